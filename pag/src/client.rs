@@ -1,0 +1,122 @@
+//! What a worker thread may ask of an AFS client.
+//!
+//! One PAG per visitor and child, plus one anonymous PAG that never gets a token.
+//! A worker is in the anonymous PAG unless it holds a [`PagScope`].
+
+use crate::{Error, Token};
+use core::fmt;
+use core::marker::PhantomData;
+use std::sync::Arc;
+
+/// The AFS clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ClientKind {
+    /// OpenAFS kernel module.
+    OpenAfs,
+    /// Linux kAFS.
+    Kafs,
+    /// OpenAFS's user-space client, libuafs.
+    Userspace,
+}
+
+/// A PAG of this process. It ends (its tokens are dropped) when the last clone goes.
+#[derive(Clone)]
+pub struct Pag(Arc<PagInner>);
+
+struct PagInner {
+    id: u32,
+    client: Arc<dyn AfsClient>,
+}
+
+impl Pag {
+    /// For implementations of [`AfsClient`]: wraps a PAG that was just made.
+    #[must_use]
+    pub fn adopt(id: u32, client: Arc<dyn AfsClient>) -> Self {
+        Self(Arc::new(PagInner { id, client }))
+    }
+
+    /// The client's number for it; never used twice in one process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.0.id
+    }
+
+    /// Puts the calling thread into this PAG until the scope is dropped (also by a panic), then into the anonymous one.
+    ///
+    /// # Errors
+    /// The client's; the thread is in the anonymous PAG then.
+    pub fn enter(&self) -> Result<PagScope<'_>, Error> {
+        self.0.client.enter(self.0.id)?;
+        Ok(PagScope { pag: self, here: PhantomData })
+    }
+
+    /// Gives this PAG a token, which replaces the one that it has for that cell. A PAG never gets a second visitor's.
+    ///
+    /// # Errors
+    /// The client's.
+    pub fn set_token(&self, token: &Token) -> Result<(), Error> {
+        self.0.client.set_token(self.0.id, token)
+    }
+}
+
+impl fmt::Debug for Pag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pag({:#x})", self.0.id)
+    }
+}
+
+impl Drop for PagInner {
+    fn drop(&mut self) {
+        self.client.end(self.id);
+    }
+}
+
+/// The calling thread is in a PAG for as long as this lives. Not `Send`: a PAG belongs to the thread.
+pub struct PagScope<'a> {
+    pag: &'a Pag,
+    here: PhantomData<*const ()>,
+}
+
+impl fmt::Debug for PagScope<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PagScope({:?})", self.pag)
+    }
+}
+
+impl Drop for PagScope<'_> {
+    fn drop(&mut self) {
+        self.pag.0.client.leave();
+    }
+}
+
+/// What an AFS client offers to the threads of one process. Numbers are PAG ids of this client.
+///
+/// Implemented by each client; used through [`Pag`] and [`PagScope`].
+pub trait AfsClient: Send + Sync {
+    /// Which one it is.
+    fn kind(&self) -> ClientKind;
+
+    /// Makes a PAG without a token; the calling thread's own PAG does not change.
+    ///
+    /// # Errors
+    /// The client's.
+    fn new_pag(self: Arc<Self>) -> Result<Pag, Error>;
+
+    /// Puts the calling thread into a PAG and makes sure that it is there.
+    ///
+    /// # Errors
+    /// The client's, or [`Error::WrongPag`]; the thread is then in the anonymous PAG.
+    fn enter(&self, pag: u32) -> Result<(), Error>;
+
+    /// Puts the calling thread into the anonymous PAG. A client that cannot ends the process: the next request must not run.
+    fn leave(&self);
+
+    /// Sets a token in a PAG; the calling thread is in the anonymous PAG afterwards.
+    ///
+    /// # Errors
+    /// The client's.
+    fn set_token(&self, pag: u32, token: &Token) -> Result<(), Error>;
+
+    /// Drops the tokens of a PAG that nobody uses any more.
+    fn end(&self, pag: u32);
+}

@@ -1,0 +1,58 @@
+//! What a worker may ask of the broker.
+
+use core::fmt;
+use std::net::IpAddr;
+use zeroize::Zeroizing;
+
+/// A password as it came: 1 to 255 bytes, any but NUL. Wiped on drop, never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(Zeroizing<Vec<u8>>);
+
+impl Password {
+    /// Longest password in bytes.
+    pub const MAX: usize = 255;
+
+    /// Takes it if a cell could have it.
+    #[must_use]
+    pub fn new(bytes: Zeroizing<Vec<u8>>) -> Option<Self> {
+        (!bytes.is_empty() && bytes.len() <= Self::MAX && !bytes.contains(&0)).then_some(Self(bytes))
+    }
+
+    /// The bytes, for the one who compares or sends them.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(..)")
+    }
+}
+
+/// One request.
+#[derive(Debug, Clone)]
+pub enum Request {
+    /// The token of a visitor.
+    GetToken(GetToken),
+    /// Is anybody there? Answered by [`crate::Reply::Pong`].
+    Ping,
+}
+
+/// A visitor's credentials, and how long the asker may use what comes of them.
+#[derive(Debug, Clone)]
+pub struct GetToken {
+    /// User name as typed, without the cell.
+    pub user: String,
+    /// Canonical cell name.
+    pub cell: String,
+    /// The password.
+    pub password: Password,
+    /// Address of the visitor, for the limits.
+    pub address: IpAddr,
+    /// SetAFSTokenExpiration: lifetime asked for at login, seconds; 0 = what the cell gives.
+    pub token_lifetime_s: u32,
+    /// SetAFSCacheExpiration: the broker may answer from its cache for so long, seconds; 0 = until the token ends.
+    pub cache_expiration_s: u32,
+}

@@ -1,0 +1,2 @@
+//! The project's commands. See `cargo xtask --help`.
+fn main() {}
