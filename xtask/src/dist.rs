@@ -1,0 +1,107 @@
+//! `cargo xtask dist`: a tree and a .deb that install where Debian's a2enmod finds them.
+
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What was built.
+pub(crate) struct Dist {
+    /// Root of the tree.
+    pub(crate) tree: PathBuf,
+    /// The package.
+    pub(crate) deb: PathBuf,
+}
+
+/// Built files and where they go: (name in the target directory, path in the tree).
+const PROGRAMS: &[(&str, &str)] = &[
+    ("libmod_afs.so", "usr/lib/apache2/modules/mod_afs.so"),
+    ("libafsweb_uafs.so", "usr/lib/afsweb/libafsweb_uafs.so"),
+    ("weblog", "usr/lib/afsweb/weblog"),
+    ("weblog-starter", "usr/lib/afsweb/weblog-starter"),
+];
+
+/// Texts and where they go.
+const TEXTS: &[(&str, &str)] = &[
+    ("xtask/dist/afs.load", "etc/apache2/mods-available/afs.load"),
+    ("xtask/dist/afs.conf", "etc/apache2/mods-available/afs.conf"),
+    ("README.md", "usr/share/doc/libapache2-mod-afs/README.md"),
+    ("CHANGELOG.md", "usr/share/doc/libapache2-mod-afs/CHANGELOG.md"),
+    ("LICENSE", "usr/share/doc/libapache2-mod-afs/copyright"),
+    ("docs/admin.md", "usr/share/doc/libapache2-mod-afs/admin.md"),
+    ("docs/privsep.md", "usr/share/doc/libapache2-mod-afs/privsep.md"),
+    ("docs/architecture.md", "usr/share/doc/libapache2-mod-afs/architecture.md"),
+    ("docs/protocol.md", "usr/share/doc/libapache2-mod-afs/protocol.md"),
+];
+
+/// Builds for release and packs.
+///
+/// # Errors
+/// When a build or a tool fails; the text says which.
+pub(crate) fn run(root: &Path, target: &Path) -> Result<Dist> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(["build", "--release", "-p", "mod-afs", "-p", "uafs", "-p", "weblog", "-p", "weblog-starter"])
+        .current_dir(root)
+        .status()
+        .context("cargo build")?;
+    if !status.success() {
+        bail!("cargo build --release failed");
+    }
+    let version = env!("CARGO_PKG_VERSION");
+    let dist = target.join("dist");
+    let tree = dist.join(format!("libapache2-mod-afs_{version}_amd64"));
+    if tree.exists() {
+        fs::remove_dir_all(&tree).with_context(|| tree.display().to_string())?;
+    }
+    for (name, to) in PROGRAMS {
+        let mode = if to.contains("/weblog") { 0o755 } else { 0o644 };
+        place(&target.join("release").join(name), &tree.join(to), mode)?;
+    }
+    let link = tree.join("usr/sbin/weblog");
+    fs::create_dir_all(link.parent().context("no parent")?)?;
+    std::os::unix::fs::symlink("../lib/afsweb/weblog", &link)?;
+    for (from, to) in TEXTS {
+        place(&root.join(from), &tree.join(to), 0o644)?;
+    }
+    let size_kib = tree_size(&tree)?.div_ceil(1024);
+    let control = fs::read_to_string(root.join("xtask/dist/control"))?
+        .replace("@VERSION@", version)
+        .replace("@SIZE@", &size_kib.to_string());
+    let debian = tree.join("DEBIAN");
+    fs::create_dir_all(&debian)?;
+    fs::write(debian.join("control"), control)?;
+    fs::write(debian.join("conffiles"), "/etc/apache2/mods-available/afs.load\n/etc/apache2/mods-available/afs.conf\n")?;
+    place(&root.join("xtask/dist/postinst"), &debian.join("postinst"), 0o755)?;
+    place(&root.join("xtask/dist/postrm"), &debian.join("postrm"), 0o755)?;
+    let deb = dist.join(format!("libapache2-mod-afs_{version}_amd64.deb"));
+    let out = Command::new("dpkg-deb")
+        .args(["--root-owner-group", "-Zgzip", "--build"])
+        .arg(&tree)
+        .arg(&deb)
+        .output()
+        .context("dpkg-deb")?;
+    if !out.status.success() {
+        bail!("dpkg-deb: {}", String::from_utf8_lossy(&out.stderr).trim());
+    }
+    fs::remove_dir_all(&debian)?;
+    Ok(Dist { tree, deb })
+}
+
+fn place(from: &Path, to: &Path, mode: u32) -> Result<()> {
+    fs::create_dir_all(to.parent().context("no parent")?)?;
+    fs::copy(from, to).with_context(|| format!("{} to {}", from.display(), to.display()))?;
+    fs::set_permissions(to, fs::Permissions::from_mode(mode))?;
+    Ok(())
+}
+
+fn tree_size(dir: &Path) -> Result<u64> {
+    let mut sum = 0;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let meta = entry.metadata()?;
+        sum += if meta.is_dir() { tree_size(&entry.path())? } else { meta.len() };
+    }
+    Ok(sum)
+}
