@@ -1,0 +1,696 @@
+//! The child's side of a login: its short cache, and one question to the broker for all who ask the same.
+//!
+//! Knows neither httpd nor how a lane works. An entry holds the visitor's PAG;
+//! when the entry has gone and the last request in it has ended, so has the PAG.
+
+use afsweb_cache::{Store, Verifier, VerifierKey, expires_ms};
+use core::fmt;
+use core::num::NonZeroUsize;
+use core::time::Duration;
+use pag::{AfsClient, Pag, Principal, Token};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
+use std::net::IpAddr;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use weblog_proto::{Failure, GetToken, Granted, Reply, Request};
+
+use crate::identity::Credentials;
+
+/// Longest time that a child relies on a login without asking the broker again, seconds.
+const ENTRY_MAX_S: u64 = 60;
+/// Most visitors that a child remembers.
+const ENTRIES_MAX: NonZeroUsize = match NonZeroUsize::new(1000) {
+    Some(n) => n,
+    None => NonZeroUsize::MIN,
+};
+/// Bounds of the pause before a login under way is asked for again, milliseconds.
+const RETRY_MS: core::ops::RangeInclusive<u32> = 5..=1000;
+
+/// Whom a login is asked of: lanes and board, or a stand-in.
+pub trait Ask: Send + Sync {
+    /// One question, one answer, by `deadline`.
+    ///
+    /// # Errors
+    /// [`NoVisitor::Away`] or [`NoVisitor::Broker`] if no answer came.
+    fn exchange(&self, request: &Request, deadline: Instant) -> Result<Reply, NoVisitor>;
+
+    /// Rises when something was revoked.
+    fn epoch(&self) -> u64;
+}
+
+/// Somebody whose cell has said that he is who he claims to be.
+#[derive(Debug)]
+pub struct Visitor {
+    /// User and cell.
+    pub principal: Principal,
+    /// Holds his token, and nobody else's.
+    pub pag: Pag,
+    /// When his token ends, seconds since 1970 UTC.
+    pub token_end: i64,
+    /// His number in the cell.
+    pub afs_id: i32,
+}
+
+/// Why credentials made no visitor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoVisitor {
+    /// The broker said so.
+    Broker(Failure),
+    /// The broker did not answer; the text says how.
+    Away(String),
+    /// The AFS client did not take the token.
+    Client(pag::Error),
+}
+
+impl NoVisitor {
+    /// The failure that a status is made of.
+    #[must_use]
+    pub fn failure(&self) -> Failure {
+        match self {
+            Self::Broker(failure) => *failure,
+            Self::Away(_) | Self::Client(_) => Failure::Internal,
+        }
+    }
+}
+
+impl fmt::Display for NoVisitor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Broker(failure) => f.write_str(failure.word()),
+            Self::Away(how) => write!(f, "the broker does not answer: {how}"),
+            Self::Client(error) => write!(f, "the AFS client did not take the token: {error}"),
+        }
+    }
+}
+
+/// What else belongs to a login.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// Where the visitor is.
+    pub address: IpAddr,
+    /// SetAFSTokenExpiration of the asking server, seconds.
+    pub token_lifetime_s: u32,
+    /// SetAFSCacheExpiration of the asking server, seconds.
+    pub cache_expiration_s: u32,
+    /// When the request gives up.
+    pub deadline: Instant,
+}
+
+/// What an entry is found by. Servers with other expirations do not rely on each other's entries.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    /// User and cell.
+    principal: Principal,
+    /// As in [`Terms`].
+    token_lifetime_s: u32,
+    /// As in [`Terms`].
+    cache_expiration_s: u32,
+}
+
+/// A visitor, and what his password is known by.
+struct Entry {
+    /// Of the password that the cell took.
+    verifier: Verifier,
+    /// He.
+    visitor: Arc<Visitor>,
+}
+
+/// What a login came to.
+type Outcome = Result<Arc<Visitor>, NoVisitor>;
+
+/// A login under way, for those who wait for it.
+struct Flight {
+    /// The epoch in which it was begun.
+    epoch: u64,
+    /// What it came to, once it has.
+    outcome: Mutex<Option<Outcome>>,
+    /// Rung when it has.
+    done: Condvar,
+}
+
+/// What all threads share.
+struct State {
+    /// The epoch of everything in it.
+    epoch: u64,
+    /// Who was here lately.
+    store: Store<Key, Entry>,
+    /// Logins under way.
+    flights: HashMap<(Key, Verifier), Arc<Flight>>,
+}
+
+/// The logins of one child.
+pub struct Logins {
+    /// Whom to ask.
+    broker: Box<dyn Ask>,
+    /// Where the tokens go.
+    client: Arc<dyn AfsClient>,
+    /// Drawn after the fork.
+    key: VerifierKey,
+    /// Start of the store's clock.
+    start: Instant,
+    /// What all threads share.
+    state: Mutex<State>,
+}
+
+impl fmt::Debug for Logins {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Logins(..)")
+    }
+}
+
+/// Takes a lock, also after a panic of its owner: each change below leaves a usable state behind.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Seconds since 1970 UTC.
+#[must_use]
+pub fn unix_now() -> i64 {
+    match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        Err(_) => 0,
+    }
+}
+
+impl Logins {
+    /// Empty; draws its key, so it is made after the fork.
+    ///
+    /// # Errors
+    /// The kernel's, if it gives no random bytes.
+    pub fn new(broker: Box<dyn Ask>, client: Arc<dyn AfsClient>) -> Result<Self, afsweb_cache::Error> {
+        let epoch = broker.epoch();
+        let store = Store::new(ENTRIES_MAX);
+        Ok(Self {
+            broker,
+            client,
+            key: VerifierKey::random()?,
+            start: Instant::now(),
+            state: Mutex::new(State { epoch, store, flights: HashMap::new() }),
+        })
+    }
+
+    /// Whom these credentials make of their bearer: from the cache, from a login under way, or from the broker.
+    ///
+    /// # Errors
+    /// [`NoVisitor`] says why nobody.
+    pub fn visitor(&self, claim: &Credentials, terms: &Terms) -> Outcome {
+        let key = Key {
+            principal: claim.principal.clone(),
+            token_lifetime_s: terms.token_lifetime_s,
+            cache_expiration_s: terms.cache_expiration_s,
+        };
+        let verifier = self.key.verifier(&[
+            claim.principal.name().as_bytes(),
+            claim.principal.cell().as_str().as_bytes(),
+            claim.password.expose(),
+        ]);
+        loop {
+            match self.find_or_begin(&key, &verifier) {
+                Found::Visitor(visitor) => return Ok(visitor),
+                Found::Mine(lead) => return lead.run(claim, terms),
+                Found::Theirs(flight) => match flight.wait(terms.deadline) {
+                    // Who led it had less time left than we have.
+                    Err(NoVisitor::Broker(Failure::Deadline)) if Instant::now() < terms.deadline => {}
+                    outcome => return outcome,
+                },
+            }
+        }
+    }
+
+    /// Milliseconds on the store's clock.
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The visitor if he is known, else the login under way, else the right to begin one.
+    fn find_or_begin(&self, key: &Key, verifier: &Verifier) -> Found<'_> {
+        let epoch = self.broker.epoch();
+        let now_ms = self.now_ms();
+        let mut state = lock(&self.state);
+        // Entries that go end their PAG, which is not done under the lock.
+        let mut gone = state.store.sweep(now_ms);
+        if state.epoch != epoch {
+            state.epoch = epoch;
+            gone.append(&mut state.store.clear());
+        }
+        let known = state.store.get(key, now_ms).filter(|entry| entry.verifier == *verifier);
+        let found = if let Some(entry) = known {
+            Found::Visitor(Arc::clone(&entry.visitor))
+        } else {
+            let mine = || Arc::new(Flight { epoch, outcome: Mutex::new(None), done: Condvar::new() });
+            let slot = (key.clone(), verifier.clone());
+            match state.flights.entry(slot.clone()) {
+                Slot::Occupied(flight) if flight.get().epoch == epoch => {
+                    Found::Theirs(Arc::clone(flight.get()))
+                }
+                // Begun before something was revoked: its outcome is not for those who come after.
+                Slot::Occupied(mut flight) => {
+                    let mine = mine();
+                    flight.insert(Arc::clone(&mine));
+                    Found::Mine(Lead { logins: self, slot, flight: mine })
+                }
+                Slot::Vacant(vacant) => {
+                    let mine = mine();
+                    vacant.insert(Arc::clone(&mine));
+                    Found::Mine(Lead { logins: self, slot, flight: mine })
+                }
+            }
+        };
+        drop(state);
+        drop(gone);
+        found
+    }
+
+    /// Asks the broker until it has decided.
+    fn ask(&self, claim: &Credentials, terms: &Terms) -> Result<Granted, NoVisitor> {
+        let request = Request::GetToken(GetToken {
+            user: claim.principal.name().to_owned(),
+            cell: claim.principal.cell().as_str().to_owned(),
+            password: claim.password.clone(),
+            address: terms.address,
+            token_lifetime_s: terms.token_lifetime_s,
+            cache_expiration_s: terms.cache_expiration_s,
+        });
+        loop {
+            match self.broker.exchange(&request, terms.deadline)? {
+                Reply::Granted(granted) => return Ok(granted),
+                Reply::Failed(failure) => return Err(NoVisitor::Broker(failure)),
+                Reply::Pending { retry_ms } => {
+                    let ms = retry_ms.clamp(*RETRY_MS.start(), *RETRY_MS.end());
+                    let pause = Duration::from_millis(u64::from(ms));
+                    if Instant::now() + pause >= terms.deadline {
+                        return Err(NoVisitor::Broker(Failure::Deadline));
+                    }
+                    std::thread::sleep(pause);
+                }
+                Reply::Pong => return Err(NoVisitor::Away("it answered another question".to_owned())),
+            }
+        }
+    }
+
+    /// A PAG of his own for a visitor whom the broker has let in.
+    fn admit(&self, claim: &Credentials, token: &Token) -> Outcome {
+        if token.cell != *claim.principal.cell() || token.lifetime_s(unix_now()) == 0 {
+            return Err(NoVisitor::Broker(Failure::NotAccepted));
+        }
+        let pag = Arc::clone(&self.client).new_pag().map_err(NoVisitor::Client)?;
+        pag.set_token(token).map_err(NoVisitor::Client)?;
+        Ok(Arc::new(Visitor {
+            principal: claim.principal.clone(),
+            pag,
+            token_end: token.end,
+            afs_id: token.afs_id,
+        }))
+    }
+
+    /// Remembers a visitor, unless something was revoked since he was asked for.
+    fn remember(&self, slot: &(Key, Verifier), epoch: u64, visitor: &Arc<Visitor>, valid_s: u32) {
+        let now_ms = self.now_ms();
+        let limit = u64::from(valid_s).min(ENTRY_MAX_S);
+        let Some(end) = expires_ms(now_ms, unix_now(), visitor.token_end, Some(limit)) else { return };
+        let entry = Entry { verifier: slot.1.clone(), visitor: Arc::clone(visitor) };
+        let revoked = self.broker.epoch() != epoch;
+        let mut state = lock(&self.state);
+        if revoked || state.epoch != epoch {
+            return;
+        }
+        let gone = state.store.insert(slot.0.clone(), entry, end, now_ms);
+        drop(state);
+        drop(gone);
+    }
+}
+
+/// What [`Logins::find_or_begin`] came upon.
+enum Found<'a> {
+    /// He is known.
+    Visitor(Arc<Visitor>),
+    /// Another thread asks for him.
+    Theirs(Arc<Flight>),
+    /// This thread is to ask.
+    Mine(Lead<'a>),
+}
+
+impl Flight {
+    /// Waits for the outcome.
+    fn wait(&self, deadline: Instant) -> Outcome {
+        let mut outcome = lock(&self.outcome);
+        loop {
+            if let Some(outcome) = &*outcome {
+                return outcome.clone();
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(NoVisitor::Broker(Failure::Deadline));
+            }
+            outcome =
+                self.done.wait_timeout(outcome, left).map_or_else(|poisoned| poisoned.into_inner().0, |r| r.0);
+        }
+    }
+}
+
+/// The right and duty to ask the broker; whoever waits is told, also after a panic.
+struct Lead<'a> {
+    /// Whose.
+    logins: &'a Logins,
+    /// Where the flight stands.
+    slot: (Key, Verifier),
+    /// It.
+    flight: Arc<Flight>,
+}
+
+impl Lead<'_> {
+    /// Asks, remembers, tells.
+    fn run(self, claim: &Credentials, terms: &Terms) -> Outcome {
+        let outcome = self.logins.ask(claim, terms).and_then(|granted| {
+            let visitor = self.logins.admit(claim, &granted.token)?;
+            self.logins.remember(&self.slot, self.flight.epoch, &visitor, granted.valid_s);
+            Ok(visitor)
+        });
+        *lock(&self.flight.outcome) = Some(outcome.clone());
+        outcome
+    }
+}
+
+impl Drop for Lead<'_> {
+    fn drop(&mut self) {
+        let mut state = lock(&self.logins.state);
+        if state.flights.get(&self.slot).is_some_and(|flight| Arc::ptr_eq(flight, &self.flight)) {
+            state.flights.remove(&self.slot);
+        }
+        drop(state);
+        lock(&self.flight.outcome)
+            .get_or_insert_with(|| Err(NoVisitor::Away("the thread that asked has died".to_owned())));
+        self.flight.done.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pag::{Cell, ClientKind, SessionKey};
+    use std::net::Ipv4Addr;
+    use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
+    use weblog_proto::Password;
+    use zeroize::Zeroizing;
+
+    /// Counts its PAGs.
+    #[derive(Default)]
+    struct Client {
+        made: AtomicU32,
+        ended: Mutex<Vec<u32>>,
+        refuses_tokens: bool,
+    }
+
+    impl AfsClient for Client {
+        fn kind(&self) -> ClientKind {
+            ClientKind::Userspace
+        }
+        fn new_pag(self: Arc<Self>) -> Result<Pag, pag::Error> {
+            let id = self.made.fetch_add(1, SeqCst) + 1;
+            Ok(Pag::adopt(id, self))
+        }
+        fn enter(&self, _: u32) -> Result<(), pag::Error> {
+            Ok(())
+        }
+        fn leave(&self) {}
+        fn set_token(&self, _: u32, _: &Token) -> Result<(), pag::Error> {
+            if self.refuses_tokens { Err(pag::Error::WrongPag) } else { Ok(()) }
+        }
+        fn end(&self, pag: u32) {
+            lock(&self.ended).push(pag);
+        }
+    }
+
+    /// Grants "right" (and "new"), refuses the rest.
+    struct Broker {
+        asked: AtomicU32,
+        epoch: AtomicU64,
+        pending: AtomicU32,
+        slow_ms: u64,
+        valid_s: u32,
+        token_s: i64,
+        revokes_meanwhile: bool,
+        cell: &'static str,
+    }
+
+    impl Default for Broker {
+        fn default() -> Self {
+            Self {
+                asked: AtomicU32::new(0),
+                epoch: AtomicU64::new(1),
+                pending: AtomicU32::new(0),
+                slow_ms: 0,
+                valid_s: 300,
+                token_s: 3600,
+                revokes_meanwhile: false,
+                cell: "example.com",
+            }
+        }
+    }
+
+    impl Ask for Arc<Broker> {
+        fn exchange(&self, request: &Request, _: Instant) -> Result<Reply, NoVisitor> {
+            let Request::GetToken(get) = request else { return Ok(Reply::Pong) };
+            self.asked.fetch_add(1, SeqCst);
+            std::thread::sleep(Duration::from_millis(self.slow_ms));
+            if self.revokes_meanwhile {
+                self.epoch.fetch_add(1, SeqCst);
+            }
+            if self.pending.load(SeqCst) > 0 {
+                self.pending.fetch_sub(1, SeqCst);
+                return Ok(Reply::Pending { retry_ms: 10 });
+            }
+            match get.password.expose() {
+                b"right" | b"new" => Ok(Reply::Granted(Granted {
+                    token: Token {
+                        cell: Cell::new(self.cell).unwrap(),
+                        afs_id: 7,
+                        kvno: 1,
+                        key: SessionKey([1; 8]),
+                        begin: 0,
+                        end: unix_now() + self.token_s,
+                        ticket: Zeroizing::new(vec![0; 40]),
+                    },
+                    valid_s: self.valid_s,
+                    password_expires_days: None,
+                })),
+                b"away" => Err(NoVisitor::Away("gone".into())),
+                b"panic" => panic!("as a test"),
+                _ => Ok(Reply::Failed(Failure::WrongPassword)),
+            }
+        }
+        fn epoch(&self) -> u64 {
+            self.epoch.load(SeqCst)
+        }
+    }
+
+    fn set_up(broker: Broker, client: Client) -> (Arc<Broker>, Arc<Client>, Logins) {
+        let (broker, client) = (Arc::new(broker), Arc::new(client));
+        let logins = Logins::new(Box::new(Arc::clone(&broker)), Arc::clone(&client) as Arc<dyn AfsClient>).unwrap();
+        (broker, client, logins)
+    }
+
+    fn claim(user: &str, password: &str) -> Credentials {
+        Credentials {
+            principal: Principal::new(user, Cell::new("example.com").unwrap()).unwrap(),
+            password: Password::new(Zeroizing::new(password.as_bytes().to_vec())).unwrap(),
+        }
+    }
+
+    fn terms(ms: u64) -> Terms {
+        Terms {
+            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            token_lifetime_s: 0,
+            cache_expiration_s: 300,
+            deadline: Instant::now() + Duration::from_millis(ms),
+        }
+    }
+
+    const WRONG: NoVisitor = NoVisitor::Broker(Failure::WrongPassword);
+
+    #[test]
+    fn second_request_is_answered_from_the_cache() {
+        let (broker, client, logins) = set_up(Broker::default(), Client::default());
+        let first = logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
+        let second = logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
+        assert!(Arc::ptr_eq(&first, &second));
+        assert_eq!((broker.asked.load(SeqCst), client.made.load(SeqCst)), (1, 1));
+        assert_eq!((first.afs_id, first.principal.to_string().as_str()), (7, "alice@example.com"));
+    }
+
+    #[test]
+    fn another_password_is_asked_for_and_does_not_push_out_the_right_one() {
+        let (broker, client, logins) = set_up(Broker::default(), Client::default());
+        let first = logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
+        assert_eq!(logins.visitor(&claim("alice", "wrong"), &terms(1000)).unwrap_err(), WRONG);
+        assert!(Arc::ptr_eq(&first, &logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap()));
+        assert_eq!(broker.asked.load(SeqCst), 2);
+        // a changed password, once the cell takes it, replaces the old one
+        drop(first);
+        logins.visitor(&claim("alice", "new"), &terms(1000)).unwrap();
+        assert_eq!(*lock(&client.ended), [1]);
+        logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
+        assert_eq!(broker.asked.load(SeqCst), 4);
+    }
+
+    #[test]
+    fn a_refusal_is_not_remembered_here() {
+        let (broker, client, logins) = set_up(Broker::default(), Client::default());
+        for _ in 0..2 {
+            assert_eq!(logins.visitor(&claim("alice", "wrong"), &terms(1000)).unwrap_err(), WRONG);
+        }
+        assert_eq!((broker.asked.load(SeqCst), client.made.load(SeqCst)), (2, 0));
+    }
+
+    #[test]
+    fn visitors_do_not_share() {
+        let (_, _, logins) = set_up(Broker::default(), Client::default());
+        let alice = logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
+        let bob = logins.visitor(&claim("bob", "right"), &terms(1000)).unwrap();
+        assert_ne!(alice.pag.id(), bob.pag.id());
+        assert_eq!(bob.principal.name(), "bob");
+    }
+
+    #[test]
+    fn servers_with_other_expirations_do_not_share_an_entry() {
+        let (broker, _, logins) = set_up(Broker::default(), Client::default());
+        logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
+        let strict = Terms { cache_expiration_s: 5, ..terms(1000) };
+        logins.visitor(&claim("alice", "right"), &strict).unwrap();
+        assert_eq!(broker.asked.load(SeqCst), 2);
+    }
+
+    #[test]
+    fn revocation_ends_all_entries_and_their_pags() {
+        let (broker, client, logins) = set_up(Broker::default(), Client::default());
+        for user in ["alice", "bob"] {
+            logins.visitor(&claim(user, "right"), &terms(1000)).unwrap();
+        }
+        broker.epoch.fetch_add(1, SeqCst);
+        let held = logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
+        assert_eq!(held.pag.id(), 3);
+        let mut ended = lock(&client.ended).clone();
+        ended.sort_unstable();
+        assert_eq!(ended, [1, 2]);
+    }
+
+    #[test]
+    fn a_login_during_a_revocation_is_not_kept() {
+        let (broker, _, logins) =
+            set_up(Broker { revokes_meanwhile: true, ..Broker::default() }, Client::default());
+        for _ in 0..2 {
+            logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
+        }
+        assert_eq!(broker.asked.load(SeqCst), 2);
+    }
+
+    #[test]
+    fn a_pag_lives_as_long_as_a_request_in_it() {
+        let (broker, client, logins) = set_up(Broker::default(), Client::default());
+        let held = logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
+        broker.epoch.fetch_add(1, SeqCst);
+        logins.visitor(&claim("bob", "right"), &terms(1000)).unwrap();
+        assert!(lock(&client.ended).is_empty());
+        drop(held);
+        assert_eq!(*lock(&client.ended), [1]);
+    }
+
+    #[test]
+    fn an_entry_never_outlives_its_token() {
+        let (broker, _, logins) = set_up(Broker { token_s: 1, ..Broker::default() }, Client::default());
+        logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
+        std::thread::sleep(Duration::from_millis(1100));
+        logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
+        assert_eq!(broker.asked.load(SeqCst), 2);
+        let (_, client, logins) = set_up(Broker { token_s: -1, ..Broker::default() }, Client::default());
+        let outcome = logins.visitor(&claim("alice", "right"), &terms(1000));
+        assert_eq!(outcome.unwrap_err(), NoVisitor::Broker(Failure::NotAccepted));
+        assert_eq!(client.made.load(SeqCst), 0);
+    }
+
+    #[test]
+    fn a_token_of_another_cell_is_nobodys() {
+        let (_, client, logins) = set_up(Broker { cell: "other.org", ..Broker::default() }, Client::default());
+        let outcome = logins.visitor(&claim("alice", "right"), &terms(1000));
+        assert_eq!(outcome.unwrap_err(), NoVisitor::Broker(Failure::NotAccepted));
+        assert_eq!(client.made.load(SeqCst), 0);
+    }
+
+    #[test]
+    fn a_client_that_takes_no_token_leaves_no_pag() {
+        let (_, client, logins) =
+            set_up(Broker::default(), Client { refuses_tokens: true, ..Client::default() });
+        let outcome = logins.visitor(&claim("alice", "right"), &terms(1000));
+        assert_eq!(outcome.unwrap_err(), NoVisitor::Client(pag::Error::WrongPag));
+        assert_eq!(*lock(&client.ended), [1]);
+    }
+
+    #[test]
+    fn simultaneous_requests_with_the_same_credentials_ask_once() {
+        for (password, granted) in [("right", true), ("wrong", false)] {
+            let (broker, client, logins) = set_up(Broker { slow_ms: 300, ..Broker::default() }, Client::default());
+            std::thread::scope(|scope| {
+                let all: Vec<_> = (0..20)
+                    .map(|_| scope.spawn(|| logins.visitor(&claim("alice", password), &terms(5000)).is_ok()))
+                    .collect();
+                assert!(all.into_iter().all(|t| t.join().unwrap() == granted));
+            });
+            assert_eq!((broker.asked.load(SeqCst), client.made.load(SeqCst)), (1, u32::from(granted)));
+            assert!(lock(&logins.state).flights.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_pending_login_is_asked_for_again() {
+        let (broker, _, logins) = set_up(Broker { pending: 3.into(), ..Broker::default() }, Client::default());
+        assert!(logins.visitor(&claim("alice", "right"), &terms(5000)).is_ok());
+        assert_eq!(broker.asked.load(SeqCst), 4);
+    }
+
+    #[test]
+    fn a_login_ends_at_the_deadline() {
+        let (_, _, logins) = set_up(Broker { pending: 100_000.into(), ..Broker::default() }, Client::default());
+        let start = Instant::now();
+        let outcome = logins.visitor(&claim("alice", "right"), &terms(200));
+        assert_eq!(outcome.unwrap_err(), NoVisitor::Broker(Failure::Deadline));
+        assert!(start.elapsed() < Duration::from_secs(2));
+    }
+
+    #[test]
+    fn who_waits_for_another_gives_up_at_his_own_deadline() {
+        let (_, _, logins) = set_up(Broker { slow_ms: 1500, ..Broker::default() }, Client::default());
+        std::thread::scope(|scope| {
+            let lead = scope.spawn(|| logins.visitor(&claim("alice", "right"), &terms(5000)).is_ok());
+            std::thread::sleep(Duration::from_millis(200));
+            let start = Instant::now();
+            let outcome = logins.visitor(&claim("alice", "right"), &terms(100));
+            assert_eq!(outcome.unwrap_err(), NoVisitor::Broker(Failure::Deadline));
+            assert!(start.elapsed() < Duration::from_millis(1000));
+            assert!(lead.join().unwrap());
+        });
+    }
+
+    #[test]
+    fn a_thread_that_dies_leaves_nobody_waiting() {
+        let (_, _, logins) = set_up(Broker { slow_ms: 300, ..Broker::default() }, Client::default());
+        std::thread::scope(|scope| {
+            let lead = scope.spawn(|| logins.visitor(&claim("alice", "panic"), &terms(5000)).is_ok());
+            std::thread::sleep(Duration::from_millis(100));
+            let start = Instant::now();
+            let outcome = logins.visitor(&claim("alice", "panic"), &terms(5000));
+            assert_eq!(outcome.unwrap_err().failure(), Failure::Internal);
+            assert!(start.elapsed() < Duration::from_secs(2));
+            assert!(lead.join().is_err());
+        });
+        assert!(lock(&logins.state).flights.is_empty());
+        assert!(logins.visitor(&claim("alice", "right"), &terms(1000)).is_ok());
+    }
+
+    #[test]
+    fn a_broker_that_is_away_is_not_a_wrong_password() {
+        let (_, _, logins) = set_up(Broker::default(), Client::default());
+        let outcome = logins.visitor(&claim("alice", "away"), &terms(1000)).unwrap_err();
+        assert_eq!(outcome.failure().class(), weblog_proto::reply::FailureClass::Unavailable);
+    }
+}
