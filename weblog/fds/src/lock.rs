@@ -1,0 +1,268 @@
+//! Locks that exclude processes as well as threads, have a deadline, and notice that their owner died.
+//!
+//! Each is a robust, process-shared, error-checking pthread mutex in a mapping that children inherit by fork.
+//! The kernel frees the locks of a thread that dies, however it dies; the next owner learns of it.
+//! Error-checking, so that a thread that asks for a lock which it holds gets `EDEADLK` instead of waiting for itself.
+
+use crate::{Error, mapping::Mapping};
+use core::fmt;
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+/// "AFSWLOCK".
+const MAGIC: u64 = u64::from_le_bytes(*b"AFSWLOCK");
+/// A mutex has a cache line for itself; the first line is the header.
+const STRIDE: usize = 64;
+/// glibc `pthread.h`: `PTHREAD_MUTEX_ROBUST`.
+const PTHREAD_MUTEX_ROBUST: libc::c_int = 1;
+
+const _: () = assert!(size_of::<libc::pthread_mutex_t>() <= STRIDE);
+
+unsafe extern "C" {
+    /// glibc since 2.30 `pthread.h`; the `libc` crate does not declare it.
+    fn pthread_mutex_clocklock(
+        mutex: *mut libc::pthread_mutex_t,
+        clock: libc::clockid_t,
+        until: *const libc::timespec,
+    ) -> libc::c_int;
+    /// glibc `pthread.h`.
+    fn pthread_mutexattr_setrobust(attr: *mut libc::pthread_mutexattr_t, robust: libc::c_int) -> libc::c_int;
+    /// glibc `pthread.h`.
+    fn pthread_mutex_consistent(mutex: *mut libc::pthread_mutex_t) -> libc::c_int;
+}
+
+/// Why there is no lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LockError {
+    /// Somebody else held it all the time.
+    #[error("the lock was not free before the deadline")]
+    Deadline,
+    /// There is no such lock.
+    #[error("there is no such lock")]
+    NoSuchLock,
+    /// Another errno of pthread_mutex_lock(3); 35 (`EDEADLK`): this thread holds it already.
+    #[error("lock failed: errno {0}")]
+    Errno(i32),
+}
+
+/// A table of locks in shared memory. Copies are the same table; the memory stays for the life of the process.
+#[derive(Debug, Clone, Copy)]
+pub struct LockTable {
+    /// Header and mutexes.
+    map: Mapping,
+    /// Number of locks.
+    n: usize,
+}
+
+impl LockTable {
+    /// Makes `n` free locks, for this process and those that it forks from now on.
+    ///
+    /// # Errors
+    /// [`Error::Errno`] if there is no memory, or the C library cannot make such a mutex.
+    pub fn create(n: usize) -> Result<Self, Error> {
+        let len = n
+            .checked_add(1)
+            .and_then(|lines| lines.checked_mul(STRIDE))
+            .ok_or(Error::Memory("too many locks"))?;
+        let map = Mapping::anonymous(len)?;
+        let table = Self { map, n };
+        let attr = Attr::new()?;
+        for i in 0..n {
+            let mutex = table.mutex(i).ok_or(Error::Memory("too short"))?;
+            // SAFETY: the memory is ours, zeroed, aligned, and nobody else knows of it yet; `attr` is initialised.
+            let r = unsafe { libc::pthread_mutex_init(mutex.as_ptr(), attr.as_ptr()) };
+            check("pthread_mutex_init", r)?;
+        }
+        header(map, 8)?.store(n as u64, Ordering::Relaxed);
+        header(map, 0)?.store(MAGIC, Ordering::Release);
+        Ok(table)
+    }
+
+    /// Address and length, to be kept as plain data and given to [`LockTable::attach`].
+    #[must_use]
+    pub fn parts(&self) -> (usize, usize) {
+        self.map.parts()
+    }
+
+    /// The table again, from what [`LockTable::parts`] gave.
+    ///
+    /// # Safety
+    /// The numbers are from `parts` of a table made in this process or in one that it was forked from
+    /// without exec since.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] if no table is there.
+    pub unsafe fn attach(addr: usize, len: usize) -> Result<Self, Error> {
+        // SAFETY: the caller vouches for the numbers.
+        let map = unsafe { Mapping::attach(addr, len) }?;
+        if header(map, 0)?.load(Ordering::Acquire) != MAGIC {
+            return Err(Error::Memory("there is no lock table"));
+        }
+        let n = usize::try_from(header(map, 8)?.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
+        if n.checked_add(1).and_then(|lines| lines.checked_mul(STRIDE)) != Some(map.len()) {
+            return Err(Error::Memory("lock table has another length"));
+        }
+        Ok(Self { map, n })
+    }
+
+    /// Number of locks.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.n
+    }
+
+    /// No lock at all?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.n == 0
+    }
+
+    /// Waits for lock `i` until `deadline`.
+    ///
+    /// # Errors
+    /// [`LockError::Deadline`] if it was not free in time, [`LockError::NoSuchLock`], [`LockError::Errno`].
+    pub fn lock(&self, i: usize, deadline: Instant) -> Result<LockGuard, LockError> {
+        let mutex = self.mutex(i).ok_or(LockError::NoSuchLock)?;
+        let until = monotonic(deadline);
+        // SAFETY: `mutex` is an initialised mutex in a mapping that stays; `until` outlives the call.
+        let r = unsafe { pthread_mutex_clocklock(mutex.as_ptr(), libc::CLOCK_MONOTONIC, &raw const until) };
+        guard(mutex, r)
+    }
+
+    /// Lock `i` if it is free now.
+    ///
+    /// # Errors
+    /// [`LockError::NoSuchLock`], [`LockError::Errno`].
+    pub fn try_lock(&self, i: usize) -> Result<Option<LockGuard>, LockError> {
+        let mutex = self.mutex(i).ok_or(LockError::NoSuchLock)?;
+        // SAFETY: `mutex` is an initialised mutex in a mapping that stays.
+        let r = unsafe { libc::pthread_mutex_trylock(mutex.as_ptr()) };
+        if r == libc::EBUSY { Ok(None) } else { guard(mutex, r).map(Some) }
+    }
+
+    /// Where mutex `i` lies.
+    fn mutex(&self, i: usize) -> Option<NonNull<libc::pthread_mutex_t>> {
+        if i >= self.n {
+            return None;
+        }
+        self.map.at(i.checked_add(1)?.checked_mul(STRIDE)?)
+    }
+}
+
+/// A word of the header.
+fn header(map: Mapping, offset: usize) -> Result<&'static AtomicU64, Error> {
+    let p = map.at::<AtomicU64>(offset).ok_or(Error::Memory("too short"))?;
+    // SAFETY: inside a mapping that stays for ever, aligned, and only ever used as an atomic.
+    Ok(unsafe { p.as_ref() })
+}
+
+/// The instant on CLOCK_MONOTONIC, which is also the clock of [`Instant`].
+fn monotonic(deadline: Instant) -> libc::timespec {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let nanos = now.tv_nsec + i64::from(left.subsec_nanos());
+    let carry = i64::from(nanos >= 1_000_000_000);
+    let secs = i64::try_from(left.as_secs()).unwrap_or(i64::MAX);
+    libc::timespec {
+        tv_sec: now.tv_sec.saturating_add(secs).saturating_add(carry),
+        tv_nsec: nanos - carry * 1_000_000_000,
+    }
+}
+
+/// Turns what a lock call returned into a guard.
+fn guard(mutex: NonNull<libc::pthread_mutex_t>, r: libc::c_int) -> Result<LockGuard, LockError> {
+    let died = match r {
+        0 => false,
+        libc::EOWNERDEAD => true,
+        libc::ETIMEDOUT => return Err(LockError::Deadline),
+        other => return Err(LockError::Errno(other)),
+    };
+    // From here on the lock is ours: the guard must exist before anything else can fail.
+    let guard = LockGuard { mutex, died, not_send: PhantomData };
+    if died {
+        // What the lock guards is a pipe, which its next owner drains: nothing can be inconsistent for long.
+        // SAFETY: this thread holds the mutex and got EOWNERDEAD for it.
+        let r = unsafe { pthread_mutex_consistent(mutex.as_ptr()) };
+        if r != 0 {
+            return Err(LockError::Errno(r));
+        }
+    }
+    Ok(guard)
+}
+
+/// Holds a lock; it is free again when this is dropped. Stays in its thread.
+pub struct LockGuard {
+    /// The mutex, locked by this thread.
+    mutex: NonNull<libc::pthread_mutex_t>,
+    /// Got with `EOWNERDEAD`.
+    died: bool,
+    /// Only the thread that locked may unlock.
+    not_send: PhantomData<*mut ()>,
+}
+
+impl LockGuard {
+    /// The one who held it before died with it.
+    #[must_use]
+    pub fn previous_owner_died(&self) -> bool {
+        self.died
+    }
+}
+
+impl fmt::Debug for LockGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LockGuard").field("previous_owner_died", &self.died).finish_non_exhaustive()
+    }
+}
+
+impl Drop for LockGuard {
+    fn drop(&mut self) {
+        // After a fork with the guard held this is not the owner: then the call says EPERM and does nothing.
+        // SAFETY: the mutex is initialised and its mapping stays.
+        unsafe { libc::pthread_mutex_unlock(self.mutex.as_ptr()) };
+    }
+}
+
+/// Attributes of our mutexes.
+struct Attr(libc::pthread_mutexattr_t);
+
+impl Attr {
+    /// Process-shared, robust, error-checking.
+    fn new() -> Result<Self, Error> {
+        let mut raw = core::mem::MaybeUninit::<libc::pthread_mutexattr_t>::uninit();
+        // SAFETY: the pointer is valid for a write.
+        check("pthread_mutexattr_init", unsafe { libc::pthread_mutexattr_init(raw.as_mut_ptr()) })?;
+        // SAFETY: initialised by the call above.
+        let mut attr = Self(unsafe { raw.assume_init() });
+        let p = &raw mut attr.0;
+        // SAFETY: `p` points to initialised attributes.
+        let r = unsafe { libc::pthread_mutexattr_setpshared(p, libc::PTHREAD_PROCESS_SHARED) };
+        check("pthread_mutexattr_setpshared", r)?;
+        // SAFETY: as above.
+        let r = unsafe { pthread_mutexattr_setrobust(p, PTHREAD_MUTEX_ROBUST) };
+        check("pthread_mutexattr_setrobust", r)?;
+        // SAFETY: as above.
+        let r = unsafe { libc::pthread_mutexattr_settype(p, libc::PTHREAD_MUTEX_ERRORCHECK) };
+        check("pthread_mutexattr_settype", r)?;
+        Ok(attr)
+    }
+
+    /// For pthread_mutex_init.
+    fn as_ptr(&self) -> *const libc::pthread_mutexattr_t {
+        &raw const self.0
+    }
+}
+
+impl Drop for Attr {
+    fn drop(&mut self) {
+        // SAFETY: initialised in `new`, and used no more.
+        unsafe { libc::pthread_mutexattr_destroy(&raw mut self.0) };
+    }
+}
+
+/// An errno that a pthread call returned.
+fn check(call: &'static str, r: libc::c_int) -> Result<(), Error> {
+    if r == 0 { Ok(()) } else { Err(Error::Errno { call, errno: r }) }
+}

@@ -1,0 +1,216 @@
+//! The table of waiting workers: who waits since when, and for what.
+//!
+//! One slot per worker, in memory that all children share. What they wait for is a number (a hash of a directory);
+//! nothing here knows more of it. Times are milliseconds of CLOCK_MONOTONIC, the same in all processes.
+
+use crate::{Error, mapping::Mapping};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use rustix::io::Errno;
+use rustix::process::{Pid, getpid, test_kill_process};
+
+/// "AFSWWAIT".
+const MAGIC: u64 = u64::from_le_bytes(*b"AFSWWAIT");
+/// A slot has a cache line for itself; the first line is the header.
+const STRIDE: usize = 64;
+/// Who seems to wait for longer is not counted: no access takes so long, so the process died and another has its number.
+const LONGEST_MS: u64 = 15 * 60 * 1000;
+
+/// A worker's slot.
+#[repr(C, align(64))]
+struct Slot {
+    /// Process of the worker; 0 = free.
+    pid: AtomicU32,
+    /// Since when it waits; 0 = it does not.
+    since_ms: AtomicU64,
+    /// What it waits for.
+    key_hash: AtomicU64,
+}
+
+const _: () = assert!(size_of::<Slot>() == STRIDE);
+
+/// The table. Copies are the same table; the memory stays for the life of the process.
+#[derive(Debug, Clone, Copy)]
+pub struct WaitTable {
+    /// Header and slots.
+    map: Mapping,
+    /// Number of slots.
+    n: usize,
+}
+
+impl WaitTable {
+    /// Makes a table of `n` free slots, for this process and those that it forks from now on.
+    ///
+    /// # Errors
+    /// [`Error::Errno`] if there is no memory.
+    pub fn create(n: usize) -> Result<Self, Error> {
+        let len = n
+            .checked_add(1)
+            .and_then(|lines| lines.checked_mul(STRIDE))
+            .ok_or(Error::Memory("too many slots"))?;
+        let map = Mapping::anonymous(len)?;
+        word(map, 8)?.store(n as u64, Ordering::Relaxed);
+        word(map, 0)?.store(MAGIC, Ordering::Release);
+        Ok(Self { map, n })
+    }
+
+    /// Address and length, to be kept as plain data and given to [`WaitTable::attach`].
+    #[must_use]
+    pub fn parts(&self) -> (usize, usize) {
+        self.map.parts()
+    }
+
+    /// The table again, from what [`WaitTable::parts`] gave.
+    ///
+    /// # Safety
+    /// The numbers are from `parts` of a table made in this process or in one that it was forked from
+    /// without exec since.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] if no table is there.
+    pub unsafe fn attach(addr: usize, len: usize) -> Result<Self, Error> {
+        // SAFETY: the caller vouches for the numbers.
+        let map = unsafe { Mapping::attach(addr, len) }?;
+        if word(map, 0)?.load(Ordering::Acquire) != MAGIC {
+            return Err(Error::Memory("there is no table of waiting workers"));
+        }
+        let n = usize::try_from(word(map, 8)?.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
+        if n.checked_add(1).and_then(|lines| lines.checked_mul(STRIDE)) != Some(map.len()) {
+            return Err(Error::Memory("table of waiting workers has another length"));
+        }
+        Ok(Self { map, n })
+    }
+
+    /// Number of slots.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.n
+    }
+
+    /// A slot for the calling worker, until the guard is dropped or the process ends. `None` = all are in use.
+    #[must_use]
+    pub fn claim(&self) -> Option<SlotGuard> {
+        let me = pid_word(getpid());
+        for index in 0..self.n {
+            let slot = self.slot(index)?;
+            let holder = slot.pid.load(Ordering::Acquire);
+            if holder != 0 && alive(holder) {
+                continue;
+            }
+            if slot.pid.compare_exchange(holder, me, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                slot.since_ms.store(0, Ordering::Release);
+                return Some(SlotGuard { table: *self, index, pid: me });
+            }
+        }
+        None
+    }
+
+    /// The worker of slot `slot` waits for `key_hash` from now on. A slot that does not exist is ignored.
+    pub fn begin(&self, slot: usize, key_hash: u64, now_ms: u64) {
+        if let Some(s) = self.slot(slot) {
+            s.key_hash.store(key_hash, Ordering::Relaxed);
+            s.since_ms.store(now_ms.max(1), Ordering::Release);
+        }
+    }
+
+    /// The worker of slot `slot` waits no more.
+    pub fn end(&self, slot: usize) {
+        if let Some(s) = self.slot(slot) {
+            s.since_ms.store(0, Ordering::Release);
+        }
+    }
+
+    /// How many workers wait for `key_hash` since `older_than_ms` or longer. Slots of dead processes are freed.
+    #[must_use]
+    pub fn count(&self, key_hash: u64, older_than_ms: u64, now_ms: u64) -> usize {
+        (0..self.n)
+            .filter(|i| self.slot(*i).is_some_and(|s| waits(s, key_hash, older_than_ms, now_ms)))
+            .count()
+    }
+
+    /// Slot `i`.
+    fn slot(&self, i: usize) -> Option<&'static Slot> {
+        if i >= self.n {
+            return None;
+        }
+        let p = self.map.at::<Slot>(i.checked_add(1)?.checked_mul(STRIDE)?)?;
+        // SAFETY: inside a mapping that stays for ever, aligned, and all its fields are atomics.
+        Some(unsafe { p.as_ref() })
+    }
+}
+
+/// A word of the header.
+fn word(map: Mapping, offset: usize) -> Result<&'static AtomicU64, Error> {
+    let p = map.at::<AtomicU64>(offset).ok_or(Error::Memory("too short"))?;
+    // SAFETY: inside a mapping that stays for ever, aligned, and only ever used as an atomic.
+    Ok(unsafe { p.as_ref() })
+}
+
+/// Does a living worker in this slot wait for it?
+fn waits(slot: &Slot, key_hash: u64, older_than_ms: u64, now_ms: u64) -> bool {
+    let since = slot.since_ms.load(Ordering::Acquire);
+    if since == 0 || slot.key_hash.load(Ordering::Relaxed) != key_hash {
+        return false;
+    }
+    let waited = now_ms.saturating_sub(since);
+    if waited < older_than_ms || waited > LONGEST_MS {
+        return false;
+    }
+    let holder = slot.pid.load(Ordering::Acquire);
+    if holder != 0 && alive(holder) {
+        return true;
+    }
+    // The wait first: once the slot is free, another worker may begin one there.
+    let _ = slot.since_ms.compare_exchange(since, 0, Ordering::AcqRel, Ordering::Relaxed);
+    let _ = slot.pid.compare_exchange(holder, 0, Ordering::AcqRel, Ordering::Relaxed);
+    false
+}
+
+/// Is there such a process? Only ESRCH says no; a zombie still counts.
+fn alive(pid: u32) -> bool {
+    i32::try_from(pid).ok().and_then(Pid::from_raw).is_some_and(|p| test_kill_process(p) != Err(Errno::SRCH))
+}
+
+/// A process number as it lies in a slot.
+fn pid_word(pid: Pid) -> u32 {
+    pid.as_raw_nonzero().get().unsigned_abs()
+}
+
+/// A worker's slot; free again when this is dropped by the process that claimed it.
+#[derive(Debug)]
+pub struct SlotGuard {
+    /// Its table.
+    table: WaitTable,
+    /// Which slot.
+    index: usize,
+    /// Who claimed it: a forked copy of this value frees nothing.
+    pid: u32,
+}
+
+impl SlotGuard {
+    /// Which slot.
+    #[must_use]
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The worker waits for `key_hash` from now on.
+    pub fn begin(&self, key_hash: u64, now_ms: u64) {
+        self.table.begin(self.index, key_hash, now_ms);
+    }
+
+    /// The worker waits no more.
+    pub fn end(&self) {
+        self.table.end(self.index);
+    }
+}
+
+impl Drop for SlotGuard {
+    fn drop(&mut self) {
+        if pid_word(getpid()) == self.pid
+            && let Some(slot) = self.table.slot(self.index)
+        {
+            slot.since_ms.store(0, Ordering::Release);
+            let _ = slot.pid.compare_exchange(self.pid, 0, Ordering::AcqRel, Ordering::Relaxed);
+        }
+    }
+}
