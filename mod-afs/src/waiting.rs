@@ -1,0 +1,153 @@
+//! Bounds the workers that wait for one dead file server.
+//!
+//! A file server that is silent holds whoever asks it until the client gives it up. So each worker says in shared
+//! memory since when it waits and below which directory; when too many wait there, the next is told at once.
+
+use core::cell::RefCell;
+use weblog_fds::{SlotGuard, WaitTable};
+
+/// Who waits for longer seems to wait for a dead server, milliseconds.
+const SUSPICIOUS_MS: u64 = 1_000;
+/// Components of a path, behind the mount directory, that make the directory which is counted: cell and two more.
+const COMPONENTS: usize = 3;
+
+thread_local! {
+    /// The slot of this worker, claimed at its first access.
+    static SLOT: RefCell<Option<SlotGuard>> = const { RefCell::new(None) };
+}
+
+/// Milliseconds since boot: the same clock in all children.
+fn now_ms() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec.unsigned_abs().saturating_mul(1_000).saturating_add(now.tv_nsec.unsigned_abs() / 1_000_000)
+}
+
+/// The table, and how many may wait.
+#[derive(Debug, Clone, Copy)]
+pub struct Waiting {
+    /// One slot per worker.
+    table: WaitTable,
+    /// So many waiting below one directory are too many.
+    limit: usize,
+}
+
+impl Waiting {
+    /// For `workers` workers in all children: a quarter of them may wait, one at least.
+    #[must_use]
+    pub fn new(table: WaitTable, workers: usize) -> Self {
+        Self { table, limit: (workers / 4).max(1) }
+    }
+
+    /// Do too many workers wait below `directory` already?
+    #[must_use]
+    pub fn is_full(&self, directory: Directory) -> bool {
+        self.table.count(directory.0, SUSPICIOUS_MS, now_ms()) >= self.limit
+    }
+
+    /// Until the guard is dropped, the calling worker may be waiting below `directory`. Does not nest.
+    #[must_use]
+    pub fn begin(&self, directory: Directory) -> Wait {
+        SLOT.with_borrow_mut(|slot| {
+            if slot.is_none() {
+                // With more threads than slots (those of HTTP/2) some are not counted.
+                *slot = self.table.claim();
+            }
+            if let Some(slot) = slot {
+                slot.begin(directory.0, now_ms());
+            }
+        });
+        Wait(())
+    }
+}
+
+/// What waiting workers are counted by: the beginning of a path, as a number that all children agree on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Directory(u64);
+
+impl Directory {
+    /// The directory that `path` is counted under. `path`: below the mount directory `mount`, or relative to it.
+    #[must_use]
+    pub fn of(path: &str, mount: &str) -> Self {
+        let below = path.strip_prefix(mount).unwrap_or(path);
+        // FNV-1a.
+        let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+        for component in below.split('/').filter(|c| !c.is_empty()).take(COMPONENTS) {
+            for byte in component.bytes().chain([b'/']) {
+                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+        }
+        Self(hash)
+    }
+}
+
+/// The calling worker waits no more when this is dropped.
+#[derive(Debug)]
+pub struct Wait(());
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        // A thread that is ending has freed its slot already.
+        let _ = SLOT.try_with(|slot| {
+            if let Ok(slot) = slot.try_borrow()
+                && let Some(slot) = &*slot
+            {
+                slot.end();
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+    use std::time::Duration;
+
+    #[test]
+    fn directory_is_cell_and_two_more_components() {
+        let of = |path| Directory::of(path, "/afs");
+        assert_eq!(of("/afs/example.com/user/alice/a/b"), of("/afs/example.com//user/alice/c"));
+        assert_ne!(of("/afs/example.com/user/alice"), of("/afs/example.com/user/bob"));
+        assert_ne!(of("/afs/example.com/user"), of("/afs/example.comuser"));
+        assert_ne!(of("/afs/example.com"), of("/afs/other.org"));
+    }
+
+    #[test]
+    fn a_quarter_of_the_workers_may_wait_and_one_at_least() {
+        for (workers, limit) in [(0, 1), (1, 1), (4, 1), (8, 2), (150, 37)] {
+            assert_eq!(Waiting::new(WaitTable::create(1).unwrap(), workers).limit, limit);
+        }
+    }
+
+    #[test]
+    fn who_waits_long_is_counted_until_it_is_over() {
+        let waiting = Waiting::new(WaitTable::create(8).unwrap(), 8);
+        let (dead, alive) = (Directory::of("/afs/a/b/c", "/afs"), Directory::of("/afs/a/b/d", "/afs"));
+        let (begun, over) = (Barrier::new(3), Barrier::new(3));
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    let wait = waiting.begin(dead);
+                    begun.wait();
+                    over.wait();
+                    drop(wait);
+                });
+            }
+            begun.wait();
+            assert!(!waiting.is_full(dead), "nobody has waited for long yet");
+            std::thread::sleep(Duration::from_millis(SUSPICIOUS_MS + 50));
+            assert!(waiting.is_full(dead));
+            assert!(!waiting.is_full(alive));
+            over.wait();
+        });
+        assert!(!waiting.is_full(dead));
+    }
+
+    #[test]
+    fn a_table_that_is_full_does_not_stop_anybody() {
+        let waiting = Waiting::new(WaitTable::create(0).unwrap(), 0);
+        let directory = Directory::of("/afs/a", "/afs");
+        drop(waiting.begin(directory));
+        assert!(!waiting.is_full(directory));
+    }
+}
