@@ -76,6 +76,9 @@ impl Board {
 }
 
 /// Checks size and seals, then maps.
+///
+/// # Errors
+/// [`Error`] says what is wrong with it.
 fn map(fd: impl AsFd, writable: bool) -> Result<&'static Page, Error> {
     let fd = fd.as_fd();
     let seals = rustix::fs::fcntl_get_seals(fd).map_err(Error::call("fcntl(F_GET_SEALS)"))?;
@@ -98,6 +101,9 @@ fn map(fd: impl AsFd, writable: bool) -> Result<&'static Page, Error> {
 }
 
 /// The page in a mapping.
+///
+/// # Errors
+/// [`Error::Memory`] if it is too short.
 fn page(map: Mapping) -> Result<&'static Page, Error> {
     let p = map.at::<Page>(0).ok_or(Error::Memory("the board is too short"))?;
     // SAFETY: inside a mapping that stays for ever, aligned, and all its fields are atomics.

@@ -153,6 +153,9 @@ impl LockTable {
 }
 
 /// A word of the header.
+///
+/// # Errors
+/// [`Error::Memory`] if it is too short.
 fn header(map: Mapping, offset: usize) -> Result<&'static AtomicU64, Error> {
     let p = map.at::<AtomicU64>(offset).ok_or(Error::Memory("too short"))?;
     // SAFETY: inside a mapping that stays for ever, aligned, and only ever used as an atomic.
@@ -173,6 +176,9 @@ fn monotonic(deadline: Instant) -> libc::timespec {
 }
 
 /// Turns what a lock call returned into a guard.
+///
+/// # Errors
+/// [`LockError`] if it is not ours.
 fn guard(mutex: NonNull<libc::pthread_mutex_t>, r: libc::c_int) -> Result<LockGuard, LockError> {
     let died = match r {
         0 => false,
@@ -230,6 +236,9 @@ struct Attr(libc::pthread_mutexattr_t);
 
 impl Attr {
     /// Process-shared, robust, error-checking.
+    ///
+    /// # Errors
+    /// [`Error::Errno`] if the C library does not know them.
     fn new() -> Result<Self, Error> {
         let mut raw = core::mem::MaybeUninit::<libc::pthread_mutexattr_t>::uninit();
         // SAFETY: the pointer is valid for a write.
@@ -263,6 +272,9 @@ impl Drop for Attr {
 }
 
 /// An errno that a pthread call returned.
+///
+/// # Errors
+/// [`Error::Errno`] unless it is 0.
 fn check(call: &'static str, r: libc::c_int) -> Result<(), Error> {
     if r == 0 { Ok(()) } else { Err(Error::Errno { call, errno: r }) }
 }

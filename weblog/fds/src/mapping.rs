@@ -21,6 +21,9 @@ unsafe impl Sync for Mapping {}
 
 impl Mapping {
     /// New zeroed memory that children inherit by fork and share.
+    ///
+    /// # Errors
+    /// [`Error::Errno`] from mmap(2).
     pub(crate) fn anonymous(len: usize) -> Result<Self, Error> {
         // SAFETY: no address is asked for, so nothing that is mapped already is touched.
         let p = unsafe {
@@ -30,6 +33,9 @@ impl Mapping {
     }
 
     /// The first `len` bytes of a file; the caller has made sure that it is so long and stays so.
+    ///
+    /// # Errors
+    /// [`Error::Errno`] from mmap(2).
     pub(crate) fn file(fd: impl AsFd, len: usize, writable: bool) -> Result<Self, Error> {
         let prot = if writable { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
         // SAFETY: no address is asked for, so nothing that is mapped already is touched.
@@ -41,6 +47,9 @@ impl Mapping {
     ///
     /// # Safety
     /// `addr` and `len` are those of a mapping of this type that is still there.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] if it cannot be one.
     pub(crate) unsafe fn attach(addr: usize, len: usize) -> Result<Self, Error> {
         if addr == 0 || !addr.is_multiple_of(64) {
             return Err(Error::Memory("address is not that of a mapping"));
@@ -49,6 +58,9 @@ impl Mapping {
     }
 
     /// Checks the pointer.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] if it is null.
     fn new(p: *mut core::ffi::c_void, len: usize) -> Result<Self, Error> {
         let addr = NonNull::new(p.cast()).ok_or(Error::Memory("mapped at address zero"))?;
         Ok(Self { addr, len })

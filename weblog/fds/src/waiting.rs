@@ -139,6 +139,9 @@ impl WaitTable {
 }
 
 /// A word of the header.
+///
+/// # Errors
+/// [`Error::Memory`] if it is too short.
 fn word(map: Mapping, offset: usize) -> Result<&'static AtomicU64, Error> {
     let p = map.at::<AtomicU64>(offset).ok_or(Error::Memory("too short"))?;
     // SAFETY: inside a mapping that stays for ever, aligned, and only ever used as an atomic.

@@ -46,3 +46,79 @@ pub struct BrokerConfig {
     /// Verbosity of the log: 0 errors .. 4 trace.
     pub log_level: u8,
 }
+
+/// Why something is no configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// More bytes than a control message may have.
+    #[error("configuration has more than {} bytes", BrokerConfig::BYTES_MAX)]
+    TooLong,
+    /// Cannot be read.
+    #[error("configuration cannot be read")]
+    Unreadable,
+    /// A value that cannot be.
+    #[error("configuration: {0}")]
+    Value(&'static str),
+}
+
+impl BrokerConfig {
+    /// Most bytes that it may take in a control message.
+    pub const BYTES_MAX: usize = 60 * 1024;
+
+    /// As it goes over the control socket, behind the `C`.
+    ///
+    /// # Errors
+    /// [`ConfigError`]: what [`BrokerConfig::check`] finds, or too many cells.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, ConfigError> {
+        self.check()?;
+        let bytes =
+            bincode::encode_to_vec(self, bincode::config::standard()).map_err(|_| ConfigError::Unreadable)?;
+        if bytes.len() > Self::BYTES_MAX { Err(ConfigError::TooLong) } else { Ok(bytes) }
+    }
+
+    /// From what came over the control socket, behind the `C`; checked.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, ConfigError> {
+        if bytes.len() > Self::BYTES_MAX {
+            return Err(ConfigError::TooLong);
+        }
+        // In memory it may take more than in the message: a name is behind a pointer there.
+        let config = bincode::config::standard().with_limit::<{ 8 * Self::BYTES_MAX }>();
+        let (it, used) =
+            bincode::decode_from_slice::<Self, _>(bytes, config).map_err(|_| ConfigError::Unreadable)?;
+        if used != bytes.len() {
+            return Err(ConfigError::Unreadable);
+        }
+        it.check()?;
+        Ok(it)
+    }
+
+    /// Checks all values.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`] says which one cannot be.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let must = |ok: bool, what| if ok { Ok(()) } else { Err(ConfigError::Value(what)) };
+        must(
+            self.conf_dir.starts_with('/') && !self.conf_dir.contains('\0') && self.conf_dir.len() < 4096,
+            "conf_dir is no absolute path",
+        )?;
+        must(!self.cells.is_empty(), "there is no cell")?;
+        let mut seen = std::collections::BTreeSet::new();
+        for cell in &self.cells {
+            let canonical = pag::Cell::new(&cell.name).is_ok_and(|c| c.as_str() == cell.name);
+            must(canonical, "the name of a cell is not canonical")?;
+            must(seen.insert(&cell.name), "a cell is there twice")?;
+        }
+        must((1..=600_000).contains(&self.login_deadline_ms), "login_deadline_ms is not 1 to 600000")?;
+        must((1..=1024).contains(&self.logins_per_cell), "logins_per_cell is not 1 to 1024")?;
+        must(self.authenticators <= 1024, "authenticators is more than 1024")?;
+        must((1..=1_000_000).contains(&self.cache_entries), "cache_entries is not 1 to 1000000")?;
+        must(self.refused_ms <= 3_600_000, "refused_ms is more than an hour")?;
+        must(self.limit_window_s <= 86_400, "limit_window_s is more than a day")?;
+        must(self.log_level <= 4, "log_level is more than 4")
+    }
+}

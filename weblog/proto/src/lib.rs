@@ -2,9 +2,17 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod frame;
+pub mod lane;
 pub mod reply;
 pub mod request;
+mod wire;
 
-pub use config::{BrokerConfig, CellConfig, Method};
-pub use reply::{Failure, Granted, Reply};
+pub use config::{BrokerConfig, CellConfig, ConfigError, Method};
+pub use frame::{
+    Assembler, FrameError, OneTimeKey, Packet, RequestId, decode_request, encode_request, hello,
+    parse_packet, seal_reply,
+};
+pub use lane::{BrokerEnds, BrokerLane, Lane, LaneError, Lanes, RecvError, Sent, pipes};
+pub use reply::{Failure, FailureClass, Granted, Reply};
 pub use request::{GetToken, Password, Request};

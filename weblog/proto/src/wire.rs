@@ -1,0 +1,237 @@
+//! The bodies of frames as they lie in memory: borrowed, so that decoding leaves no copies of secrets behind.
+
+use crate::{Failure, FrameError, GetToken, Granted, Password, Reply, Request};
+use bincode::config::{Configuration, Limit, LittleEndian, Varint};
+use bincode::{BorrowDecode, Encode};
+use core::net::IpAddr;
+use pag::{Cell, SessionKey, Token};
+use zeroize::Zeroizing;
+
+/// Longest user name in bytes.
+const USER_MAX: usize = 63;
+/// More than any body has: what bincode may believe of lengths that it reads.
+const LIMIT: usize = 16 * 1024;
+
+/// How bodies are written.
+fn config() -> Configuration<LittleEndian, Varint, Limit<LIMIT>> {
+    bincode::config::standard().with_limit::<LIMIT>()
+}
+
+/// [`Request`] on the wire.
+#[derive(Encode, BorrowDecode)]
+enum WireRequest<'a> {
+    /// [`Request::GetToken`].
+    GetToken {
+        /// User.
+        user: &'a str,
+        /// Cell.
+        cell: &'a str,
+        /// Password.
+        password: &'a [u8],
+        /// Address of the visitor.
+        address: IpAddr,
+        /// Lifetime asked for.
+        token_lifetime_s: u32,
+        /// Longest answer from the cache.
+        cache_expiration_s: u32,
+    },
+    /// [`Request::Ping`].
+    Ping,
+}
+
+/// [`Reply`] on the wire.
+#[derive(Encode, BorrowDecode)]
+enum WireReply<'a> {
+    /// [`Reply::Granted`].
+    Granted {
+        /// Cell of the token.
+        cell: &'a str,
+        /// AFS id.
+        afs_id: i32,
+        /// Key version.
+        kvno: i32,
+        /// Session key, eight bytes.
+        key: &'a [u8],
+        /// Start, seconds since 1970.
+        begin: i64,
+        /// End, seconds since 1970.
+        end: i64,
+        /// Ticket.
+        ticket: &'a [u8],
+        /// Seconds without asking again.
+        valid_s: u32,
+        /// Days until the password expires.
+        password_expires_days: Option<u8>,
+    },
+    /// [`Reply::Failed`].
+    Failed(u8),
+    /// [`Reply::Pending`].
+    Pending {
+        /// Milliseconds.
+        retry_ms: u32,
+    },
+    /// [`Reply::Pong`].
+    Pong,
+}
+
+/// Writes a request into `out`; returns how many bytes it took.
+///
+/// # Errors
+/// [`FrameError`]: a value that no broker takes, or no room.
+pub(crate) fn put_request(request: &Request, out: &mut [u8]) -> Result<usize, FrameError> {
+    let wire = match request {
+        Request::Ping => WireRequest::Ping,
+        Request::GetToken(g) => {
+            check_names(&g.user, &g.cell)?;
+            WireRequest::GetToken {
+                user: &g.user,
+                cell: &g.cell,
+                password: g.password.expose(),
+                address: g.address,
+                token_lifetime_s: g.token_lifetime_s,
+                cache_expiration_s: g.cache_expiration_s,
+            }
+        }
+    };
+    bincode::encode_into_slice(wire, out, config()).map_err(|_| FrameError::TooLong)
+}
+
+/// Reads a request, all of `body`, and checks every field.
+///
+/// # Errors
+/// [`FrameError`] says what is wrong.
+pub(crate) fn get_request(body: &[u8]) -> Result<Request, FrameError> {
+    match get::<WireRequest<'_>>(body)? {
+        WireRequest::Ping => Ok(Request::Ping),
+        WireRequest::GetToken { user, cell, password, address, token_lifetime_s, cache_expiration_s } => {
+            check_names(user, cell)?;
+            if password.len() > Password::MAX {
+                return Err(FrameError::Password);
+            }
+            let password = Password::new(Zeroizing::new(password.to_vec())).ok_or(FrameError::Password)?;
+            Ok(Request::GetToken(GetToken {
+                user: user.to_owned(),
+                cell: cell.to_owned(),
+                password,
+                address,
+                token_lifetime_s,
+                cache_expiration_s,
+            }))
+        }
+    }
+}
+
+/// Most bytes that the body of `reply` takes.
+pub(crate) fn reply_room(reply: &Reply) -> usize {
+    match reply {
+        // The name of the cell, the key, and numbers with their lengths: less than 160 bytes.
+        Reply::Granted(g) => g.token.ticket.len().saturating_add(160),
+        _ => 16,
+    }
+}
+
+/// Writes a reply into `out`; returns how many bytes it took.
+///
+/// # Errors
+/// [`FrameError`]: a token that no worker takes, or no room.
+pub(crate) fn put_reply(reply: &Reply, out: &mut [u8]) -> Result<usize, FrameError> {
+    let wire = match reply {
+        Reply::Pong => WireReply::Pong,
+        Reply::Pending { retry_ms } => WireReply::Pending { retry_ms: *retry_ms },
+        Reply::Failed(f) => WireReply::Failed(*f as u8),
+        Reply::Granted(g) => {
+            check_ticket(&g.token.ticket)?;
+            WireReply::Granted {
+                cell: g.token.cell.as_str(),
+                afs_id: g.token.afs_id,
+                kvno: g.token.kvno,
+                key: &g.token.key.0,
+                begin: g.token.begin,
+                end: g.token.end,
+                ticket: &g.token.ticket,
+                valid_s: g.valid_s,
+                password_expires_days: g.password_expires_days,
+            }
+        }
+    };
+    bincode::encode_into_slice(wire, out, config()).map_err(|_| FrameError::TooLong)
+}
+
+/// Reads a reply, all of `body`, and checks every field.
+///
+/// # Errors
+/// [`FrameError`] says what is wrong.
+pub(crate) fn get_reply(body: &[u8]) -> Result<Reply, FrameError> {
+    match get::<WireReply<'_>>(body)? {
+        WireReply::Pong => Ok(Reply::Pong),
+        WireReply::Pending { retry_ms } => Ok(Reply::Pending { retry_ms }),
+        WireReply::Failed(code) => {
+            let known = Failure::ALL.into_iter().find(|f| *f as u8 == code);
+            known.map(Reply::Failed).ok_or(FrameError::Body)
+        }
+        WireReply::Granted {
+            cell,
+            afs_id,
+            kvno,
+            key,
+            begin,
+            end,
+            ticket,
+            valid_s,
+            password_expires_days,
+        } => {
+            check_ticket(ticket)?;
+            let token = Token {
+                cell: canonical(cell)?,
+                afs_id,
+                kvno,
+                key: SessionKey(key.try_into().map_err(|_| FrameError::Body)?),
+                begin,
+                end,
+                ticket: Zeroizing::new(ticket.to_vec()),
+            };
+            Ok(Reply::Granted(Granted { token, valid_s, password_expires_days }))
+        }
+    }
+}
+
+/// Reads a value that fills `body` to its last byte.
+///
+/// # Errors
+/// [`FrameError::Body`], [`FrameError::Length`].
+fn get<'a, T: BorrowDecode<'a, ()>>(body: &'a [u8]) -> Result<T, FrameError> {
+    let (value, used) =
+        bincode::borrow_decode_from_slice::<T, _>(body, config()).map_err(|_| FrameError::Body)?;
+    if used == body.len() { Ok(value) } else { Err(FrameError::Length) }
+}
+
+/// The limits of names; stricter ones are the business of whoever uses them.
+///
+/// # Errors
+/// [`FrameError::Name`].
+fn check_names(user: &str, cell: &str) -> Result<(), FrameError> {
+    if user.is_empty() || user.len() > USER_MAX || user.chars().any(char::is_control) {
+        return Err(FrameError::Name);
+    }
+    canonical(cell).map(drop)
+}
+
+/// The name of a cell, in canonical spelling already.
+///
+/// # Errors
+/// [`FrameError::Name`].
+fn canonical(name: &str) -> Result<Cell, FrameError> {
+    Cell::new(name).ok().filter(|c| c.as_str() == name).ok_or(FrameError::Name)
+}
+
+/// The limits of tickets.
+///
+/// # Errors
+/// [`FrameError::Ticket`].
+fn check_ticket(ticket: &[u8]) -> Result<(), FrameError> {
+    if (Token::TICKET_MIN..=Token::TICKET_MAX).contains(&ticket.len()) {
+        Ok(())
+    } else {
+        Err(FrameError::Ticket)
+    }
+}
