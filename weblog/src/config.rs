@@ -1,0 +1,181 @@
+//! What the httpd parent tells the broker, checked.
+
+use crate::limiter::Limits;
+use crate::logins::Bounds;
+use core::num::NonZeroUsize;
+use pag::Cell;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use weblog_proto::{BrokerConfig, Method};
+
+/// Logins that may wait in one cell for their turn.
+const QUEUE_PER_CELL: usize = 256;
+/// Authenticators that may run at the same time in all, however many cells there are.
+const RUNNING_MAX: usize = 128;
+
+/// A configuration that can be worked with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Rises with each (re)start of httpd.
+    pub version: u64,
+    /// Directory with `ThisCell` and `CellServDB`.
+    pub conf_dir: PathBuf,
+    /// The allowed cells.
+    pub cells: BTreeMap<Cell, Method>,
+    /// A login ends after so many milliseconds.
+    pub login_deadline_ms: u32,
+    /// How many logins there may be.
+    pub bounds: Bounds,
+    /// Authenticators kept started ahead.
+    pub authenticators: usize,
+    /// Entries of the cache.
+    pub cache_entries: NonZeroUsize,
+    /// How long a refused login is remembered; milliseconds.
+    pub refused_ms: u32,
+    /// Failed logins that are let through.
+    pub limits: Limits,
+    /// Verbosity of the log.
+    pub log_level: u8,
+}
+
+/// What is wrong with a configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A number outside of what makes sense.
+    #[error("{name} is {value}, must be {min} to {max}")]
+    Range {
+        /// Which one.
+        name: &'static str,
+        /// What it is.
+        value: u64,
+        /// Smallest allowed.
+        min: u64,
+        /// Largest allowed.
+        max: u64,
+    },
+    /// The directory is not an absolute path.
+    #[error("the directory of CellServDB must be an absolute path")]
+    ConfDir,
+    /// No cell at all.
+    #[error("no cell is allowed")]
+    NoCell,
+    /// Not the name of a cell.
+    #[error("{0:?} is not the name of a cell")]
+    Cell(String, #[source] pag::cell::CellError),
+}
+
+/// `value` if it lies in the range.
+///
+/// # Errors
+/// [`ConfigError::Range`] if not.
+fn within(name: &'static str, value: impl Into<u64>, min: u64, max: u64) -> Result<u64, ConfigError> {
+    let value = value.into();
+    if (min..=max).contains(&value) { Ok(value) } else { Err(ConfigError::Range { name, value, min, max }) }
+}
+
+/// The same as a size.
+///
+/// # Errors
+/// [`ConfigError::Range`] if not.
+fn size(name: &'static str, value: impl Into<u64>, min: u64, max: u64) -> Result<usize, ConfigError> {
+    within(name, value, min, max).map(|v| usize::try_from(v).unwrap_or(usize::MAX))
+}
+
+impl Settings {
+    /// Checks what was sent.
+    ///
+    /// # Errors
+    /// [`ConfigError`] says what is wrong.
+    pub fn new(sent: &BrokerConfig) -> Result<Self, ConfigError> {
+        let conf_dir = PathBuf::from(&sent.conf_dir);
+        if !Path::is_absolute(&conf_dir) || sent.conf_dir.contains('\0') {
+            return Err(ConfigError::ConfDir);
+        }
+        let mut cells = BTreeMap::new();
+        for cell in &sent.cells {
+            let name = Cell::new(&cell.name).map_err(|why| ConfigError::Cell(cell.name.clone(), why))?;
+            cells.insert(name, cell.method);
+        }
+        if cells.is_empty() {
+            return Err(ConfigError::NoCell);
+        }
+        within("login deadline (ms)", sent.login_deadline_ms, 100, 600_000)?;
+        within("time that a refused login is remembered (ms)", sent.refused_ms, 0, 3_600_000)?;
+        let per_cell = size("logins per cell", sent.logins_per_cell, 1, 64)?;
+        let authenticators = size("authenticators", sent.authenticators, 1, 64)?;
+        let cache_entries = size("cache entries", sent.cache_entries, 1, 1_000_000)?;
+        let window_s = within("window of the limits (s)", sent.limit_window_s, 1, 7 * 24 * 3600)?;
+        Ok(Self {
+            version: sent.version,
+            conf_dir,
+            login_deadline_ms: sent.login_deadline_ms,
+            bounds: Bounds {
+                per_cell,
+                // Cells that are silent at the same time must not hold up one more.
+                total: per_cell.saturating_mul(cells.len()).clamp(per_cell, RUNNING_MAX),
+                queue_per_cell: QUEUE_PER_CELL,
+            },
+            cells,
+            authenticators,
+            cache_entries: NonZeroUsize::new(cache_entries).unwrap_or(NonZeroUsize::MIN),
+            refused_ms: sent.refused_ms,
+            limits: Limits {
+                per_user: sent.limit_per_user,
+                per_address: sent.limit_per_address,
+                window_ms: window_s.saturating_mul(1000),
+            },
+            log_level: sent.log_level,
+        })
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use weblog_proto::CellConfig;
+
+    /// A configuration that is all right.
+    pub(crate) fn sample() -> BrokerConfig {
+        let cell = |name: &str| CellConfig { name: name.to_owned(), method: Method::Kaserver };
+        BrokerConfig {
+            version: 1,
+            conf_dir: "/etc/openafs".to_owned(),
+            cells: vec![cell("example.com"), cell("other.example")],
+            login_deadline_ms: 10_000,
+            logins_per_cell: 4,
+            authenticators: 2,
+            cache_entries: 100,
+            refused_ms: 5_000,
+            limit_per_user: 5,
+            limit_per_address: 50,
+            limit_window_s: 300,
+            log_level: 2,
+        }
+    }
+
+    #[test]
+    fn takes_what_is_right() {
+        let s = Settings::new(&sample()).unwrap();
+        assert_eq!(s.bounds.total, 8);
+        assert_eq!(s.limits.window_ms, 300_000);
+        assert!(s.cells.contains_key(&Cell::new("EXAMPLE.com").unwrap()));
+    }
+
+    #[test]
+    fn refuses_what_cannot_work() {
+        let check = |change: fn(&mut BrokerConfig), text: &str| {
+            let mut c = sample();
+            change(&mut c);
+            assert_eq!(Settings::new(&c).unwrap_err().to_string(), text);
+        };
+        check(|c| c.cells.clear(), "no cell is allowed");
+        check(|c| c.cells[0].name = "a b".into(), "\"a b\" is not the name of a cell");
+        check(|c| c.conf_dir = "etc".into(), "the directory of CellServDB must be an absolute path");
+        check(|c| c.authenticators = 0, "authenticators is 0, must be 1 to 64");
+        check(|c| c.logins_per_cell = 0, "logins per cell is 0, must be 1 to 64");
+        check(|c| c.login_deadline_ms = 5, "login deadline (ms) is 5, must be 100 to 600000");
+        check(|c| c.cache_entries = 0, "cache entries is 0, must be 1 to 1000000");
+        check(|c| c.limit_window_s = 0, "window of the limits (s) is 0, must be 1 to 604800");
+    }
+}

@@ -1,0 +1,342 @@
+//! How many failed logins are let through to a cell: per user from one address, per user, and per address.
+//!
+//! Pure. Keeps a single attacker from guessing on, and from having the cell lock the victim out. Every attempt is
+//! counted when it begins, so that many at once do not slip through, and taken back when it did not fail.
+//! Knows no passwords.
+
+use afsweb_cache::Store;
+use core::num::NonZeroUsize;
+use pag::Principal;
+use std::net::{IpAddr, Ipv6Addr};
+
+/// Users and addresses remembered; the one unused for longest goes first.
+const REMEMBERED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(16_383);
+/// A user's limit over all addresses is so many times that from one address.
+const ALL_ADDRESSES: usize = 4;
+
+/// What the configuration says; 0 = no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Failed logins per user and address.
+    pub per_user: u16,
+    /// Failed logins per address.
+    pub per_address: u16,
+    /// Within so many milliseconds.
+    pub window_ms: u64,
+}
+
+/// Which limit was reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exceeded {
+    /// This user from this address.
+    UserFromAddress,
+    /// This user from anywhere.
+    User,
+    /// This address, whoever.
+    Address,
+}
+
+impl Exceeded {
+    /// One word for logs.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::UserFromAddress => "limit-user-address",
+            Self::User => "limit-user",
+            Self::Address => "limit-address",
+        }
+    }
+}
+
+/// An attempt that was let through; say how it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub struct Attempt {
+    who: Principal,
+    from: Origin,
+    at_ms: u64,
+}
+
+/// Where requests come from, as far as limits tell: an IPv4 address, or the /64 of an IPv6 one (one subscriber has that many).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Origin(IpAddr);
+
+impl Origin {
+    fn new(address: IpAddr) -> Self {
+        Self(match address.to_canonical() {
+            IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
+            v4 @ IpAddr::V4(_) => v4,
+        })
+    }
+}
+
+/// When the attempts of one key began, oldest first.
+type Times = Vec<u64>;
+
+/// The memory of failed logins.
+pub struct Limiter {
+    limits: Limits,
+    pairs: Store<(Principal, Origin), Times>,
+    users: Store<Principal, Times>,
+    origins: Store<Origin, Times>,
+    /// Where a user has logged in lately: there, an attack from elsewhere does not count against him.
+    known: Store<(Principal, Origin), ()>,
+}
+
+impl core::fmt::Debug for Limiter {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Limiter").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+/// How long a successful login makes an address known.
+const KNOWN_MS: u64 = 24 * 3600 * 1000;
+
+impl Limiter {
+    /// With nothing remembered.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            pairs: Store::new(REMEMBERED),
+            users: Store::new(REMEMBERED),
+            origins: Store::new(REMEMBERED),
+            known: Store::new(REMEMBERED),
+        }
+    }
+
+    /// Other limits from now on; what is remembered stays.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    /// A login is about to be asked of the cell.
+    ///
+    /// # Errors
+    /// [`Exceeded`] if it must not be.
+    pub fn begin(&mut self, who: &Principal, from: IpAddr, now_ms: u64) -> Result<Attempt, Exceeded> {
+        let from = Origin::new(from);
+        let pair = (who.clone(), from);
+        let per_user = usize::from(self.limits.per_user);
+        let per_address = usize::from(self.limits.per_address);
+        let window = self.limits.window_ms;
+        if full(&mut self.pairs, &pair, per_user, window, now_ms) {
+            return Err(Exceeded::UserFromAddress);
+        }
+        if full(&mut self.origins, &from, per_address, window, now_ms) {
+            return Err(Exceeded::Address);
+        }
+        let known = self.known.get(&pair, now_ms).is_some();
+        if !known && full(&mut self.users, who, per_user.saturating_mul(ALL_ADDRESSES), window, now_ms) {
+            return Err(Exceeded::User);
+        }
+        note(&mut self.pairs, pair, window, now_ms);
+        note(&mut self.origins, from, window, now_ms);
+        note(&mut self.users, who.clone(), window, now_ms);
+        Ok(Attempt { who: who.clone(), from, at_ms: now_ms })
+    }
+
+    /// The cell has accepted it: the user's own slips from there are forgotten.
+    pub fn succeeded(&mut self, attempt: Attempt, now_ms: u64) {
+        let pair = (attempt.who.clone(), attempt.from);
+        self.pairs.remove(&pair);
+        let _ = self.known.insert(pair, (), now_ms.saturating_add(KNOWN_MS), now_ms);
+        self.take_back(attempt, now_ms);
+    }
+
+    /// It never was a guess at the cell (no answer, our own failure).
+    pub fn take_back(&mut self, attempt: Attempt, now_ms: u64) {
+        let window = self.limits.window_ms;
+        erase(&mut self.pairs, (attempt.who.clone(), attempt.from), attempt.at_ms, window, now_ms);
+        erase(&mut self.origins, attempt.from, attempt.at_ms, window, now_ms);
+        erase(&mut self.users, attempt.who, attempt.at_ms, window, now_ms);
+    }
+
+    /// The cell has refused it: it stays counted.
+    pub fn failed(&mut self, attempt: Attempt) {
+        let Attempt { .. } = attempt;
+    }
+
+    /// Forgets what is known about users that `which` picks.
+    pub fn forget(&mut self, mut which: impl FnMut(&Principal) -> bool) {
+        self.users.take_matching(|who, _| which(who));
+        self.pairs.take_matching(|(who, _), _| which(who));
+        self.known.take_matching(|(who, _), ()| which(who));
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.users.clear();
+        self.pairs.clear();
+        self.origins.clear();
+        self.known.clear();
+    }
+
+    /// Drops what has left the window.
+    pub fn sweep(&mut self, now_ms: u64) {
+        self.users.sweep(now_ms);
+        self.pairs.sweep(now_ms);
+        self.origins.sweep(now_ms);
+        self.known.sweep(now_ms);
+    }
+}
+
+/// Whether `limit` attempts of `key` lie within the window.
+fn full<K: core::hash::Hash + Eq + Clone>(
+    store: &mut Store<K, Times>,
+    key: &K,
+    limit: usize,
+    window_ms: u64,
+    now_ms: u64,
+) -> bool {
+    limit != 0 && store.get(key, now_ms).is_some_and(|t| recent(t, window_ms, now_ms).count() >= limit)
+}
+
+/// Those within the window.
+fn recent(times: &Times, window_ms: u64, now_ms: u64) -> impl Iterator<Item = u64> + '_ {
+    times.iter().copied().filter(move |at| at.saturating_add(window_ms) > now_ms)
+}
+
+/// Adds an attempt.
+fn note<K: core::hash::Hash + Eq + Clone>(store: &mut Store<K, Times>, key: K, window_ms: u64, now_ms: u64) {
+    let mut times: Times =
+        store.remove(&key).map(|t| recent(&t, window_ms, now_ms).collect()).unwrap_or_default();
+    times.push(now_ms);
+    let _ = store.insert(key, times, now_ms.saturating_add(window_ms), now_ms);
+}
+
+/// Takes one attempt of `at_ms` back.
+fn erase<K: core::hash::Hash + Eq + Clone>(
+    store: &mut Store<K, Times>,
+    key: K,
+    at_ms: u64,
+    window_ms: u64,
+    now_ms: u64,
+) {
+    let Some(mut times) = store.remove(&key) else { return };
+    if let Some(i) = times.iter().position(|t| *t == at_ms) {
+        times.remove(i);
+    }
+    if let Some(last) = times.last() {
+        let expires = last.saturating_add(window_ms);
+        let _ = store.insert(key, times, expires, now_ms);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pag::Cell;
+
+    fn user(name: &str) -> Principal {
+        Principal::new(name, Cell::new("example.com").unwrap()).unwrap()
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn limiter(per_user: u16, per_address: u16) -> Limiter {
+        Limiter::new(Limits { per_user, per_address, window_ms: 60_000 })
+    }
+
+    #[test]
+    fn guesses_at_one_user_end_at_the_limit_and_go_on_after_the_window() {
+        let mut l = limiter(3, 100);
+        for i in 0..3 {
+            let a = l.begin(&user("alice"), ip("192.0.2.7"), i).unwrap();
+            l.failed(a);
+        }
+        assert_eq!(l.begin(&user("alice"), ip("192.0.2.7"), 10).unwrap_err(), Exceeded::UserFromAddress);
+        assert_eq!(l.begin(&user("alice"), ip("192.0.2.7"), 59_999).unwrap_err(), Exceeded::UserFromAddress);
+        let _ = l.begin(&user("alice"), ip("192.0.2.7"), 60_000).unwrap();
+        assert_eq!(l.begin(&user("alice"), ip("192.0.2.7"), 60_000).unwrap_err(), Exceeded::UserFromAddress);
+    }
+
+    #[test]
+    fn attempts_under_way_count_as_well() {
+        let mut l = limiter(3, 100);
+        let open: Vec<_> = (0..3).map(|_| l.begin(&user("alice"), ip("192.0.2.7"), 5).unwrap()).collect();
+        assert!(l.begin(&user("alice"), ip("192.0.2.7"), 5).is_err());
+        for a in open {
+            l.take_back(a, 6);
+        }
+        assert!(l.begin(&user("alice"), ip("192.0.2.7"), 7).is_ok());
+    }
+
+    #[test]
+    fn one_address_cannot_try_a_few_passwords_at_everybody() {
+        let mut l = limiter(3, 10);
+        for i in 0..10 {
+            let a = l.begin(&user(&format!("u{i}")), ip("192.0.2.7"), i).unwrap();
+            l.failed(a);
+        }
+        assert_eq!(l.begin(&user("zoe"), ip("192.0.2.7"), 20).unwrap_err(), Exceeded::Address);
+        assert!(l.begin(&user("zoe"), ip("192.0.2.8"), 20).is_ok());
+    }
+
+    #[test]
+    fn many_addresses_cannot_lock_out_a_user_where_he_is_known() {
+        let mut l = limiter(3, 100);
+        let a = l.begin(&user("alice"), ip("198.51.100.1"), 0).unwrap();
+        l.succeeded(a, 0);
+        for i in 0..12u8 {
+            let a = l.begin(&user("alice"), IpAddr::from([192, 0, 2, i / 3]), 1).unwrap();
+            l.failed(a);
+        }
+        assert_eq!(l.begin(&user("alice"), ip("203.0.113.1"), 2).unwrap_err(), Exceeded::User);
+        assert!(l.begin(&user("alice"), ip("198.51.100.1"), 2).is_ok());
+    }
+
+    #[test]
+    fn success_forgets_the_users_own_slips_but_not_those_of_the_address() {
+        let mut l = limiter(3, 4);
+        for _ in 0..2 {
+            let a = l.begin(&user("alice"), ip("192.0.2.7"), 0).unwrap();
+            l.failed(a);
+        }
+        let a = l.begin(&user("alice"), ip("192.0.2.7"), 1).unwrap();
+        l.succeeded(a, 1);
+        for _ in 0..2 {
+            let a = l.begin(&user("alice"), ip("192.0.2.7"), 2).unwrap();
+            l.failed(a);
+        }
+        assert_eq!(l.begin(&user("alice"), ip("192.0.2.7"), 3).unwrap_err(), Exceeded::Address);
+    }
+
+    #[test]
+    fn one_ipv6_subscriber_is_one_address_and_mapped_ipv4_is_ipv4() {
+        let mut l = limiter(1, 100);
+        let a = l.begin(&user("alice"), ip("2001:db8::1"), 0).unwrap();
+        l.failed(a);
+        assert!(l.begin(&user("alice"), ip("2001:db8::ffff:2"), 0).is_err());
+        assert!(l.begin(&user("alice"), ip("2001:db8:0:1::1"), 0).is_ok());
+        let a = l.begin(&user("bob"), ip("::ffff:192.0.2.7"), 0).unwrap();
+        l.failed(a);
+        assert!(l.begin(&user("bob"), ip("192.0.2.7"), 0).is_err());
+    }
+
+    #[test]
+    fn no_limit_and_forgetting() {
+        let mut l = limiter(0, 0);
+        for _ in 0..1000 {
+            let a = l.begin(&user("alice"), ip("192.0.2.7"), 0).unwrap();
+            l.failed(a);
+        }
+        l.set_limits(Limits { per_user: 3, per_address: 0, window_ms: 60_000 });
+        assert!(l.begin(&user("alice"), ip("192.0.2.7"), 1).is_err());
+        l.forget(|who| who.name() == "alice");
+        assert!(l.begin(&user("alice"), ip("192.0.2.7"), 1).is_ok());
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut l = limiter(3, 3);
+        for i in 0..16_900_u32 {
+            let a =
+                l.begin(&user(&format!("u{i}")), IpAddr::from((0x0a00_0000 + i).to_be_bytes()), 0).unwrap();
+            l.failed(a);
+        }
+        assert!(l.users.len() <= 16_384 && l.pairs.len() <= 16_384 && l.origins.len() <= 16_384);
+    }
+}

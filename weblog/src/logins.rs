@@ -1,0 +1,321 @@
+//! The logins under way: one per (user, cell, verifier of the password), the others wait for its answer.
+//!
+//! Pure: knows no processes, no pipes, no clock. Bounds how many run per cell and in all, keeps those that must wait in
+//! bounded queues, one per cell, served in turn, and stops asking a cell that is silent (see [`crate::breaker`]).
+//! `A` is whatever the caller needs to answer an asker.
+
+use crate::breaker::{Breaker, Gate};
+use crate::limiter::Attempt;
+use afsweb_cache::Verifier;
+use pag::{Cell, Principal};
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use weblog_proto::Password;
+
+/// Number of a login; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LoginId(pub u64);
+
+/// What makes two logins the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LoginKey {
+    /// User and cell.
+    pub who: Principal,
+    /// Keyed verifier of the password.
+    pub verifier: Verifier,
+}
+
+/// What an authenticator needs.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// User and cell.
+    pub who: Principal,
+    /// The password; wiped when this is dropped.
+    pub password: Password,
+    /// Lifetime to ask for, seconds; 0 = what the cell gives.
+    pub lifetime_s: u32,
+    /// When it must be over.
+    pub deadline_ms: u64,
+}
+
+/// How many logins there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Running in one cell.
+    pub per_cell: usize,
+    /// Running in all.
+    pub total: usize,
+    /// Waiting in one cell.
+    pub queue_per_cell: usize,
+}
+
+/// Somebody who waits for a login.
+#[derive(Debug)]
+pub struct Waiter<A> {
+    /// His lane; there is one waiter per lane.
+    pub lane: usize,
+    /// How to answer him.
+    pub asker: A,
+    /// Where his visitor is.
+    pub address: IpAddr,
+    /// SetAFSTokenExpiration of his server.
+    pub lifetime_s: u32,
+    /// SetAFSCacheExpiration of his server.
+    pub cache_s: u32,
+    /// When he is told to ask again later.
+    pub until_ms: u64,
+}
+
+/// One login.
+#[derive(Debug)]
+pub struct Login<A> {
+    /// What it is for.
+    pub key: LoginKey,
+    /// Lifetime that was asked for.
+    pub lifetime_s: u32,
+    /// SetAFSCacheExpiration of the server that asked first.
+    pub cache_s: u32,
+    /// Where the visitor was who asked first.
+    pub address: IpAddr,
+    /// When it was asked for.
+    pub asked_ms: u64,
+    /// When it must be over.
+    pub deadline_ms: u64,
+    /// For the limiter.
+    pub attempt: Attempt,
+    /// Who gets the answer.
+    pub waiters: Vec<Waiter<A>>,
+    /// Not yet handed to an authenticator: here is what that one will need.
+    queued: Option<Job>,
+    /// When an authenticator got it.
+    started_ms: Option<u64>,
+}
+
+impl<A> Login<A> {
+    /// Whether an authenticator has it.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.started_ms.is_some()
+    }
+}
+
+/// Why no login was begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotBegun {
+    /// The cell did not answer lately.
+    CellSilent,
+    /// Too many wait already.
+    QueueFull,
+}
+
+/// One cell's part.
+#[derive(Debug, Default)]
+struct CellState {
+    running: usize,
+    queue: VecDeque<LoginId>,
+    breaker: Breaker,
+}
+
+/// All logins under way.
+#[derive(Debug)]
+pub struct Logins<A> {
+    bounds: Bounds,
+    next_id: u64,
+    by_key: HashMap<LoginKey, LoginId>,
+    by_id: HashMap<LoginId, Login<A>>,
+    cells: HashMap<Cell, CellState>,
+    /// Cells with a queue, in the order of their turns.
+    turns: VecDeque<Cell>,
+    running: usize,
+}
+
+impl<A> Logins<A> {
+    /// None.
+    #[must_use]
+    pub fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            next_id: 1,
+            by_key: HashMap::new(),
+            by_id: HashMap::new(),
+            cells: HashMap::new(),
+            turns: VecDeque::new(),
+            running: 0,
+        }
+    }
+
+    /// Other bounds from now on; what runs goes on.
+    pub fn set_bounds(&mut self, bounds: Bounds) {
+        self.bounds = bounds;
+    }
+
+    /// The login with this key, if there is one.
+    #[must_use]
+    pub fn find(&self, key: &LoginKey) -> Option<LoginId> {
+        self.by_key.get(key).copied()
+    }
+
+    /// One login.
+    #[must_use]
+    pub fn get(&self, id: LoginId) -> Option<&Login<A>> {
+        self.by_id.get(&id)
+    }
+
+    /// Running, waiting.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize) {
+        (self.running, self.by_id.len().saturating_sub(self.running))
+    }
+
+    /// Cells that are not asked at the moment.
+    pub fn silent_cells(&self, now_ms: u64) -> impl Iterator<Item = &Cell> {
+        self.cells.iter().filter(move |(_, c)| c.breaker.is_open(now_ms)).map(|(name, _)| name)
+    }
+
+    /// Whether a login in `cell` may begin.
+    ///
+    /// # Errors
+    /// [`NotBegun`] says why not.
+    pub fn may_begin(&self, cell: &Cell, now_ms: u64) -> Result<(), NotBegun> {
+        let Some(state) = self.cells.get(cell) else { return Ok(()) };
+        if state.breaker.gate(now_ms) == Gate::Stop {
+            return Err(NotBegun::CellSilent);
+        }
+        if state.queue.len() >= self.bounds.queue_per_cell {
+            return Err(NotBegun::QueueFull);
+        }
+        Ok(())
+    }
+
+    /// Begins one. Ask [`Logins::find`] and [`Logins::may_begin`] first; [`Logins::next_job`] then says when it runs.
+    pub fn begin(
+        &mut self,
+        key: LoginKey,
+        job: Job,
+        attempt: Attempt,
+        first: Waiter<A>,
+        now_ms: u64,
+    ) -> LoginId {
+        let id = LoginId(self.next_id);
+        self.next_id = self.next_id.wrapping_add(1);
+        let cell = key.who.cell().clone();
+        let state = self.cells.entry(cell.clone()).or_default();
+        if state.breaker.gate(now_ms) == Gate::Probe {
+            state.breaker.probe(id);
+        }
+        state.queue.push_back(id);
+        if !self.turns.contains(&cell) {
+            self.turns.push_back(cell);
+        }
+        self.leave(first.lane);
+        let login = Login {
+            key: key.clone(),
+            lifetime_s: job.lifetime_s,
+            cache_s: first.cache_s,
+            address: first.address,
+            asked_ms: now_ms,
+            deadline_ms: job.deadline_ms,
+            attempt,
+            waiters: vec![first],
+            queued: Some(job),
+            started_ms: None,
+        };
+        self.by_key.insert(key, id);
+        self.by_id.insert(id, login);
+        id
+    }
+
+    /// One more waits for this login.
+    pub fn join(&mut self, id: LoginId, waiter: Waiter<A>) {
+        self.leave(waiter.lane);
+        if let Some(login) = self.by_id.get_mut(&id) {
+            login.waiters.push(waiter);
+        }
+    }
+
+    /// Whoever waited on this lane has gone: somebody else asks there now.
+    pub fn leave(&mut self, lane: usize) {
+        for login in self.by_id.values_mut() {
+            login.waiters.retain(|w| w.lane != lane);
+        }
+    }
+
+    /// The next login that may run now; it counts as running from now on.
+    pub fn next_job(&mut self, now_ms: u64) -> Option<(LoginId, Job)> {
+        if self.running >= self.bounds.total {
+            return None;
+        }
+        for _ in 0..self.turns.len() {
+            let cell = self.turns.pop_front()?;
+            let Some(state) = self.cells.get_mut(&cell) else { continue };
+            if state.running >= self.bounds.per_cell {
+                self.turns.push_back(cell);
+                continue;
+            }
+            let Some(id) = state.queue.pop_front() else { continue };
+            if !state.queue.is_empty() {
+                self.turns.push_back(cell);
+            }
+            let Some(login) = self.by_id.get_mut(&id) else { continue };
+            let Some(job) = login.queued.take() else { continue };
+            login.started_ms = Some(now_ms);
+            state.running = state.running.saturating_add(1);
+            self.running = self.running.saturating_add(1);
+            return Some((id, job));
+        }
+        None
+    }
+
+    /// Takes a login out, however it ended; tell [`Logins::breaker`] next.
+    pub fn end(&mut self, id: LoginId) -> Option<Login<A>> {
+        let login = self.by_id.remove(&id)?;
+        if self.by_key.get(&login.key) == Some(&id) {
+            self.by_key.remove(&login.key);
+        }
+        if let Some(state) = self.cells.get_mut(login.key.who.cell()) {
+            if login.started_ms.is_some() {
+                state.running = state.running.saturating_sub(1);
+                self.running = self.running.saturating_sub(1);
+            } else {
+                state.queue.retain(|other| *other != id);
+            }
+        }
+        Some(login)
+    }
+
+    /// The breaker of a cell.
+    pub fn breaker(&mut self, cell: &Cell) -> &mut Breaker {
+        &mut self.cells.entry(cell.clone()).or_default().breaker
+    }
+
+    /// Logins that `which` picks.
+    pub fn matching(&self, mut which: impl FnMut(&Login<A>) -> bool) -> Vec<LoginId> {
+        let mut ids: Vec<LoginId> =
+            self.by_id.iter().filter(|(_, login)| which(login)).map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Forgets the unused cells among those that `keep` says no to, so that there are never more than are allowed.
+    pub fn retain_cells(&mut self, mut keep: impl FnMut(&Cell) -> bool) {
+        self.cells.retain(|cell, state| state.running > 0 || !state.queue.is_empty() || keep(cell));
+    }
+
+    /// Takes out those who have waited long enough for now.
+    pub fn impatient(&mut self, now_ms: u64) -> Vec<Waiter<A>> {
+        let mut out = Vec::new();
+        for login in self.by_id.values_mut() {
+            out.extend(login.waiters.extract_if(.., |w| w.until_ms <= now_ms));
+        }
+        out
+    }
+
+    /// When [`Logins::impatient`] or a deadline has something next.
+    #[must_use]
+    pub fn next_event_ms(&self) -> Option<u64> {
+        self.by_id
+            .values()
+            .flat_map(|login| login.waiters.iter().map(|w| w.until_ms).chain([login.deadline_ms]))
+            .min()
+    }
+}

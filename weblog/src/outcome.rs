@@ -1,0 +1,64 @@
+//! How a login ended, as an authenticator tells the broker, and the step at which it failed.
+
+use pag::Token;
+use weblog_proto::Failure;
+
+/// The step of a login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, bincode::Encode, bincode::Decode)]
+pub enum Step {
+    /// In the broker or the authenticator itself.
+    Local,
+    /// Finding the cell's servers.
+    Servers,
+    /// Asking the kaserver for a ticket-granting ticket.
+    Authenticate,
+    /// Asking the kaserver for the token.
+    GetToken,
+    /// Having the protection server accept the token as that user.
+    Proof,
+}
+
+impl Step {
+    /// One word for logs.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Servers => "servers",
+            Self::Authenticate => "authenticate",
+            Self::GetToken => "get-token",
+            Self::Proof => "proof",
+        }
+    }
+}
+
+/// A login that gave no token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    /// What the asker is told.
+    pub failure: Failure,
+    /// Where it failed.
+    pub step: Step,
+    /// The server's or library's error number; 0 where there is none.
+    pub code: i32,
+}
+
+impl Refusal {
+    /// One that has no error number.
+    #[must_use]
+    pub fn local(failure: Failure) -> Self {
+        Self { failure, step: Step::Local, code: 0 }
+    }
+}
+
+/// A login that the cell's protection server has confirmed.
+#[derive(Debug, Clone)]
+pub struct Success {
+    /// The token.
+    pub token: Token,
+    /// Days until the password expires; `None` = never or unknown.
+    pub password_expires_days: Option<u8>,
+}
+
+/// How a login ended.
+pub type Outcome = Result<Success, Refusal>;
