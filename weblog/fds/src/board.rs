@@ -212,3 +212,90 @@ impl fmt::Debug for BoardReader {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::fork;
+
+    #[test]
+    fn what_the_writer_says_is_read_by_others_also_across_processes() {
+        let fd = Board::create().unwrap();
+        let reader = BoardReader::map(Board::read_only(&fd).unwrap()).unwrap();
+        assert_eq!(
+            (reader.generation(), reader.epoch(), reader.ready(), reader.counter(3)),
+            (0, 0, false, 0)
+        );
+        let mut writer = fork(|| {
+            let Ok(w) = BoardWriter::map(fd.try_clone().unwrap()) else { return 1 };
+            w.set_generation(u64::MAX - 1);
+            w.set_ready(true);
+            w.raise_epoch();
+            w.set_counter(3, 40);
+            w.add_counter(3, 2);
+            w.add_counter(COUNTERS, 1);
+            i32::from(w.raise_epoch() != 2)
+        });
+        assert_eq!(writer.wait(), Some(0));
+        assert_eq!((reader.generation(), reader.epoch(), reader.ready()), (u64::MAX - 1, 2, true));
+        assert_eq!((reader.counter(3), reader.counter(COUNTERS)), (42, 0));
+        // The next broker goes on from there.
+        assert_eq!(BoardWriter::map(fd).unwrap().raise_epoch(), 3);
+    }
+
+    #[test]
+    fn a_read_only_descriptor_cannot_be_written_or_mapped_for_writing() {
+        let fd = Board::create().unwrap();
+        let ro = Board::read_only(&fd).unwrap();
+        assert_eq!(rustix::io::pwrite(&ro, b"x", 0), Err(Errno::BADF));
+        assert!(BoardWriter::map(ro).is_err());
+        assert_eq!(rustix::fs::fstat(&fd).unwrap().st_mode & 0o7777, 0o400);
+    }
+
+    #[test]
+    fn another_user_cannot_open_it_again_for_writing() {
+        if !rustix::process::geteuid().is_root() {
+            return; // Without root there is no other user to be.
+        }
+        let fd = Board::create().unwrap();
+        let ro = Board::read_only(&fd).unwrap();
+        let path = format!("/proc/self/fd/{}", ro.as_raw_fd());
+        let mut child = fork(|| {
+            // SAFETY: no pointers.
+            if unsafe { libc::setresuid(12345, 12345, 12345) } != 0 {
+                return 1;
+            }
+            match rustix::fs::open(path.as_str(), OFlags::RDWR, Mode::empty()) {
+                Err(Errno::ACCESS) => 0,
+                _ => 2,
+            }
+        });
+        assert_eq!(child.wait(), Some(0));
+    }
+
+    #[test]
+    fn its_size_is_sealed() {
+        let fd = Board::create().unwrap();
+        assert_eq!(rustix::fs::ftruncate(&fd, 0), Err(Errno::PERM));
+        assert_eq!(rustix::fs::ftruncate(&fd, 8192), Err(Errno::PERM));
+    }
+
+    #[test]
+    fn what_is_no_board_is_refused() {
+        let plain = rustix::fs::memfd_create("x", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
+        rustix::fs::ftruncate(&plain, LEN as u64).unwrap();
+        let unsealed = plain.try_clone().unwrap();
+        assert_eq!(BoardReader::map(unsealed).unwrap_err(), Error::Memory("the board is not sealed"));
+        rustix::fs::fcntl_add_seals(&plain, SealFlags::SHRINK).unwrap();
+        assert_eq!(
+            BoardReader::map(plain.try_clone().unwrap()).unwrap_err(),
+            Error::Memory("this is no board")
+        );
+        rustix::io::pwrite(&plain, &MAGIC.to_ne_bytes(), 0).unwrap();
+        rustix::io::pwrite(&plain, &99u32.to_ne_bytes(), 8).unwrap();
+        assert_eq!(BoardReader::map(plain).unwrap_err(), Error::Memory("the board has another version"));
+        let short = rustix::fs::memfd_create("x", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
+        rustix::fs::fcntl_add_seals(&short, SealFlags::SHRINK).unwrap();
+        assert_eq!(BoardReader::map(short).unwrap_err(), Error::Memory("the board is too short"));
+    }
+}

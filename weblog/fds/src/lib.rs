@@ -15,7 +15,7 @@ pub mod inherit;
 pub mod layout;
 pub mod lock;
 mod mapping;
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod waiting;
 

@@ -278,3 +278,153 @@ impl Drop for Attr {
 fn check(call: &'static str, r: libc::c_int) -> Result<(), Error> {
     if r == 0 { Ok(()) } else { Err(Error::Errno { call, errno: r }) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::fork;
+    use core::time::Duration;
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(5)
+    }
+
+    /// A pipe end by which a child says that it has come so far.
+    fn wait_byte(fd: &rustix::fd::OwnedFd) {
+        let mut b = [0u8; 1];
+        assert_eq!(rustix::io::read(fd, &mut b).unwrap(), 1);
+    }
+
+    #[test]
+    fn excludes_threads_of_one_process_until_the_deadline() {
+        let table = LockTable::create(2).unwrap();
+        let guard = table.lock(0, soon()).unwrap();
+        std::thread::scope(|s| {
+            s.spawn(|| {
+                assert!(table.try_lock(0).unwrap().is_none());
+                let start = Instant::now();
+                assert_eq!(
+                    table.lock(0, start + Duration::from_millis(80)).unwrap_err(),
+                    LockError::Deadline
+                );
+                assert!(start.elapsed() >= Duration::from_millis(80));
+                assert!(start.elapsed() < Duration::from_secs(3));
+                assert_eq!(table.lock(0, start).unwrap_err(), LockError::Deadline, "a deadline in the past");
+                assert!(!table.try_lock(1).unwrap().unwrap().previous_owner_died());
+            });
+        });
+        drop(guard);
+        assert!(table.try_lock(0).unwrap().is_some());
+    }
+
+    #[test]
+    fn asking_again_for_a_lock_that_one_holds_is_an_error_and_no_wait() {
+        let table = LockTable::create(1).unwrap();
+        let _guard = table.lock(0, soon()).unwrap();
+        let start = Instant::now();
+        assert_eq!(table.lock(0, soon()).unwrap_err(), LockError::Errno(libc::EDEADLK));
+        assert!(start.elapsed() < Duration::from_secs(1));
+        assert_eq!(table.lock(1, soon()).unwrap_err(), LockError::NoSuchLock);
+    }
+
+    #[test]
+    fn excludes_processes_and_is_free_at_once_when_its_owner_is_killed() {
+        let table = LockTable::create(1).unwrap();
+        // Again and again: the lock must not wear out.
+        for _ in 0..20 {
+            let (r, w) = rustix::pipe::pipe().unwrap();
+            let mut child = fork(|| {
+                let Ok(_guard) = table.lock(0, soon()) else { return 1 };
+                let _ = rustix::io::write(&w, b"x");
+                std::thread::sleep(Duration::from_secs(60));
+                0
+            });
+            wait_byte(&r);
+            assert!(table.try_lock(0).unwrap().is_none());
+            let start = Instant::now();
+            let guard = std::thread::scope(|s| {
+                let killer = s.spawn(move || {
+                    std::thread::sleep(Duration::from_millis(10));
+                    child.kill();
+                });
+                let guard = table.lock(0, soon()).unwrap();
+                killer.join().unwrap();
+                guard
+            });
+            assert!(start.elapsed() < Duration::from_secs(1));
+            assert!(guard.previous_owner_died());
+            drop(guard);
+            assert!(!table.try_lock(0).unwrap().unwrap().previous_owner_died(), "told once");
+        }
+    }
+
+    #[test]
+    fn a_thread_that_ends_with_the_lock_frees_it() {
+        let table = LockTable::create(1).unwrap();
+        std::thread::spawn(move || {
+            let _never_dropped = core::mem::ManuallyDrop::new(table.lock(0, soon()).unwrap());
+        })
+        .join()
+        .unwrap();
+        assert!(table.lock(0, soon()).unwrap().previous_owner_died());
+    }
+
+    #[test]
+    fn a_forked_copy_of_the_guard_frees_nothing() {
+        let table = LockTable::create(1).unwrap();
+        let guard = table.lock(0, soon()).unwrap();
+        let mut slot = Some(guard);
+        let mut child = fork(|| {
+            drop(slot.take());
+            0
+        });
+        assert_eq!(child.wait(), Some(0));
+        assert!(slot.is_some());
+        let mut other = fork(|| i32::from(!matches!(table.try_lock(0), Ok(None))));
+        assert_eq!(other.wait(), Some(0), "still held by the parent");
+    }
+
+    #[test]
+    fn processes_and_threads_never_hold_it_together() {
+        let table = LockTable::create(1).unwrap();
+        let shared = Mapping::anonymous(4096).unwrap();
+        let counter = header(shared, 0).unwrap();
+        let work = || {
+            for _ in 0..500 {
+                let Ok(_guard) = table.lock(0, Instant::now() + Duration::from_secs(30)) else { return 1 };
+                // Not an atomic step: two at once would lose counts.
+                let seen = counter.load(Ordering::Relaxed);
+                std::thread::yield_now();
+                counter.store(seen + 1, Ordering::Relaxed);
+            }
+            0
+        };
+        let mut children: Vec<_> = (0..4).map(|_| fork(work)).collect();
+        std::thread::scope(|s| {
+            for _ in 0..2 {
+                s.spawn(|| assert_eq!(work(), 0));
+            }
+        });
+        for c in &mut children {
+            assert_eq!(c.wait(), Some(0));
+        }
+        assert_eq!(counter.load(Ordering::Relaxed), 3000);
+    }
+
+    #[test]
+    fn is_found_again_by_its_plain_numbers() {
+        let table = LockTable::create(3).unwrap();
+        let (addr, len) = table.parts();
+        // SAFETY: the numbers are those of `table`.
+        let again = unsafe { LockTable::attach(addr, len) }.unwrap();
+        assert_eq!(again.len(), 3);
+        let _guard = table.lock(2, soon()).unwrap();
+        std::thread::scope(|s| {
+            s.spawn(|| assert!(again.try_lock(2).unwrap().is_none()));
+        });
+        // SAFETY: only the length is wrong, and it is shorter.
+        assert!(unsafe { LockTable::attach(addr, len - 1) }.is_err());
+        // SAFETY: refused before it is read.
+        assert!(unsafe { LockTable::attach(0, len) }.is_err());
+    }
+}

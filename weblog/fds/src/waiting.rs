@@ -217,3 +217,104 @@ impl Drop for SlotGuard {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::fork;
+
+    #[test]
+    fn counts_those_who_wait_long_enough_for_the_same() {
+        let t = WaitTable::create(4).unwrap();
+        let slots: Vec<_> = (0..3).map(|_| t.claim().unwrap()).collect();
+        for (slot, (key, since)) in slots.iter().zip([(7, 1_000), (7, 1_500), (8, 1_000)]) {
+            slot.begin(key, since);
+        }
+        assert_eq!(t.count(7, 0, 1_500), 2);
+        assert_eq!(t.count(7, 400, 1_500), 1);
+        assert_eq!(t.count(8, 500, 1_500), 1);
+        assert_eq!(t.count(9, 0, 1_500), 0);
+        slots[0].end();
+        assert_eq!(t.count(7, 0, 1_500), 1);
+        assert_eq!(t.count(7, 0, 1_500 + LONGEST_MS + 1), 0, "nobody waits so long");
+        drop(slots);
+        assert_eq!(t.count(7, 0, 1_500), 0);
+    }
+
+    #[test]
+    fn a_wait_that_began_at_time_zero_counts() {
+        let t = WaitTable::create(1).unwrap();
+        t.claim().unwrap().begin(7, 0);
+        let s = t.claim().unwrap();
+        s.begin(7, 0);
+        assert_eq!(t.count(7, 0, 5), 1);
+    }
+
+    #[test]
+    fn slots_run_out_and_come_back() {
+        let t = WaitTable::create(2).unwrap();
+        let a = t.claim().unwrap();
+        let b = t.claim().unwrap();
+        assert_ne!(a.index(), b.index());
+        assert!(t.claim().is_none());
+        drop(a);
+        assert_eq!(t.claim().unwrap().index(), 0);
+        t.begin(99, 7, 1);
+        t.end(99);
+    }
+
+    #[test]
+    fn the_slot_of_a_dead_process_is_freed() {
+        let t = WaitTable::create(1).unwrap();
+        let mut child = fork(|| {
+            let Some(s) = t.claim().map(core::mem::ManuallyDrop::new) else { return 1 };
+            s.begin(7, 1_000);
+            i32::from(t.count(7, 0, 2_000) != 1)
+        });
+        assert_eq!(child.wait(), Some(0));
+        assert_eq!(t.count(7, 0, 2_000), 0);
+        let s = t.claim().expect("free again");
+        s.begin(7, 1_000);
+        assert_eq!(t.count(7, 0, 2_000), 1);
+    }
+
+    #[test]
+    fn the_slot_of_a_dead_process_can_be_claimed_without_counting_first() {
+        let t = WaitTable::create(1).unwrap();
+        let mut child = fork(|| {
+            let Some(s) = t.claim().map(core::mem::ManuallyDrop::new) else { return 1 };
+            s.begin(7, 1_000);
+            0
+        });
+        assert_eq!(child.wait(), Some(0));
+        let _s = t.claim().expect("free again");
+        assert_eq!(t.count(7, 0, 2_000), 0, "the wait ended with its process");
+    }
+
+    #[test]
+    fn a_forked_copy_of_the_guard_frees_nothing() {
+        let t = WaitTable::create(1).unwrap();
+        let mut s = Some(t.claim().unwrap());
+        let mut child = fork(|| {
+            drop(s.take());
+            0
+        });
+        assert_eq!(child.wait(), Some(0));
+        assert!(t.claim().is_none());
+        assert!(s.is_some());
+    }
+
+    #[test]
+    fn is_found_again_by_its_plain_numbers() {
+        let t = WaitTable::create(3).unwrap();
+        let (addr, len) = t.parts();
+        // SAFETY: the numbers are those of `t`.
+        let again = unsafe { WaitTable::attach(addr, len) }.unwrap();
+        let s = t.claim().unwrap();
+        s.begin(5, 1);
+        assert_eq!((again.slots(), again.count(5, 0, 1)), (3, 1));
+        let (locks, len) = crate::LockTable::create(3).unwrap().parts();
+        // SAFETY: the memory is there; it is another table.
+        assert!(unsafe { WaitTable::attach(locks, len) }.is_err());
+    }
+}
