@@ -122,3 +122,98 @@ impl BrokerConfig {
         must(self.log_level <= 4, "log_level is more than 4")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn config() -> BrokerConfig {
+        BrokerConfig {
+            version: u64::MAX,
+            conf_dir: "/etc/openafs".to_owned(),
+            cells: vec![
+                CellConfig { name: "example.com".to_owned(), method: Method::Kaserver },
+                CellConfig { name: "example.org".to_owned(), method: Method::Kaserver },
+            ],
+            login_deadline_ms: 10_000,
+            logins_per_cell: 8,
+            authenticators: 4,
+            cache_entries: 10_000,
+            refused_ms: 5_000,
+            limit_per_user: 5,
+            limit_per_address: 50,
+            limit_window_s: 60,
+            log_level: 2,
+        }
+    }
+
+    #[test]
+    fn comes_as_it_was_sent() {
+        let bytes = config().to_bytes().unwrap();
+        assert_eq!(BrokerConfig::from_bytes(&bytes).unwrap(), config());
+    }
+
+    #[test]
+    fn truncated_and_extended_ones_are_refused() {
+        let mut bytes = config().to_bytes().unwrap();
+        for n in 0..bytes.len() {
+            assert!(BrokerConfig::from_bytes(&bytes[..n]).is_err(), "{n} bytes");
+        }
+        bytes.push(0);
+        assert_eq!(BrokerConfig::from_bytes(&bytes), Err(ConfigError::Unreadable));
+        assert_eq!(
+            BrokerConfig::from_bytes(&vec![0; BrokerConfig::BYTES_MAX + 1]),
+            Err(ConfigError::TooLong)
+        );
+    }
+
+    #[test]
+    fn hundreds_of_cells_fit_and_too_many_are_refused() {
+        let cells = |n: usize| BrokerConfig {
+            cells: (0..n)
+                .map(|i| CellConfig {
+                    name: format!("cell-{i:05}.{}", "x".repeat(52)),
+                    method: Method::Kaserver,
+                })
+                .collect(),
+            ..config()
+        };
+        let bytes = cells(900).to_bytes().unwrap();
+        assert_eq!(BrokerConfig::from_bytes(&bytes).unwrap(), cells(900));
+        assert_eq!(cells(1_000).to_bytes(), Err(ConfigError::TooLong));
+    }
+
+    #[test]
+    fn values_that_cannot_be_are_neither_sent_nor_taken() {
+        let changes: [fn(&mut BrokerConfig); 13] = [
+            |c| c.conf_dir = "etc".to_owned(),
+            |c| c.conf_dir = "/etc\0".to_owned(),
+            |c| c.cells.clear(),
+            |c| c.cells[0].name = "Example.com".to_owned(),
+            |c| c.cells[0].name = "a b".to_owned(),
+            |c| c.cells[1].name = "example.com".to_owned(),
+            |c| c.login_deadline_ms = 0,
+            |c| c.logins_per_cell = 0,
+            |c| c.authenticators = 2_000,
+            |c| c.cache_entries = 0,
+            |c| c.refused_ms = u32::MAX,
+            |c| c.limit_window_s = u32::MAX,
+            |c| c.log_level = 5,
+        ];
+        for (i, change) in changes.into_iter().enumerate() {
+            let mut c = config();
+            change(&mut c);
+            assert!(matches!(c.to_bytes(), Err(ConfigError::Value(_))), "change {i}");
+            let raw = bincode::encode_to_vec(&c, bincode::config::standard()).unwrap();
+            assert!(matches!(BrokerConfig::from_bytes(&raw), Err(ConfigError::Value(_))), "change {i}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = BrokerConfig::from_bytes(&bytes);
+        }
+    }
+}

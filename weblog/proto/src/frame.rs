@@ -321,8 +321,16 @@ impl Assembler {
         cipher(key)
             .decrypt_inout_detached(&nonce, &associated(&self.id), (&mut *body).into(), &tag)
             .map_err(|_| FrameError::Seal)?;
-        wire::get_reply(body)
+        decode_body(body)
     }
+}
+
+/// Reads the body of a reply, as it is behind the seal. For fuzzing; workers use [`Assembler::open`].
+///
+/// # Errors
+/// [`FrameError`] says what is wrong.
+pub fn decode_body(body: &[u8]) -> Result<Reply, FrameError> {
+    wire::get_reply(body)
 }
 
 /// The cipher under a one-time key.
@@ -381,4 +389,325 @@ fn get_head(packet: &[u8]) -> Result<(Kind, &[u8]), FrameError> {
         other => return Err(FrameError::Kind(other)),
     };
     Ok((kind, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Failure, GetToken, Granted, Password};
+    use core::net::IpAddr;
+    use pag::{Cell, SessionKey, Token};
+    use proptest::prelude::*;
+
+    const ID_A: RequestId = RequestId([7; ID]);
+    const ID_B: RequestId = RequestId([8; ID]);
+
+    fn key(b: u8) -> OneTimeKey {
+        OneTimeKey::new(&[b; KEY])
+    }
+
+    fn get_token(user: &str, password: &[u8]) -> Request {
+        Request::GetToken(GetToken {
+            user: user.to_owned(),
+            cell: "example.com".to_owned(),
+            password: Password::new(Zeroizing::new(password.to_vec())).unwrap(),
+            address: "2001:db8::1".parse::<IpAddr>().unwrap(),
+            token_lifetime_s: 36_000,
+            cache_expiration_s: u32::MAX,
+        })
+    }
+
+    fn granted(ticket: usize) -> Reply {
+        Reply::Granted(Granted {
+            token: Token {
+                cell: Cell::new(&"c".repeat(63)).unwrap(),
+                afs_id: i32::MIN,
+                kvno: 256,
+                key: SessionKey([0xF1; 8]),
+                begin: 5,
+                end: i64::MAX,
+                ticket: Zeroizing::new((0..ticket).map(|i| u8::try_from(i % 251).unwrap()).collect()),
+            },
+            valid_s: u32::MAX,
+            password_expires_days: Some(255),
+        })
+    }
+
+    /// All parts of a reply, as its asker would take them.
+    fn open(id: RequestId, key: &OneTimeKey, packets: &[Vec<u8>]) -> Result<Reply, FrameError> {
+        let mut a = Assembler::new(id);
+        for p in packets {
+            a.push(&parse_packet(p)?)?;
+        }
+        a.open(key)
+    }
+
+    #[test]
+    fn a_request_comes_as_it_was_sent() {
+        let longest = [b'p', b'\n'].repeat(200)[..255].to_vec();
+        for (user, password) in
+            [("alice", b"x".as_slice()), (&"u".repeat(63), &longest), ("é", b"\xff\x01\n\n")]
+        {
+            let packet = encode_request(&ID_A, &key(1), &get_token(user, password)).unwrap();
+            assert!(packet.len() <= PACKET_MAX);
+            let (id, k, request) = decode_request(&packet).unwrap();
+            assert_eq!((id, *k.0), (ID_A, [1; KEY]));
+            let Request::GetToken(g) = request else { panic!("another request") };
+            assert_eq!(
+                (g.user.as_str(), g.password.expose(), g.cell.as_str()),
+                (user, password, "example.com")
+            );
+            assert_eq!((g.token_lifetime_s, g.cache_expiration_s), (36_000, u32::MAX));
+            assert_eq!(g.address.to_string(), "2001:db8::1");
+        }
+        let packet = encode_request(&ID_B, &key(1), &Request::Ping).unwrap();
+        assert!(matches!(decode_request(&packet), Ok((ID_B, _, Request::Ping))));
+    }
+
+    #[test]
+    fn names_outside_their_limits_are_neither_sent_nor_taken() {
+        let check = |user: &str, cell: &str| {
+            let Request::GetToken(mut g) = get_token("x", b"p") else { panic!() };
+            g.user = user.to_owned();
+            g.cell = cell.to_owned();
+            encode_request(&ID_A, &key(1), &Request::GetToken(g)).err()
+        };
+        assert_eq!(check("alice", "example.com"), None);
+        let (long_user, long_cell) = ("u".repeat(64), "c".repeat(64));
+        for (user, cell) in [
+            ("", "example.com"),
+            (long_user.as_str(), "example.com"),
+            ("a\nexample.org", "example.com"),
+            ("a\0", "example.com"),
+            ("a\u{85}", "example.com"),
+            ("alice", ""),
+            ("alice", "Example.com"),
+            ("alice", "example.com\n"),
+            ("alice", long_cell.as_str()),
+        ] {
+            assert_eq!(check(user, cell), Some(FrameError::Name), "{user:?} {cell:?}");
+            // What a worker's code refuses to send, a hostile worker sends all the same.
+            let mut body = vec![0, u8::try_from(user.len()).unwrap()];
+            body.extend_from_slice(user.as_bytes());
+            body.push(u8::try_from(cell.len()).unwrap());
+            body.extend_from_slice(cell.as_bytes());
+            body.extend_from_slice(&[1, b'p', 0, 1, 2, 3, 4, 0, 0]);
+            assert_eq!(
+                decode_request(&raw_request(&body)).unwrap_err(),
+                FrameError::Name,
+                "{user:?} {cell:?}"
+            );
+        }
+    }
+
+    /// A request with any body.
+    fn raw_request(body: &[u8]) -> Vec<u8> {
+        let mut packet = vec![0; REQUEST_HEAD];
+        packet.extend_from_slice(body);
+        put_head(Kind::Request, &mut packet).unwrap();
+        packet
+    }
+
+    /// A body with this password and otherwise in order.
+    fn body_with_password(length: &[u8], password: &[u8]) -> Vec<u8> {
+        let mut body = b"\0\x05alice\x0bexample.com".to_vec();
+        body.extend_from_slice(length);
+        body.extend_from_slice(password);
+        body.extend_from_slice(&[0, 1, 2, 3, 4, 0, 0]);
+        body
+    }
+
+    #[test]
+    fn passwords_outside_their_limits_are_not_taken() {
+        assert!(decode_request(&raw_request(&body_with_password(&[3], b"a\nb"))).is_ok());
+        let long = [b'p'; 256];
+        for (length, password) in
+            [(&[0][..], &b""[..]), (&[3], b"a\0b"), (&[251, 0, 1], &long), (&[251, 255, 0], &long[..255])]
+        {
+            let got = decode_request(&raw_request(&body_with_password(length, password)));
+            if password.len() == 255 {
+                assert!(got.is_ok());
+            } else {
+                assert_eq!(got.unwrap_err(), FrameError::Password);
+            }
+        }
+    }
+
+    #[test]
+    fn a_length_beyond_the_packet_is_refused_without_memory_for_it() {
+        for length in [
+            &[250][..],
+            &[251, 255, 255],
+            &[252, 255, 255, 255, 255],
+            &[253, 255, 255, 255, 255, 255, 255, 255, 255],
+        ] {
+            let got = decode_request(&raw_request(&body_with_password(length, b"p")));
+            assert_eq!(got.unwrap_err(), FrameError::Body, "{length:?}");
+        }
+    }
+
+    /// Original defect D20: a request that fills the buffer.
+    #[test]
+    fn truncated_extended_and_oversized_packets_are_refused() {
+        let packet = encode_request(&ID_A, &key(1), &get_token("alice", b"secret")).unwrap();
+        for n in 0..packet.len() {
+            assert!(decode_request(&packet[..n]).is_err(), "{n} bytes");
+        }
+        let mut longer = packet.to_vec();
+        longer.push(0);
+        assert_eq!(decode_request(&longer).unwrap_err(), FrameError::Length);
+        put_head(Kind::Request, &mut longer).unwrap();
+        assert_eq!(decode_request(&longer).unwrap_err(), FrameError::Length, "trailing byte in the body");
+        longer.resize(PACKET_MAX, 0);
+        put_head(Kind::Request, &mut longer).unwrap();
+        assert_eq!(decode_request(&longer).unwrap_err(), FrameError::Length);
+        longer.push(0);
+        assert_eq!(decode_request(&longer).unwrap_err(), FrameError::TooLong);
+        assert_eq!(put_head(Kind::Request, &mut longer), Err(FrameError::TooLong));
+    }
+
+    #[test]
+    fn other_magic_version_and_kind_are_refused() {
+        let packet = encode_request(&ID_A, &key(1), &Request::Ping).unwrap();
+        let with = |at: usize, b: u8| {
+            let mut p = packet.to_vec();
+            p[at] = b;
+            decode_request(&p).err()
+        };
+        assert_eq!(with(0, b'X'), Some(FrameError::Magic));
+        assert_eq!(with(4, 2), Some(FrameError::Version(2)));
+        assert_eq!(with(5, 9), Some(FrameError::Kind(9)));
+        assert_eq!(with(5, 2), Some(FrameError::Kind(2)));
+        assert_eq!(parse_packet(&packet), Err(FrameError::Kind(1)), "a request in a reply pipe");
+        assert_eq!(decode_request(&hello(3)).unwrap_err(), FrameError::Kind(3));
+    }
+
+    #[test]
+    fn every_reply_comes_as_it_was_sealed() {
+        for f in Failure::ALL {
+            let packets = seal_reply(&ID_A, &key(1), &Reply::Failed(f)).unwrap();
+            assert!(matches!(open(ID_A, &key(1), &packets), Ok(Reply::Failed(g)) if g == f));
+        }
+        let packets = seal_reply(&ID_A, &key(1), &Reply::Pending { retry_ms: u32::MAX }).unwrap();
+        assert!(matches!(open(ID_A, &key(1), &packets), Ok(Reply::Pending { retry_ms: u32::MAX })));
+        let packets = seal_reply(&ID_A, &key(1), &Reply::Pong).unwrap();
+        assert!(matches!(open(ID_A, &key(1), &packets), Ok(Reply::Pong)));
+    }
+
+    /// Original defect D42: tickets beyond 1,024 bytes could not pass.
+    #[test]
+    fn the_largest_ticket_passes_and_a_larger_one_is_refused() {
+        for n in [32, 56, 4_000, 4_070, 8_000, 11_999, 12_000] {
+            let Reply::Granted(sent) = granted(n) else { panic!() };
+            let packets = seal_reply(&ID_A, &key(1), &Reply::Granted(sent.clone())).unwrap();
+            assert!(packets.len() <= PARTS_MAX && packets.iter().all(|p| p.len() <= PACKET_MAX));
+            let Ok(Reply::Granted(got)) = open(ID_A, &key(1), &packets) else { panic!("{n}") };
+            assert_eq!(*got.token.ticket, *sent.token.ticket);
+            assert_eq!((got.token.key.0, got.token.afs_id, got.token.kvno), ([0xF1; 8], i32::MIN, 256));
+            assert_eq!((got.token.begin, got.token.end, got.token.cell), (5, i64::MAX, sent.token.cell));
+            assert_eq!((got.valid_s, got.password_expires_days), (u32::MAX, Some(255)));
+        }
+        for n in [0, 31, 12_001, 40_000] {
+            assert_eq!(seal_reply(&ID_A, &key(1), &granted(n)).unwrap_err(), FrameError::Ticket, "{n}");
+        }
+    }
+
+    #[test]
+    fn a_reply_is_of_no_use_to_another_asker() {
+        let packets = seal_reply(&ID_A, &key(1), &granted(500)).unwrap();
+        assert_eq!(open(ID_A, &key(2), &packets).unwrap_err(), FrameError::Seal, "another key");
+        assert_eq!(open(ID_B, &key(1), &packets).unwrap_err(), FrameError::Order, "another id: never whole");
+        // The id rewritten, as a stray reply would have to be to be taken.
+        let mut forged = packets;
+        for p in &mut forged {
+            p[HEAD..HEAD + ID].copy_from_slice(&ID_B.0);
+        }
+        assert_eq!(open(ID_B, &key(1), &forged).unwrap_err(), FrameError::Seal);
+    }
+
+    #[test]
+    fn no_secret_lies_open_in_the_packets() {
+        let packets = seal_reply(&ID_A, &key(1), &granted(12_000)).unwrap().concat();
+        let Reply::Granted(g) = granted(12_000) else { panic!() };
+        assert!(!packets.windows(8).any(|w| w == g.token.key.0 || w == &g.token.ticket[100..108]));
+        assert_ne!(
+            seal_reply(&ID_A, &key(1), &Reply::Pong).unwrap(),
+            seal_reply(&ID_A, &key(1), &Reply::Pong).unwrap(),
+            "a nonce is not used twice"
+        );
+        assert_eq!(format!("{:?}", key(3)), "OneTimeKey(..)");
+        assert_eq!(format!("{ID_A:?}"), "RequestId(07070707..)");
+    }
+
+    #[test]
+    fn parts_out_of_order_missing_or_doubled_are_refused() {
+        let packets = seal_reply(&ID_A, &key(1), &granted(12_000)).unwrap();
+        assert_eq!(packets.len(), 3);
+        let pick = |order: &[usize]| {
+            let chosen: Vec<Vec<u8>> = order.iter().map(|i| packets[*i].clone()).collect();
+            open(ID_A, &key(1), &chosen)
+        };
+        assert!(pick(&[0, 1, 2]).is_ok());
+        for order in [&[0, 1][..], &[1], &[0, 2], &[0, 0, 1, 2], &[1, 0, 2], &[]] {
+            assert_eq!(pick(order).unwrap_err(), FrameError::Order, "{order:?}");
+        }
+        let mut more = packets[0].clone();
+        more[HEAD + ID + 1] = 4;
+        assert_eq!(open(ID_A, &key(1), &[more, packets[1].clone()]).unwrap_err(), FrameError::Order);
+        for (index, total) in [(0, 0), (3, 3), (0, 5), (255, 255)] {
+            let mut p = packets[0].clone();
+            p[HEAD + ID] = index;
+            p[HEAD + ID + 1] = total;
+            assert_eq!(parse_packet(&p), Err(FrameError::Order), "{index} of {total}");
+        }
+    }
+
+    #[test]
+    fn a_hello_says_its_generation() {
+        for g in [0, 1, u64::MAX] {
+            let packet = hello(g);
+            assert_eq!(parse_packet(&packet), Ok(Packet::Hello { generation: g }));
+            assert!((0..HELLO_LEN).all(|n| parse_packet(&packet[..n]).is_err()));
+        }
+    }
+
+    #[test]
+    fn ids_and_keys_are_drawn_anew_each_time() {
+        let ((a, ka), (b, kb)) = (fresh().unwrap(), fresh().unwrap());
+        assert_ne!(a, b);
+        assert_ne!(ka.0, kb.0);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = decode_request(&bytes);
+            let _ = parse_packet(&bytes);
+            let _ = wire::get_request(&bytes);
+            let _ = wire::get_reply(&bytes);
+            let _ = decode_request(&raw_request(&bytes));
+        }
+
+        #[test]
+        fn a_changed_request_is_refused_or_still_within_limits(at in 0usize..120, to in any::<u8>()) {
+            let mut p = encode_request(&ID_A, &key(1), &get_token("alice", b"secret")).unwrap().to_vec();
+            let at = at % p.len();
+            p[at] = to;
+            if let Ok((_, _, Request::GetToken(g))) = decode_request(&p) {
+                prop_assert!((1..=63).contains(&g.user.len()));
+                prop_assert!(!g.user.chars().any(char::is_control));
+                prop_assert!((1..=255).contains(&g.password.expose().len()));
+            }
+        }
+
+        #[test]
+        fn a_changed_reply_never_opens(part in 0usize..3, at in 0usize..4096, to in any::<u8>()) {
+            let mut packets = seal_reply(&ID_A, &key(1), &granted(12_000)).unwrap();
+            let p = &mut packets[part];
+            let at = at % p.len();
+            prop_assume!(p[at] != to);
+            p[at] = to;
+            prop_assert!(open(ID_A, &key(1), &packets).is_err());
+        }
+    }
 }
