@@ -39,7 +39,9 @@ impl Cell {
             return Err(CellError::TooLong);
         }
         let label_ok = |l: &str| {
-            !l.is_empty() && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') && !l.starts_with('-')
+            !l.is_empty()
+                && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+                && !l.starts_with('-')
         };
         if !name.split('.').all(label_ok) {
             return Err(CellError::BadCharacter);

@@ -50,6 +50,12 @@ impl Pag {
         Ok(PagScope { pag: self, here: PhantomData })
     }
 
+    /// The client whose PAG it is.
+    #[must_use]
+    pub fn client(&self) -> &Arc<dyn AfsClient> {
+        &self.0.client
+    }
+
     /// Gives this PAG a token, which replaces the one that it has for that cell. A PAG never gets a second visitor's.
     ///
     /// # Errors
@@ -72,9 +78,19 @@ impl Drop for PagInner {
 }
 
 /// The calling thread is in a PAG for as long as this lives. Not `Send`: a PAG belongs to the thread.
+///
+/// Scopes do not nest: the end of any scope puts the thread into the anonymous PAG.
 pub struct PagScope<'a> {
     pag: &'a Pag,
     here: PhantomData<*const ()>,
+}
+
+impl PagScope<'_> {
+    /// The PAG.
+    #[must_use]
+    pub fn pag(&self) -> &Pag {
+        self.pag
+    }
 }
 
 impl fmt::Debug for PagScope<'_> {

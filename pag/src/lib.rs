@@ -3,14 +3,18 @@
 //! This crate knows nothing of httpd, of lanes or of passwords.
 //! What serves `/afs` is an [`AfsClient`]; the identity of a thread towards it is a [`Pag`].
 
+pub mod block;
 pub mod cell;
 pub mod client;
 pub mod error;
 pub mod principal;
+mod sys;
 pub mod token;
+pub mod userspace;
 
 pub use cell::Cell;
 pub use client::{AfsClient, ClientKind, Pag, PagScope};
 pub use error::Error;
 pub use principal::Principal;
 pub use token::{SessionKey, Token};
+pub use userspace::Userspace;

@@ -1,0 +1,10 @@
+#![allow(unsafe_code, reason = "the only calls into an AFS client; see each file")]
+//! Calls into AFS clients. Safe functions and handles; no decisions are taken here.
+//!
+//! # Safety
+//! Each file says on which facts its unsafe blocks rest.
+
+mod abi;
+pub(crate) mod uafs;
+
+pub(crate) use abi::{OPEN_CREATE_NEW, OPEN_READ, OPEN_TRUNCATE, OPEN_WRITE, RawStat};

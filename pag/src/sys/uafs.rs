@@ -1,0 +1,283 @@
+//! The shared object around libuafs: loading it, and a safe function for each of its own.
+//!
+//! # Safety
+//! The object is trusted code: who may write to its file may do anything. Its table has the layout of `abi.rs`,
+//! which is checked by version and size. It is never unloaded, since it leaves threads behind, so its functions are
+//! good for ever. All of them may be called in any thread; before `start` has succeeded they return ENODEV.
+//! Slices are valid for their lengths while they are borrowed.
+
+use super::abi::{self, RawFile, RawStat, StartConfig, Table};
+use std::ffi::CString;
+use std::path::Path;
+use std::ptr;
+
+/// How the client starts; see `abi::StartConfig`.
+#[derive(Debug)]
+pub(crate) struct Start {
+    /// Configuration directory.
+    pub(crate) conf_dir: CString,
+    /// Mount directory.
+    pub(crate) mount_dir: CString,
+    /// Cache directory; `None`: in memory.
+    pub(crate) cache_dir: Option<CString>,
+    /// Cache size in KiB.
+    pub(crate) cache_kib: u32,
+    /// Stat cache entries.
+    pub(crate) stat_entries: u32,
+    /// Volume cache entries.
+    pub(crate) volumes: u32,
+    /// Background threads.
+    pub(crate) daemons: u32,
+    /// Seconds until a silent server counts as down.
+    pub(crate) dead_s: u32,
+    /// Seconds without progress until a call ends.
+    pub(crate) idle_s: u32,
+}
+
+/// The loaded object.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Object(&'static Table);
+
+/// A negative errno or a count.
+fn count(n: isize) -> Result<usize, i32> {
+    usize::try_from(n).map_err(|_| i32::try_from(n.unsigned_abs()).unwrap_or(libc::EIO))
+}
+
+/// 0 or a negative errno.
+fn done(n: i32) -> Result<(), i32> {
+    if n == 0 { Ok(()) } else { Err(n.saturating_neg()) }
+}
+
+impl Object {
+    /// Loads the object; the text says why it cannot be.
+    pub(crate) fn load(path: &Path) -> Result<Self, String> {
+        use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+        // SAFETY: trusted code; its initialisers are those of Rust and of C libraries.
+        let library =
+            unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map_err(|e| e.to_string())?;
+        // SAFETY: the symbol has this type in every version.
+        let entry = unsafe { library.get::<abi::Entry>(abi::ENTRY) }.map_err(|e| e.to_string())?;
+        // SAFETY: takes nothing.
+        let table = unsafe { entry() };
+        // Never unloaded: the client's threads run in it.
+        let _ = library.into_raw();
+        // SAFETY: the table is a static of the object; its first two fields are the same in every version.
+        let (version, size) = unsafe { ((*table).abi, (*table).size) };
+        if version != abi::ABI || u32::try_from(size_of::<Table>()) != Ok(size) {
+            return Err(format!("interface {version} of {size} bytes is not the one of this build"));
+        }
+        // SAFETY: a static of the object, which stays loaded; version and size agree.
+        unsafe { table.as_ref() }.map(Self).ok_or_else(|| "no table".to_owned())
+    }
+
+    /// Starts the client.
+    pub(crate) fn start(self, s: &Start) -> Result<(), i32> {
+        let config = StartConfig {
+            conf_dir: s.conf_dir.as_ptr(),
+            mount_dir: s.mount_dir.as_ptr(),
+            cache_dir: s.cache_dir.as_ref().map_or(ptr::null(), |c| c.as_ptr()),
+            cache_kib: s.cache_kib,
+            chunk_log2: 0,
+            stat_entries: s.stat_entries,
+            volumes: s.volumes,
+            daemons: s.daemons,
+            dead_s: s.dead_s,
+            idle_s: s.idle_s,
+            hard_s: s.dead_s,
+            // Without a dynamic root the library asserts that root.afs can be reached.
+            flags: abi::START_DYNROOT,
+        };
+        // SAFETY: texts that live until the call is over.
+        done(unsafe { (self.0.start)(&raw const config) })
+    }
+
+    /// Makes a PAG.
+    pub(crate) fn pag_make(self, pag: u32) -> Result<(), i32> {
+        // SAFETY: a number.
+        done(unsafe { (self.0.pag_make)(pag) })
+    }
+
+    /// Ends a PAG.
+    pub(crate) fn pag_end(self, pag: u32) -> Result<(), i32> {
+        // SAFETY: a number.
+        done(unsafe { (self.0.pag_end)(pag) })
+    }
+
+    /// Gives a PAG a token.
+    pub(crate) fn pag_set_token(self, pag: u32, block: &[u8]) -> Result<(), i32> {
+        // SAFETY: a slice.
+        done(unsafe { (self.0.pag_set_token)(pag, block.as_ptr(), block.len()) })
+    }
+
+    /// Drops a PAG's tokens.
+    pub(crate) fn pag_unlog(self, pag: u32) -> Result<(), i32> {
+        // SAFETY: a number.
+        done(unsafe { (self.0.pag_unlog)(pag) })
+    }
+
+    /// Puts the calling thread into a PAG.
+    pub(crate) fn enter(self, pag: u32) -> Result<(), i32> {
+        // SAFETY: a number.
+        done(unsafe { (self.0.enter)(pag) })
+    }
+
+    /// The calling thread's PAG; 0: none.
+    pub(crate) fn current(self) -> u32 {
+        // SAFETY: takes nothing.
+        unsafe { (self.0.current)() }
+    }
+
+    /// Opens a file.
+    pub(crate) fn open(self, path: &[u8], flags: u32, mode: u32) -> Result<Handle, i32> {
+        let mut at = ptr::null_mut();
+        // SAFETY: a slice and a variable.
+        done(unsafe { (self.0.open)(path.as_ptr(), path.len(), flags, mode, &raw mut at) })?;
+        Ok(Handle { at, object: self })
+    }
+
+    /// Stat of a path.
+    pub(crate) fn stat(self, path: &[u8], follow: bool) -> Result<RawStat, i32> {
+        let mut out = RawStat::default();
+        // SAFETY: a slice and a variable.
+        done(unsafe { (self.0.stat)(path.as_ptr(), path.len(), u32::from(follow), &raw mut out) })?;
+        Ok(out)
+    }
+
+    /// Target of a link.
+    pub(crate) fn readlink(self, path: &[u8]) -> Result<Vec<u8>, i32> {
+        let mut out = vec![0; 4_096];
+        // SAFETY: two slices.
+        let n = count(unsafe { (self.0.readlink)(path.as_ptr(), path.len(), out.as_mut_ptr(), out.len()) })?;
+        out.truncate(n);
+        Ok(out)
+    }
+
+    /// access(2).
+    pub(crate) fn access(self, path: &[u8], mode: u32) -> Result<(), i32> {
+        // SAFETY: a slice.
+        done(unsafe { (self.0.access)(path.as_ptr(), path.len(), mode) })
+    }
+
+    /// A pioctl; its answer is at the start of `out`.
+    pub(crate) fn pioctl(
+        self,
+        path: Option<&[u8]>,
+        follow: bool,
+        command: u32,
+        input: &[u8],
+        out: &mut [u8],
+    ) -> Result<(), i32> {
+        let (at, len) = path.map_or((ptr::null(), 0), |p| (p.as_ptr(), p.len()));
+        let follow = u32::from(follow);
+        let (i, il, o, ol) = (input.as_ptr().cast(), input.len(), out.as_mut_ptr().cast(), out.len());
+        // SAFETY: slices, or null for no path.
+        count(unsafe { (self.0.pioctl)(at, len, follow, command, i, il, o, ol) }).map(drop)
+    }
+
+    /// Makes a directory.
+    pub(crate) fn mkdir(self, path: &[u8], mode: u32) -> Result<(), i32> {
+        // SAFETY: a slice.
+        done(unsafe { (self.0.mkdir)(path.as_ptr(), path.len(), mode) })
+    }
+
+    /// Makes a link or mount point.
+    pub(crate) fn symlink(self, target: &[u8], path: &[u8]) -> Result<(), i32> {
+        // SAFETY: two slices.
+        done(unsafe { (self.0.symlink)(target.as_ptr(), target.len(), path.as_ptr(), path.len()) })
+    }
+
+    /// Removes a file.
+    pub(crate) fn unlink(self, path: &[u8]) -> Result<(), i32> {
+        // SAFETY: a slice.
+        done(unsafe { (self.0.unlink)(path.as_ptr(), path.len()) })
+    }
+
+    /// Removes a directory.
+    pub(crate) fn rmdir(self, path: &[u8]) -> Result<(), i32> {
+        // SAFETY: a slice.
+        done(unsafe { (self.0.rmdir)(path.as_ptr(), path.len()) })
+    }
+
+    /// Renames.
+    pub(crate) fn rename(self, from: &[u8], to: &[u8]) -> Result<(), i32> {
+        // SAFETY: two slices.
+        done(unsafe { (self.0.rename)(from.as_ptr(), from.len(), to.as_ptr(), to.len()) })
+    }
+}
+
+/// An open file; closed when dropped.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    /// The object's file; null once closed.
+    at: *mut RawFile,
+    /// Whose it is.
+    object: Object,
+}
+
+// SAFETY: the object's functions take files of any thread, and its own lock orders them.
+unsafe impl Send for Handle {}
+// SAFETY: as above; nothing is changed through `&Handle` on this side.
+unsafe impl Sync for Handle {}
+
+impl Handle {
+    /// Reads at an offset.
+    pub(crate) fn pread(&self, buf: &mut [u8], offset: u64) -> Result<usize, i32> {
+        // SAFETY: open; a slice.
+        count(unsafe { (self.object.0.pread)(self.at, buf.as_mut_ptr(), buf.len(), offset) })
+    }
+
+    /// Writes at an offset.
+    pub(crate) fn pwrite(&self, buf: &[u8], offset: u64) -> Result<usize, i32> {
+        // SAFETY: open; a slice.
+        count(unsafe { (self.object.0.pwrite)(self.at, buf.as_ptr(), buf.len(), offset) })
+    }
+
+    /// Stores what was written.
+    pub(crate) fn fsync(&self) -> Result<(), i32> {
+        // SAFETY: open.
+        done(unsafe { (self.object.0.fsync)(self.at) })
+    }
+
+    /// Its attributes.
+    pub(crate) fn stat(&self) -> Result<RawStat, i32> {
+        let mut out = RawStat::default();
+        // SAFETY: open; a variable.
+        done(unsafe { (self.object.0.fstat)(self.at, &raw mut out) })?;
+        Ok(out)
+    }
+
+    /// Some names of a directory; none at its end.
+    pub(crate) fn read_dir(&self, cookie: &mut i64) -> Result<Vec<Vec<u8>>, i32> {
+        let mut buf = vec![0; 16_384];
+        // SAFETY: open; a variable and a slice.
+        let n = count(unsafe {
+            (self.object.0.read_dir)(self.at, &raw mut *cookie, buf.as_mut_ptr(), buf.len())
+        })?;
+        let mut rest = buf.get(..n).unwrap_or_default();
+        let mut names = Vec::new();
+        while let Some((len, tail)) = rest.split_first_chunk::<2>() {
+            let Some((name, tail)) = tail.split_at_checked(usize::from(u16::from_ne_bytes(*len))) else {
+                break;
+            };
+            names.push(name.to_vec());
+            rest = tail;
+        }
+        Ok(names)
+    }
+
+    /// Closes it and says whether all that was written is stored.
+    pub(crate) fn close(mut self) -> Result<(), i32> {
+        let at = core::mem::replace(&mut self.at, ptr::null_mut());
+        // SAFETY: open, and null from now on.
+        done(unsafe { (self.object.0.close)(at) })
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if !self.at.is_null() {
+            // SAFETY: open, and nobody has it after this.
+            unsafe { (self.object.0.close)(self.at) };
+        }
+    }
+}

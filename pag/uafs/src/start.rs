@@ -1,0 +1,186 @@
+#![allow(unsafe_code, reason = "the archive's start functions, signal masks and descriptors")]
+//! Starts the client, once in a process.
+//!
+//! # Safety
+//! The archive's start functions run in one thread, before any other function of the archive. They end the process
+//! on a bad configuration, so the caller has checked it (crate `pag` does).
+
+use crate::abi::{self, StartConfig};
+use crate::creds;
+use crate::errno::{Errno, Res};
+use crate::lock::Glock;
+use crate::raw;
+use crate::walk;
+use core::ffi::{CStr, c_char, c_int};
+use std::collections::HashSet;
+use std::ffi::CString;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Least seconds that Rx takes for the death of a server (OpenAFS `src/rx/rx.c`, `rxi_CheckConnTimeouts`).
+const DEAD_MIN: u32 = 6;
+/// The PAG in which the root is looked at; ended at once.
+const PROBE_PAG: u32 = 0x4000_0000;
+
+/// Whether it was started.
+static STARTED: AtomicBool = AtomicBool::new(false);
+/// Whether it runs.
+static RUNS: AtomicBool = AtomicBool::new(false);
+
+/// Refuses calls before the start.
+pub(crate) fn running() -> Res<()> {
+    if RUNS.load(Ordering::Acquire) { Ok(()) } else { Err(Errno(libc::ENODEV)) }
+}
+
+/// The texts of a configuration.
+struct Texts<'a> {
+    /// Configuration directory.
+    conf: &'a CStr,
+    /// Mount directory.
+    mount: &'a CStr,
+    /// Cache directory.
+    cache: Option<&'a CStr>,
+}
+
+/// Starts the client.
+pub(crate) fn start(config: &StartConfig) -> Res<()> {
+    let texts = texts(config)?;
+    if STARTED.swap(true, Ordering::AcqRel) {
+        return Err(Errno(libc::EALREADY));
+    }
+    set_deadlines(config);
+    walk::set_mount(texts.mount);
+    // SAFETY: the first call into the archive.
+    if unsafe { raw::uafs_Setup(texts.mount.as_ptr()) } != 0 {
+        return Err(Errno(libc::EINVAL));
+    }
+    if !creds::check_layout(&Glock::take()) {
+        return Err(Errno(libc::ELIBBAD));
+    }
+    let before = descriptors();
+    let mask = block_signals();
+    let code = run(config, &texts);
+    restore_signals(&mask);
+    close_on_exec(&before);
+    code?;
+    let sound = {
+        let lock = Glock::take();
+        creds::make(PROBE_PAG, &lock)?;
+        let sound = creds::of(PROBE_PAG).is_ok_and(|c| walk::check_layout(c, &lock));
+        creds::forget(PROBE_PAG);
+        sound
+    };
+    if !sound {
+        return Err(Errno(libc::ELIBBAD));
+    }
+    RUNS.store(true, Ordering::Release);
+    Ok(())
+}
+
+/// Reads the texts.
+fn texts(config: &StartConfig) -> Res<Texts<'_>> {
+    let text = |at: *const c_char| {
+        // SAFETY: the caller passes NUL-terminated texts or null.
+        (!at.is_null()).then(|| unsafe { CStr::from_ptr(at) })
+    };
+    Ok(Texts {
+        conf: text(config.conf_dir).ok_or(Errno(libc::EINVAL))?,
+        mount: text(config.mount_dir).ok_or(Errno(libc::EINVAL))?,
+        cache: text(config.cache_dir),
+    })
+}
+
+/// Sets the library's deadlines, which it gives to each connection that it makes.
+fn set_deadlines(config: &StartConfig) {
+    let s = |n: u32| i32::try_from(n.max(DEAD_MIN)).unwrap_or(i32::MAX);
+    let (dead, idle, hard) = (s(config.dead_s), s(config.idle_s), s(config.hard_s));
+    // SAFETY: no thread of the archive runs yet.
+    unsafe { raw::afs_rx_deadtime = dead };
+    // SAFETY: as above.
+    unsafe { raw::afs_rx_harddead = hard.max(dead) };
+    // SAFETY: as above.
+    unsafe { raw::afs_rx_idledead = idle.max(dead) };
+    // SAFETY: as above.
+    unsafe { raw::afs_rx_idledead_rep = idle.max(dead) };
+}
+
+/// Passes the configuration as afsd's arguments and starts the threads.
+fn run(config: &StartConfig, texts: &Texts<'_>) -> Res<()> {
+    let mut args: Vec<CString> = Vec::new();
+    let mut arg = |a: &str| CString::new(a).map(|a| args.push(a)).map_err(|_| Errno(libc::EINVAL));
+    arg("afsd")?;
+    if texts.cache.is_none() {
+        arg("-memcache")?;
+    }
+    if config.flags & abi::START_DYNROOT != 0 {
+        arg("-dynroot")?;
+    }
+    for (name, n) in [
+        ("-blocks", config.cache_kib),
+        ("-chunksize", config.chunk_log2),
+        ("-stat", config.stat_entries),
+        ("-volumes", config.volumes),
+        ("-daemons", config.daemons),
+    ] {
+        if n != 0 {
+            arg(name)?;
+            arg(&n.to_string())?;
+        }
+    }
+    let mut text = |name: &CStr, value: &CStr| {
+        args.push(name.to_owned());
+        args.push(value.to_owned());
+    };
+    text(c"-confdir", texts.conf);
+    text(c"-mountdir", texts.mount);
+    if let Some(cache) = texts.cache {
+        text(c"-cachedir", cache);
+    }
+    let mut argv: Vec<*mut c_char> = args.iter().map(|a| a.as_ptr().cast_mut()).collect();
+    let argc = c_int::try_from(argv.len()).map_err(|_| Errno(libc::EINVAL))?;
+    argv.push(core::ptr::null_mut());
+    // SAFETY: `argc` texts and a null; our parser copies what it keeps.
+    if unsafe { raw::uafs_ParseArgs(argc, argv.as_mut_ptr()) } != 0 {
+        return Err(Errno(libc::EINVAL));
+    }
+    // SAFETY: set up and parsed.
+    if unsafe { raw::uafs_Run() } != 0 {
+        return Err(Errno(libc::EIO));
+    }
+    Ok(())
+}
+
+/// Blocks all signals that are not faults, so that the client's threads never run a handler of the process.
+fn block_signals() -> libc::sigset_t {
+    // SAFETY: any bits are a set.
+    let (mut all, mut old): (libc::sigset_t, libc::sigset_t) =
+        unsafe { (core::mem::zeroed(), core::mem::zeroed()) };
+    // SAFETY: a set of ours.
+    unsafe { libc::sigfillset(&raw mut all) };
+    for fault in [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT, libc::SIGTRAP] {
+        // SAFETY: a set of ours.
+        unsafe { libc::sigdelset(&raw mut all, fault) };
+    }
+    // SAFETY: two sets of ours; changes the calling thread only.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut old) };
+    old
+}
+
+/// Puts the calling thread's mask back.
+fn restore_signals(mask: &libc::sigset_t) {
+    // SAFETY: what `block_signals` saved.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, mask, core::ptr::null_mut()) };
+}
+
+/// The open descriptors.
+fn descriptors() -> HashSet<c_int> {
+    let Ok(dir) = std::fs::read_dir("/proc/self/fd") else { return HashSet::new() };
+    dir.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// Keeps the client's socket from programs that the process starts.
+fn close_on_exec(before: &HashSet<c_int>) {
+    for fd in descriptors().difference(before) {
+        // SAFETY: a descriptor that is gone only gives an error.
+        unsafe { libc::fcntl(*fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+}
