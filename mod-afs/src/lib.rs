@@ -1,1 +1,10 @@
-//! See docs/architecture.md.
+//! The httpd module: visitors log in with `user@cell` and read what the cell's ACLs let them read.
+//!
+//! Nothing here knows how a cell is asked for a token (the broker does) or what a kaserver is.
+#![deny(unsafe_code)]
+
+pub mod config;
+pub mod directives;
+pub mod httpd;
+pub mod phases;
+pub mod prompt;

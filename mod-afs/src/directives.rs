@@ -1,0 +1,597 @@
+//! The directives: one table, and one function each from words to a value or to a message for the administrator.
+//!
+//! Names are the original's where it had them. Knows nothing of httpd's records.
+
+use crate::config::{AuthType, ClientChoice, DirConfig, LoginLimit, ServerConfig, UserName};
+use crate::prompt::Prompt;
+use core::ffi::CStr;
+use pag::Cell;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Where a directive may stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Main server only: there is one broker and one client.
+    Global,
+    /// Main server or virtual host.
+    Server,
+    /// Also in Location, but in no section that is found by file name: it decides as whom files are looked for.
+    Identity,
+    /// Anywhere: it only shapes an answer.
+    Answer,
+}
+
+/// When a change of a directive counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Takes {
+    /// After a graceful restart.
+    Graceful,
+    /// After a stop and a start: the nanny or what hangs on it keeps the old value until then.
+    FullRestart,
+}
+
+/// Sections, from lax to strict; of nested ones the strictest counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Section {
+    /// Location, LocationMatch.
+    Location,
+    /// Proxy, ProxyMatch.
+    Proxy,
+    /// Directory, DirectoryMatch.
+    Directory,
+    /// Files, FilesMatch.
+    Files,
+    /// If, ElseIf, Else.
+    If,
+    /// An access file.
+    Htaccess,
+}
+
+impl Section {
+    /// From the name as httpd keeps it, such as `<Location`. Others (VirtualHost, IfModule) are not of interest.
+    #[must_use]
+    pub fn from_name(name: &[u8]) -> Option<Self> {
+        /// All names.
+        const NAMES: &[(&str, Section)] = &[
+            ("<Location", Section::Location),
+            ("<LocationMatch", Section::Location),
+            ("<Proxy", Section::Proxy),
+            ("<ProxyMatch", Section::Proxy),
+            ("<Directory", Section::Directory),
+            ("<DirectoryMatch", Section::Directory),
+            ("<Files", Section::Files),
+            ("<FilesMatch", Section::Files),
+            ("<If", Section::If),
+            ("<ElseIf", Section::If),
+            ("<Else", Section::If),
+        ];
+        NAMES.iter().find(|(n, _)| n.as_bytes().eq_ignore_ascii_case(name)).map(|(_, s)| *s)
+    }
+
+    /// As an administrator calls it.
+    fn words(self) -> &'static str {
+        match self {
+            Self::Location => "<Location>",
+            Self::Proxy => "<Proxy>",
+            Self::Directory => "<Directory>",
+            Self::Files => "<Files>",
+            Self::If => "<If>",
+            Self::Htaccess => "an access file (.htaccess)",
+        }
+    }
+}
+
+/// Where a directive was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// In a virtual host.
+    pub virtual_host: bool,
+    /// In a section.
+    pub section: Option<Section>,
+    /// In Limit or LimitExcept.
+    pub limited: bool,
+}
+
+/// What a directive changes.
+#[derive(Debug, Clone, Copy)]
+pub enum Apply {
+    /// The server's configuration.
+    Server(fn(&mut ServerConfig, &[String]) -> Result<(), String>),
+    /// The section's.
+    Dir(fn(&mut DirConfig, &[String]) -> Result<(), String>),
+}
+
+/// A directive.
+#[derive(Debug)]
+pub struct Directive {
+    /// Name.
+    pub name: &'static CStr,
+    /// Its words, for messages and manual.
+    pub syntax: &'static str,
+    /// Fewest and most words.
+    pub words: (usize, usize),
+    /// Where it may stand.
+    pub scope: Scope,
+    /// When a change counts.
+    pub takes: Takes,
+    /// What counts without it.
+    pub default: &'static str,
+    /// One sentence.
+    pub help: &'static CStr,
+    /// What it does.
+    pub apply: Apply,
+}
+
+impl Directive {
+    /// Looks at place and number of words.
+    ///
+    /// # Errors
+    /// A sentence for the administrator; httpd puts file and line before it.
+    pub fn check(&self, words: &[String], place: &Place) -> Result<(), String> {
+        let name = self.name.to_string_lossy();
+        if let Some(why) = self.refuse(place) {
+            return Err(format!("{name}: {why}"));
+        }
+        let (least, most) = self.words;
+        if words.len() < least || words.len() > most {
+            return Err(format!(
+                "{name}: wants {} (quote a value with blanks): {name} {}",
+                count(least, most),
+                self.syntax
+            ));
+        }
+        Ok(())
+    }
+
+    /// Why it cannot stand there.
+    fn refuse(&self, place: &Place) -> Option<String> {
+        if place.limited {
+            return Some(
+                "cannot stand in <Limit>: who a visitor is does not depend on the method".to_owned(),
+            );
+        }
+        match (self.scope, place.section) {
+            (Scope::Answer, _) => None,
+            (Scope::Identity, Some(section)) if section > Section::Location => Some(format!(
+                "cannot stand in {}: it decides as whom files are looked for, so it has to be known before their names are; \
+                 put it into <Location>, a virtual host or the main server",
+                section.words()
+            )),
+            (Scope::Global | Scope::Server, Some(section)) => Some(format!(
+                "cannot stand in {}: put it into {}",
+                section.words(),
+                if self.scope == Scope::Global { "the main server" } else { "the main server or a virtual host" }
+            )),
+            (Scope::Global, None) if place.virtual_host => Some(
+                "cannot stand in <VirtualHost>: all servers share one broker and one AFS client; put it into the main server"
+                    .to_owned(),
+            ),
+            _ => None,
+        }
+    }
+}
+
+/// How many words are wanted.
+fn count(least: usize, most: usize) -> String {
+    match (least, most) {
+        (1, 1) => "one value".to_owned(),
+        (l, m) if l == m => format!("{l} values"),
+        (l, usize::MAX) => format!("{l} or more values"),
+        (l, m) => format!("{l} to {m} values"),
+    }
+}
+
+/// The words of a directive that takes any number.
+const MANY: (usize, usize) = (1, usize::MAX);
+/// The words of a directive that takes one.
+const ONE: (usize, usize) = (1, 1);
+
+/// Thirty days: no token lives longer.
+const TOKEN_MAX_S: u32 = 2_592_000;
+
+/// The one word.
+fn one(words: &[String]) -> &str {
+    words.first().map_or("", String::as_str)
+}
+
+/// A whole number within bounds.
+fn number<T>(word: &str, least: T, most: T, what: &str) -> Result<T, String>
+where
+    T: TryFrom<u64> + PartialOrd + core::fmt::Display + Copy,
+{
+    let wrong = || format!("'{word}' is not {what}: a whole number from {least} to {most} is wanted");
+    if word.is_empty() || !word.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    let value: u64 = word.parse().map_err(|_| wrong())?;
+    T::try_from(value).ok().filter(|v| *v >= least && *v <= most).ok_or_else(wrong)
+}
+
+/// The name of a cell.
+fn cell(word: &str) -> Result<Cell, String> {
+    Cell::new(word).map_err(|e| format!("'{}' is not a cell such as example.com: {e}", shortened(word)))
+}
+
+/// An absolute path, without a slash at its end.
+fn absolute(word: &str) -> Result<String, String> {
+    if !word.starts_with('/') {
+        return Err(format!("'{}' is not an absolute path: it has to start with '/'", shortened(word)));
+    }
+    if word.split('/').any(|part| part == "." || part == "..") {
+        return Err(format!("'{}' has '.' or '..' in it: name the directory itself", shortened(word)));
+    }
+    if word.chars().any(char::is_control) {
+        return Err("has control characters in it".to_owned());
+    }
+    let trimmed = word.trim_end_matches('/');
+    if trimmed.is_empty() {
+        Err("'/' cannot be meant: name a file or directory below it".to_owned())
+    } else {
+        Ok(trimmed.to_owned())
+    }
+}
+
+/// On or Off.
+fn switch(word: &str) -> Result<bool, String> {
+    match word.to_ascii_lowercase().as_str() {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(format!("'{}' is neither On nor Off", shortened(word))),
+    }
+}
+
+/// Bytes, with K, M or G behind the number.
+fn size(word: &str) -> Result<u64, String> {
+    /// Least: a child needs a few chunks.
+    const LEAST: u64 = 1 << 20;
+    /// Most.
+    const MOST: u64 = 1 << 42;
+    let wrong = || format!("'{}' is not a size such as 512M or 4G, between 1M and 4096G", shortened(word));
+    let digits = word.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit: u64 = match word.get(digits.len()..).unwrap_or_default().to_ascii_uppercase().as_str() {
+        "" => 1,
+        "K" => 1 << 10,
+        "M" => 1 << 20,
+        "G" => 1 << 30,
+        _ => return Err(wrong()),
+    };
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    let bytes = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit)).ok_or_else(wrong)?;
+    if (LEAST..=MOST).contains(&bytes) { Ok(bytes) } else { Err(wrong()) }
+}
+
+/// The beginning of a word, for messages.
+fn shortened(word: &str) -> String {
+    word.chars().take(80).collect()
+}
+
+/// SetAFSWeblogUser.
+fn user(word: &str) -> Result<UserName, String> {
+    let wrong = || format!("'{}' is neither the name of a user nor '#' and a number", shortened(word));
+    if let Some(id) = word.strip_prefix('#') {
+        return match number::<u32>(id, 1, u32::MAX - 1, "the number of a user") {
+            Ok(id) => Ok(UserName::Uid(id)),
+            Err(_) if id == "0" => Err("the broker must not run as root".to_owned()),
+            Err(why) => Err(why),
+        };
+    }
+    if word == "root" {
+        return Err("the broker must not run as root".to_owned());
+    }
+    let ok = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'$');
+    let starts = word.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+    if starts && word.len() <= 32 && word.bytes().all(ok) {
+        Ok(UserName::Name(word.to_owned()))
+    } else {
+        Err(wrong())
+    }
+}
+
+/// SetAFSClient.
+fn client(word: &str) -> Result<ClientChoice, String> {
+    match word.to_ascii_lowercase().as_str() {
+        "auto" => Ok(ClientChoice::Auto),
+        "userspace" => Ok(ClientChoice::Userspace),
+        kernel @ ("openafs" | "kafs") => Err(format!(
+            "the client '{kernel}' is not in this release: 'userspace' needs no kernel module, 'auto' chooses it"
+        )),
+        _ => Err(format!("'{}' is not a client: auto, userspace (and later openafs, kafs)", shortened(word))),
+    }
+}
+
+/// AFSAuthType.
+fn auth_type(word: &str) -> Result<AuthType, String> {
+    match word.to_ascii_lowercase().as_str() {
+        "afs" => Ok(AuthType::Afs),
+        "none" => Ok(AuthType::None),
+        "afs-dfs" => Err("AFS-DFS is not supported: DFS is gone, use AFS".to_owned()),
+        _ => Err(format!("'{}' is neither AFS nor None", shortened(word))),
+    }
+}
+
+/// SetAFSLoginLimit.
+fn login_limit(words: &[String]) -> Result<LoginLimit, String> {
+    let at = |i: usize| words.get(i).map_or("", String::as_str);
+    Ok(LoginLimit {
+        per_user: number(at(0), 1, 1000, "a number of failed logins per user and address")?,
+        per_address: number(at(1), 1, 60_000, "a number of failed logins per address")?,
+        window_s: number(at(2), 1, 86_400, "a number of seconds")?,
+    })
+}
+
+/// A URL prefix.
+fn location(word: &str) -> Result<String, String> {
+    if word.contains(['?', '#', '%', '*']) {
+        return Err(format!(
+            "'{}' is not a URL prefix such as /afs: no '?', '#', '%' or '*'",
+            shortened(word)
+        ));
+    }
+    absolute(word).map_err(|why| format!("{why} (a URL prefix such as /afs is wanted)"))
+}
+
+/// All directives.
+pub const DIRECTIVES: &[Directive] = &[
+    Directive {
+        name: c"AFSAuthType",
+        syntax: "AFS|None",
+        words: ONE,
+        scope: Scope::Identity,
+        takes: Takes::Graceful,
+        default: "None",
+        help: c"AFS: visitors log in with user@cell and the cell's ACLs decide",
+        apply: Apply::Dir(|c, w| auth_type(one(w)).map(|v| c.auth_type = Some(v))),
+    },
+    Directive {
+        name: c"AFSDefaultCell",
+        syntax: "CELL",
+        words: ONE,
+        scope: Scope::Identity,
+        takes: Takes::Graceful,
+        default: "SetAFSDefaultCell's",
+        help: c"the cell of visitors who name none, for this location",
+        apply: Apply::Dir(|c, w| cell(one(w)).map(|v| c.default_cell = Some(v))),
+    },
+    Directive {
+        name: c"AFSLoginPrompt",
+        syntax: "TEXT",
+        words: MANY,
+        scope: Scope::Answer,
+        takes: Takes::Graceful,
+        default: "the first two parts of the URL",
+        help: c"what browsers show at login; <%cTEXT> <%dTEXT> <%uTEXT>: cell of the path, default cell, part of the URL",
+        apply: Apply::Dir(|c, w| {
+            let prompt = Prompt::parse(&w.join(" ")).map_err(|e| format!("the prompt {e}"))?;
+            c.prompt = Some(Arc::new(prompt));
+            Ok(())
+        }),
+    },
+    Directive {
+        name: c"SetAFSDefaultCell",
+        syntax: "CELL",
+        words: ONE,
+        scope: Scope::Server,
+        takes: Takes::Graceful,
+        default: "none: visitors have to name their cell",
+        help: c"the cell of visitors who name none",
+        apply: Apply::Server(|c, w| cell(one(w)).map(|v| c.default_cell = Some(v))),
+    },
+    Directive {
+        name: c"SetAFSCells",
+        syntax: "CELL...",
+        words: MANY,
+        scope: Scope::Server,
+        takes: Takes::Graceful,
+        default: "the default cell alone",
+        help: c"the cells in which visitors may log in",
+        apply: Apply::Server(|c, w| {
+            let cells = w.iter().map(|n| cell(n)).collect::<Result<Vec<_>, _>>()?;
+            for (i, one) in cells.iter().enumerate() {
+                if cells.iter().take(i).any(|other| other == one) {
+                    return Err(format!("names the cell {one} twice"));
+                }
+            }
+            c.cells = Some(cells.into());
+            Ok(())
+        }),
+    },
+    Directive {
+        name: c"SetAFSCacheExpiration",
+        syntax: "SECONDS",
+        words: ONE,
+        scope: Scope::Server,
+        takes: Takes::Graceful,
+        default: "300",
+        help: c"how long a login is remembered, in seconds; 0 = until the token ends",
+        apply: Apply::Server(|c, w| {
+            number(one(w), 0, TOKEN_MAX_S, "a number of seconds").map(|v| c.cache_expiration_s = Some(v))
+        }),
+    },
+    Directive {
+        name: c"SetAFSTokenExpiration",
+        syntax: "SECONDS",
+        words: ONE,
+        scope: Scope::Server,
+        takes: Takes::Graceful,
+        default: "0",
+        help: c"lifetime of tokens asked for at login, in seconds; 0 = what the cell gives",
+        apply: Apply::Server(|c, w| {
+            number(one(w), 0, TOKEN_MAX_S, "a number of seconds").map(|v| c.token_expiration_s = Some(v))
+        }),
+    },
+    Directive {
+        name: c"SetAFSAccessLog",
+        syntax: "FILE",
+        words: ONE,
+        scope: Scope::Server,
+        takes: Takes::Graceful,
+        default: "none",
+        help: c"where refused accesses to AFS are written",
+        apply: Apply::Server(|c, w| absolute(one(w)).map(|v| c.access_log = Some(PathBuf::from(v)))),
+    },
+    Directive {
+        name: c"SetAFSDebugLevel",
+        syntax: "0..4",
+        words: ONE,
+        scope: Scope::Global,
+        takes: Takes::Graceful,
+        default: "0",
+        help: c"how much the broker writes: 0 errors, 1 warnings, 2 each login, 3 debug, 4 every step",
+        apply: Apply::Server(|c, w| number(one(w), 0, 4, "a level").map(|v: u8| c.debug_level = Some(v))),
+    },
+    Directive {
+        name: c"SetAFSLocation",
+        syntax: "URLPREFIX",
+        words: ONE,
+        scope: Scope::Server,
+        takes: Takes::Graceful,
+        default: "none",
+        help: c"the URL prefix that stands for the AFS mount directory",
+        apply: Apply::Server(|c, w| location(one(w)).map(|v| c.location = Some(v))),
+    },
+    Directive {
+        name: c"SetAFSRequireTLS",
+        syntax: "On|Off",
+        words: ONE,
+        scope: Scope::Server,
+        takes: Takes::Graceful,
+        default: "Off",
+        help: c"On: a password that did not come over TLS is refused unread",
+        apply: Apply::Server(|c, w| switch(one(w)).map(|v| c.require_tls = Some(v))),
+    },
+    Directive {
+        name: c"SetAFSWeblogPath",
+        syntax: "PATH",
+        words: ONE,
+        scope: Scope::Global,
+        takes: Takes::FullRestart,
+        default: "/usr/lib/afsweb/weblog-starter",
+        help: c"the program of the nanny; the broker and the client object lie beside it",
+        apply: Apply::Server(|c, w| absolute(one(w)).map(|v| c.weblog_path = Some(PathBuf::from(v)))),
+    },
+    Directive {
+        name: c"SetAFSWeblogUser",
+        syntax: "NAME|#UID",
+        words: ONE,
+        scope: Scope::Global,
+        takes: Takes::FullRestart,
+        default: "weblog",
+        help: c"the user that the broker runs as; not root and not httpd's",
+        apply: Apply::Server(|c, w| user(one(w)).map(|v| c.weblog_user = Some(v))),
+    },
+    Directive {
+        name: c"SetAFSMountpointDir",
+        syntax: "DIR",
+        words: ONE,
+        scope: Scope::Global,
+        takes: Takes::Graceful,
+        default: "/afs",
+        help: c"the directory below which file names are AFS's",
+        apply: Apply::Server(|c, w| absolute(one(w)).map(|v| c.mount_dir = Some(v))),
+    },
+    Directive {
+        name: c"SetAFSClient",
+        syntax: "auto|userspace",
+        words: ONE,
+        scope: Scope::Global,
+        takes: Takes::Graceful,
+        default: "auto",
+        help: c"the AFS client that serves files; auto = userspace in this release",
+        apply: Apply::Server(|c, w| client(one(w)).map(|v| c.client = Some(v))),
+    },
+    Directive {
+        name: c"SetAFSConfDir",
+        syntax: "DIR",
+        words: ONE,
+        scope: Scope::Global,
+        takes: Takes::Graceful,
+        default: "/etc/openafs",
+        help: c"the directory with ThisCell and CellServDB",
+        apply: Apply::Server(|c, w| absolute(one(w)).map(|v| c.conf_dir = Some(PathBuf::from(v)))),
+    },
+    Directive {
+        name: c"SetAFSLanes",
+        syntax: "1..64",
+        words: ONE,
+        scope: Scope::Global,
+        takes: Takes::FullRestart,
+        default: "8",
+        help: c"how many workers may ask the broker at the same instant",
+        apply: Apply::Server(|c, w| number(one(w), 1, 64, "a number of lanes").map(|v: u16| c.lanes = Some(v))),
+    },
+    Directive {
+        name: c"SetAFSLoginDeadline",
+        syntax: "SECONDS",
+        words: ONE,
+        scope: Scope::Global,
+        takes: Takes::Graceful,
+        default: "20",
+        help: c"the longest that a visitor waits for his login, in seconds; then 503",
+        apply: Apply::Server(|c, w| {
+            number(one(w), 1, 300, "a number of seconds").map(|v| c.login_deadline_s = Some(v))
+        }),
+    },
+    Directive {
+        name: c"SetAFSFileDeadline",
+        syntax: "SECONDS",
+        words: ONE,
+        scope: Scope::Global,
+        takes: Takes::Graceful,
+        default: "30",
+        help: c"the longest that a visitor waits for a file server that does not answer, in seconds; then 503",
+        apply: Apply::Server(|c, w| {
+            number(one(w), 1, 300, "a number of seconds").map(|v| c.file_deadline_s = Some(v))
+        }),
+    },
+    Directive {
+        name: c"SetAFSCacheSize",
+        syntax: "SIZE[K|M|G]",
+        words: ONE,
+        scope: Scope::Global,
+        takes: Takes::Graceful,
+        default: "256M",
+        help: c"file cache of the user-space client, for all children together",
+        apply: Apply::Server(|c, w| size(one(w)).map(|v| c.cache_size = Some(v))),
+    },
+    Directive {
+        name: c"SetAFSCacheDir",
+        syntax: "DIR",
+        words: ONE,
+        scope: Scope::Global,
+        takes: Takes::Graceful,
+        default: "none: the file cache is in memory",
+        help: c"where the user-space client keeps its file cache",
+        apply: Apply::Server(|c, w| absolute(one(w)).map(|v| c.cache_dir = Some(PathBuf::from(v)))),
+    },
+    Directive {
+        name: c"SetAFSLoginLimit",
+        syntax: "PER-USER PER-ADDRESS SECONDS",
+        words: (3, 3),
+        scope: Scope::Global,
+        takes: Takes::Graceful,
+        default: "10 50 300",
+        help: c"failed logins borne per user and address, and per address, within so many seconds",
+        apply: Apply::Server(|c, w| login_limit(w).map(|v| c.login_limit = Some(v))),
+    },
+    Directive {
+        name: c"SetAFSControlSocket",
+        syntax: "PATH",
+        words: ONE,
+        scope: Scope::Global,
+        takes: Takes::FullRestart,
+        default: "/run/afsweb/weblog.sock",
+        help: c"the socket on which administrators speak with the broker",
+        apply: Apply::Server(|c, w| {
+            let path = absolute(one(w))?;
+            // Longest name of a Unix socket: 108 bytes with its NUL.
+            if path.len() > 107 {
+                return Err("is longer than 107 bytes, and no socket can be called so".to_owned());
+            }
+            c.control_socket = Some(PathBuf::from(path));
+            Ok(())
+        }),
+    },
+];
