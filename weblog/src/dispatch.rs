@@ -96,6 +96,16 @@ impl Target {
     }
 }
 
+impl core::fmt::Display for Target {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::User(who) => write!(f, "{who}"),
+            Self::Cell(cell) => write!(f, "@{cell}"),
+            Self::All => f.write_str("everybody"),
+        }
+    }
+}
+
 /// Numbers for the status page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {

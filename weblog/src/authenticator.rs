@@ -1,0 +1,436 @@
+//! The pool of authenticators: started ahead, one login each, replaced at once, killed by pidfd.
+//!
+//! Knows nothing of caches, limits or lanes. A login that it was given always ends, in [`Pool::turn`] or by [`Pool::kill`].
+
+use crate::audit::{Level, Log};
+use crate::frames::{Collected, Collector, Order, READY, decode_outcome};
+use crate::logins::{Job, LoginId};
+use crate::outcome::{Outcome, Refusal};
+use rustix::event::{PollFd, PollFlags};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, pidfd_open, pidfd_send_signal, waitid,
+};
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use weblog_proto::Failure;
+use zeroize::Zeroizing;
+
+/// An authenticator that is not ready after so long is killed.
+const START_MS: u64 = 30_000;
+/// One that has answered must have ended after so long.
+const END_MS: u64 = 5_000;
+/// One that was never used is replaced after so long: addresses of servers may have changed.
+const IDLE_MS: u64 = 600_000;
+/// Pause after one has died at its start; doubled each time.
+const PAUSE_MS: u64 = 100;
+const PAUSE_MAX_MS: u64 = 10_000;
+/// Cells whose servers an authenticator looks up ahead.
+const HINTS: usize = 4;
+
+/// What all authenticators are started with.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Plan {
+    /// Directory with `ThisCell` and `CellServDB`.
+    pub conf_dir: PathBuf,
+    /// Kept started ahead.
+    pub ahead: usize,
+    /// Allowed cells.
+    pub cells: Vec<String>,
+}
+
+/// What one is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Not ready yet.
+    Starting,
+    /// Waits for its order.
+    Ready,
+    /// Does a login.
+    Busy(LoginId),
+    /// Has answered, or is not wanted any more: ends.
+    Ending,
+}
+
+/// One process.
+struct Authenticator {
+    pidfd: OwnedFd,
+    order: Option<OwnedFd>,
+    answer: OwnedFd,
+    collector: Collector,
+    state: State,
+    since_ms: u64,
+    /// Its configuration is not the current one.
+    stale: bool,
+}
+
+/// All of them.
+pub struct Pool {
+    plan: Plan,
+    processes: Vec<Authenticator>,
+    waiting: VecDeque<(LoginId, Job)>,
+    /// How many in a row have died before they were ready.
+    failures: u32,
+    not_before_ms: u64,
+}
+
+impl core::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Pool").field("processes", &self.processes.len()).finish_non_exhaustive()
+    }
+}
+
+/// Logins that have ended.
+pub type Ended = Vec<(LoginId, Outcome)>;
+
+/// The outcome of a login whose authenticator failed us.
+fn broken() -> Outcome {
+    Err(Refusal::local(Failure::Internal))
+}
+
+impl Pool {
+    /// Empty; nothing is started before it is [planned](Pool::set_plan).
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            plan: Plan::default(),
+            processes: Vec::new(),
+            waiting: VecDeque::new(),
+            failures: 0,
+            not_before_ms: 0,
+        }
+    }
+
+    /// Applies a plan: idle authenticators of another one are replaced, busy ones finish.
+    pub fn set_plan(&mut self, plan: Plan) {
+        if self.plan == plan {
+            return;
+        }
+        let same = self.plan.conf_dir == plan.conf_dir && self.plan.cells == plan.cells;
+        self.plan = plan;
+        self.failures = 0;
+        self.not_before_ms = 0;
+        if !same {
+            for a in &mut self.processes {
+                a.stale = true;
+                if a.state == State::Ready {
+                    a.dismiss();
+                }
+            }
+        }
+    }
+
+    /// Whether one waits for an order.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.processes.iter().any(|a| a.state == State::Ready)
+    }
+
+    /// Starting, ready, busy.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize, usize) {
+        let count = |f: fn(State) -> bool| self.processes.iter().filter(|a| f(a.state)).count();
+        (
+            count(|s| s == State::Starting),
+            count(|s| s == State::Ready),
+            count(|s| matches!(s, State::Busy(_))),
+        )
+    }
+
+    /// A login is to be done.
+    pub fn start(&mut self, login: LoginId, job: Job) {
+        self.waiting.push_back((login, job));
+    }
+
+    /// A login is not wanted any more; it is not reported.
+    pub fn kill(&mut self, login: LoginId) {
+        self.waiting.retain(|(id, _)| *id != login);
+        for a in self.processes.iter_mut().filter(|a| a.state == State::Busy(login)) {
+            a.kill();
+        }
+    }
+
+    /// Two descriptors of each process, in order: its answers, its end.
+    pub fn poll_fds<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
+        for a in &self.processes {
+            fds.push(PollFd::new(&a.answer, PollFlags::IN));
+            fds.push(PollFd::new(&a.pidfd, PollFlags::IN));
+        }
+    }
+
+    /// Goes round all processes: reads answers, collects the dead, hands out orders, starts new ones. Never waits.
+    pub fn turn(&mut self, now_ms: u64, log: &mut Log) -> Ended {
+        let mut ended = Ended::new();
+        let mut alive = Vec::with_capacity(self.processes.len());
+        for mut a in core::mem::take(&mut self.processes) {
+            a.read_answer(now_ms, &mut self.failures, &mut ended);
+            a.watch_clock(now_ms, log);
+            match a.exit_status() {
+                None => alive.push(a),
+                Some(status) => {
+                    // What it has written before its end still counts.
+                    a.read_answer(now_ms, &mut self.failures, &mut ended);
+                    match a.state {
+                        State::Ending => {
+                            log.write(Level::Trace, format_args!("authenticator ended: {status}"))
+                        }
+                        State::Busy(login) => {
+                            log.write(Level::Error, format_args!("authenticator died in a login: {status}"));
+                            ended.push((login, broken()));
+                        }
+                        State::Ready => {
+                            log.write(Level::Warn, format_args!("idle authenticator died: {status}"))
+                        }
+                        State::Starting => {
+                            let pause = PAUSE_MS.saturating_mul(1 << self.failures.min(7)).min(PAUSE_MAX_MS);
+                            self.failures = self.failures.saturating_add(1);
+                            self.not_before_ms = now_ms.saturating_add(pause);
+                            log.write(
+                                Level::Error,
+                                format_args!(
+                                    "authenticator died at its start: {status}; next one in {pause} ms"
+                                ),
+                            );
+                        }
+                    }
+                }
+            }
+        }
+        self.processes = alive;
+        self.hand_out(now_ms, &mut ended);
+        self.fill(now_ms, log);
+        if self.failures >= 2 {
+            // None will come soon. Better to say so than to let these run into their deadlines, as if it were the cell.
+            ended.extend(self.waiting.drain(..).map(|(login, _)| (login, broken())));
+        }
+        ended
+    }
+
+    /// Gives waiting logins to ready authenticators.
+    fn hand_out(&mut self, now_ms: u64, ended: &mut Ended) {
+        while let Some(a) = self.processes.iter_mut().find(|a| a.state == State::Ready) {
+            let Some((login, job)) = self.waiting.pop_front() else { return };
+            match a.give(login, &job, now_ms) {
+                Given::Done => {}
+                Given::Dead => {
+                    // It never got the order, so another one may do it.
+                    a.kill();
+                    self.waiting.push_front((login, job));
+                }
+                Given::Unfit => ended.push((login, Err(Refusal::local(Failure::NotAcceptable)))),
+            }
+        }
+    }
+
+    /// Starts as many as are missing, unless they die at their start.
+    fn fill(&mut self, now_ms: u64, log: &mut Log) {
+        let (starting, ready, _) = self.counts();
+        let wanted = self.plan.ahead.saturating_add(self.waiting.len());
+        let missing = wanted.saturating_sub(starting.saturating_add(ready));
+        if now_ms < self.not_before_ms || self.plan.ahead == 0 {
+            return;
+        }
+        // After a death at the start only one is tried.
+        let missing = if self.failures == 0 { missing } else { missing.min(usize::from(starting == 0)) };
+        for _ in 0..missing {
+            match Authenticator::spawn(&self.plan, now_ms) {
+                Ok(a) => self.processes.push(a),
+                Err(error) => {
+                    self.failures = self.failures.saturating_add(1);
+                    self.not_before_ms = now_ms.saturating_add(PAUSE_MAX_MS / 10);
+                    log.write(Level::Error, format_args!("cannot start an authenticator: {error}"));
+                    return;
+                }
+            }
+        }
+    }
+
+    /// When [`Pool::turn`] has something to do next, whatever poll says.
+    #[must_use]
+    pub fn next_turn_ms(&self) -> Option<u64> {
+        let clocks = self.processes.iter().filter_map(Authenticator::limit_ms);
+        let (starting, ready, _) = self.counts();
+        let short = starting.saturating_add(ready) < self.plan.ahead.saturating_add(self.waiting.len());
+        clocks.chain((short && self.failures > 0).then_some(self.not_before_ms)).min()
+    }
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What became of an order.
+enum Given {
+    Done,
+    Dead,
+    Unfit,
+}
+
+impl Authenticator {
+    /// Starts one.
+    ///
+    /// # Errors
+    /// The calls'.
+    fn spawn(plan: &Plan, now_ms: u64) -> std::io::Result<Self> {
+        let (order_read, order_write) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (answer_read, answer_write) = pipe_with(PipeFlags::CLOEXEC)?;
+        rustix::io::ioctl_fionbio(&order_write, true)?;
+        rustix::io::ioctl_fionbio(&answer_read, true)?;
+        // The same file, even if another version was installed meanwhile.
+        let mut command = Command::new("/proc/self/exe");
+        command
+            .arg("--authenticator")
+            .arg("--conf-dir")
+            .arg(&plan.conf_dir)
+            .arg("--parent")
+            .arg(rustix::process::getpid().as_raw_nonzero().to_string());
+        for cell in plan.cells.iter().take(HINTS) {
+            command.arg("--cell-hint").arg(cell);
+        }
+        let child = command
+            .env_clear()
+            .stdin(Stdio::from(order_read))
+            .stdout(Stdio::from(answer_write))
+            .stderr(Stdio::inherit())
+            .spawn()?;
+        // Nobody else waits for children here, so the number is still this child's.
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
+        let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+        Ok(Self {
+            pidfd,
+            order: Some(order_write),
+            answer: answer_read,
+            collector: Collector::default(),
+            state: State::Starting,
+            since_ms: now_ms,
+            stale: false,
+        })
+    }
+
+    /// Hands it an order.
+    fn give(&mut self, login: LoginId, job: &Job, now_ms: u64) -> Given {
+        let left_s = job.deadline_ms.saturating_sub(now_ms).div_ceil(1000);
+        let order = Order {
+            who: job.who.clone(),
+            password: Zeroizing::new(job.password.expose().to_vec()),
+            lifetime_s: job.lifetime_s,
+            budget_s: u32::try_from(left_s).unwrap_or(u32::MAX),
+        };
+        let Some(frame) = order.encode() else { return Given::Unfit };
+        let Some(pipe) = self.order.take() else { return Given::Dead };
+        // Shorter than PIPE_BUF and the pipe is empty: all of it or nothing.
+        match rustix::io::write(&pipe, frame.bytes()) {
+            Ok(n) if n == frame.bytes().len() => {
+                self.state = State::Busy(login);
+                self.since_ms = now_ms;
+                Given::Done
+            }
+            _ => Given::Dead,
+        }
+    }
+
+    /// Reads what there is; reports the login if its answer is complete.
+    fn read_answer(&mut self, now_ms: u64, failures: &mut u32, ended: &mut Ended) {
+        if self.state == State::Starting {
+            let mut ready = [0];
+            match rustix::io::read(&self.answer, &mut ready) {
+                Ok(1) if ready == [READY] => {
+                    *failures = 0;
+                    self.state = State::Ready;
+                    self.since_ms = now_ms;
+                    if self.stale {
+                        self.dismiss();
+                    }
+                }
+                _ => return,
+            }
+        }
+        while let State::Busy(login) = self.state {
+            match rustix::io::read(&self.answer, self.collector.space()) {
+                Ok(0) | Err(_) => return,
+                Ok(n) => self.collector.filled(n),
+            }
+            let outcome = match self.collector.collected() {
+                Collected::More => continue,
+                Collected::Body(body) => decode_outcome(body).unwrap_or_else(broken),
+                Collected::Nonsense => broken(),
+            };
+            self.collector = Collector::default();
+            self.state = State::Ending;
+            self.since_ms = now_ms;
+            ended.push((login, outcome));
+        }
+    }
+
+    /// When its patience ends.
+    fn limit_ms(&self) -> Option<u64> {
+        let after = match self.state {
+            State::Starting => START_MS,
+            State::Ready => IDLE_MS,
+            State::Ending => END_MS,
+            // The login's own deadline counts.
+            State::Busy(_) => return None,
+        };
+        Some(self.since_ms.saturating_add(after))
+    }
+
+    /// Ends what takes too long.
+    fn watch_clock(&mut self, now_ms: u64, log: &mut Log) {
+        if self.limit_ms().is_none_or(|limit| now_ms < limit) {
+            return;
+        }
+        match self.state {
+            State::Ready => self.dismiss(),
+            _ => {
+                log.write(Level::Warn, format_args!("authenticator hangs, killed"));
+                self.signal_kill();
+                // Not again before it is collected.
+                self.since_ms = now_ms;
+            }
+        }
+    }
+
+    /// It is not wanted any more: it ends when its order pipe does.
+    fn dismiss(&mut self) {
+        self.order = None;
+        self.state = State::Ending;
+    }
+
+    /// Kills it; nothing of it is reported any more.
+    fn kill(&mut self) {
+        self.signal_kill();
+        self.order = None;
+        self.state = State::Ending;
+    }
+
+    /// SIGKILL, to exactly this process.
+    fn signal_kill(&self) {
+        // Fails only if it has ended already.
+        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+    }
+
+    /// How it ended, if it has; collects it.
+    fn exit_status(&self) -> Option<String> {
+        let fd: BorrowedFd<'_> = self.pidfd.as_fd();
+        match waitid(WaitId::PidFd(fd), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
+            Ok(None) => None,
+            Ok(Some(status)) => Some(describe(&status)),
+            Err(Errno::INTR) => None,
+            Err(errno) => Some(format!("cannot wait for it: {errno}")),
+        }
+    }
+}
+
+/// Exit code or signal.
+fn describe(status: &WaitIdStatus) -> String {
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (_, Some(signal)) => format!("signal {signal}"),
+        _ => "unknown".to_owned(),
+    }
+}

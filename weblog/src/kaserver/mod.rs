@@ -1,0 +1,416 @@
+//! The login through libafsauthent: kaserver gives a token, the cell's protection server confirms whose it is.
+//!
+//! Runs only inside an authenticator. Asks the cell exactly once per password: a second attempt with another key would
+//! count as another failure there.
+
+pub mod sys;
+
+use crate::outcome::{Refusal, Step, Success};
+use core::ffi::CStr;
+use pag::{Principal, SessionKey, Token};
+use sys::{Afs, Client, Name, RawToken, Security, Servers};
+use weblog_proto::Failure;
+use zeroize::Zeroizing;
+
+/// Names of the services in the tables of ports.
+const KASERVER: &CStr = c"afskauth";
+const PTSERVER: &CStr = c"afsprot";
+/// Rx service ids.
+const AUTHENTICATE: u16 = 731;
+const TICKETS: u16 = 732;
+const PROTECTION: u16 = 73;
+/// Longest life of a ticket (OpenAFS `src/rxkad/rxkad.p.h`, `MAXKTCTICKETLIFETIME`).
+const LIFE_MAX_S: u32 = 30 * 24 * 3600;
+/// The protection server's id for nobody (`ANONYMOUSID`).
+const ANONYMOUS: i32 = 32_766;
+/// Who may see groups and possessions of an entry: anybody (`PRP_MEMBER_ANY`, `PRP_OWNED_ANY`, shifted down).
+const MEMBER_ANY: i32 = 0x10;
+const OWNED_ANY: i32 = 0x20;
+/// What kaserver says for a password that never expires.
+const NEVER_EXPIRES: i32 = 255;
+
+/// What to log in with.
+#[derive(Debug)]
+pub struct Credentials<'a> {
+    /// User and cell.
+    pub who: &'a Principal,
+    /// The password.
+    pub password: &'a [u8],
+    /// Lifetime to ask for, seconds; 0 = the longest that the cell gives.
+    pub lifetime_s: u32,
+    /// Seconds that are left for it.
+    pub budget_s: u32,
+}
+
+/// Clients whose connections are to be ended after the answer has gone out: that takes time and is of no interest to the visitor.
+#[derive(Debug, Default)]
+pub struct Leftovers<'a>(Vec<Client<'a>>);
+
+/// Addresses looked up ahead, so that the visitor does not wait for the name servers.
+#[derive(Debug, Clone)]
+pub struct Known {
+    kaserver: Servers,
+    ptserver: Servers,
+}
+
+impl Known {
+    /// Looks a cell up.
+    ///
+    /// # Errors
+    /// What the visitor would be told.
+    pub fn look_up(afs: &Afs, cell: &str) -> Result<Self, Refusal> {
+        Ok(Self { kaserver: servers(afs, cell, KASERVER)?, ptserver: servers(afs, cell, PTSERVER)? })
+    }
+
+    /// Whether this is about that cell.
+    #[must_use]
+    pub fn is_for(&self, cell: &str) -> bool {
+        self.kaserver.cell.eq_ignore_ascii_case(cell)
+    }
+}
+
+/// The servers of exactly this cell.
+///
+/// # Errors
+/// [`Failure::CellUnreachable`] if there are none.
+fn servers(afs: &Afs, cell: &str, service: &'static CStr) -> Result<Servers, Refusal> {
+    /// `KANOCELL`.
+    const NO_CELL: i32 = 180_501;
+    let refusal = |code| Refusal { failure: Failure::CellUnreachable, step: Step::Servers, code };
+    let found = afs.servers(cell, service).map_err(refusal)?;
+    // The library also finds unique prefixes and aliases; a login there would be one in another cell.
+    if !found.cell.eq_ignore_ascii_case(cell) || found.is_empty() {
+        return Err(refusal(NO_CELL));
+    }
+    Ok(found)
+}
+
+/// Logs in. `now_s` is the time, seconds since 1970.
+///
+/// # Errors
+/// [`Refusal`] with the step and the error number.
+pub fn login<'a>(
+    afs: &'a Afs,
+    credentials: &Credentials<'_>,
+    known: Option<&Known>,
+    now_s: u32,
+    leftovers: &mut Leftovers<'a>,
+) -> Result<Success, Refusal> {
+    let who = credentials.who;
+    let cell = who.cell().as_str();
+    let (name, instance) = who.name_and_instance();
+    let unfit = Refusal::local(Failure::NotAcceptable);
+    let mut c_name = Name::new(name).ok_or(unfit)?;
+    let mut c_instance = Name::new(instance).ok_or(unfit)?;
+    let mut c_cell = Name::new(cell).ok_or(unfit)?;
+    if credentials.password.is_empty() || credentials.password.len() > weblog_proto::Password::MAX {
+        return Err(unfit);
+    }
+    let mut key = afs.string_to_key(credentials.password, cell).ok_or(unfit)?;
+
+    let looked_up;
+    let known = match known {
+        Some(known) => known,
+        None => {
+            looked_up = Known::look_up(afs, cell)?;
+            &looked_up
+        }
+    };
+    let (dead_s, hard_s) = patience(credentials.budget_s, known.kaserver.len());
+    let connect = |servers: &Servers, service, security: &Security<'_>, step| {
+        afs.connect(servers, service, security, dead_s, hard_s).map_err(|code| refusal(step, code))
+    };
+
+    let life_s = match credentials.lifetime_s {
+        0 => LIFE_MAX_S,
+        s => s.min(LIFE_MAX_S),
+    };
+    let end = now_s.saturating_add(life_s);
+    let client = connect(&known.kaserver, AUTHENTICATE, &Security::Null, Step::Authenticate)?;
+    let asked = client.authenticate(&mut c_name, &mut c_instance, &mut c_cell, &mut key, now_s, end);
+    leftovers.0.push(client);
+    drop(key);
+    let (mut tgt, days) = asked.map_err(|code| refusal(Step::Authenticate, code))?;
+
+    let client = connect(&known.kaserver, TICKETS, &Security::Null, Step::GetToken)?;
+    let asked = client.get_token(&mut c_name, &mut c_instance, &mut c_cell, &mut tgt, now_s, end);
+    leftovers.0.push(client);
+    let token = asked.map_err(|code| refusal(Step::GetToken, code))?;
+
+    let client = connect(&known.ptserver, PROTECTION, &Security::Rxkad(&token), Step::Proof)?;
+    let proved = prove(&client, who.name());
+    leftovers.0.push(client);
+    let afs_id = proved?;
+    success(who, &token, afs_id, days)
+}
+
+/// Seconds after which a silent server is given up, and after which a call is, however much it pings.
+///
+/// Several servers share the time, so that one that is down does not use up all of it. Rx takes at least 6.
+fn patience(budget_s: u32, servers: usize) -> (i32, i32) {
+    let servers = u32::try_from(servers).unwrap_or(u32::MAX).max(1);
+    let dead = (budget_s / servers).clamp(6, 12);
+    let hard = budget_s.clamp(dead, 3600);
+    (i32::try_from(dead).unwrap_or(12), i32::try_from(hard).unwrap_or(3600))
+}
+
+/// Has the protection server accept the token as that user, by a call that only he may make. Gives his AFS id.
+///
+/// # Errors
+/// [`Failure::UnknownUser`] if the server knows no such user, [`Failure::NotAccepted`] if it does not take the token as his.
+fn prove(client: &Client<'_>, user: &str) -> Result<i32, Refusal> {
+    let at_proof = |code| refusal(Step::Proof, code);
+    // The protection server's names are lower case.
+    let name = Name::new(&user.to_ascii_lowercase()).ok_or(Refusal::local(Failure::NotAcceptable))?;
+    let id = client.pts_name_to_id(&name).map_err(at_proof)?;
+    // Groups have negative ids: nobody logs in as one.
+    if id == ANONYMOUS || id <= 0 {
+        return Err(Refusal { failure: Failure::UnknownUser, step: Step::Proof, code: 0 });
+    }
+    let entry = client.pts_list_entry(id).map_err(at_proof)?;
+    let private = Private::of(entry.flags);
+    match private {
+        Private::Groups => client.pts_get_cps(id),
+        Private::Possessions => client.pts_list_owned(id),
+        Private::Nothing => client.pts_set_flags(id, entry.flags),
+    }
+    .map_err(at_proof)?;
+    Ok(id)
+}
+
+/// What of an entry only its owner may do or see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Private {
+    /// See the groups that he is in.
+    Groups,
+    /// See what he owns.
+    Possessions,
+    /// Change the entry (to what it is already).
+    Nothing,
+}
+
+impl Private {
+    /// By the privacy bits of the entry.
+    fn of(flags: i32) -> Self {
+        if flags & MEMBER_ANY == 0 {
+            Self::Groups
+        } else if flags & OWNED_ANY == 0 {
+            Self::Possessions
+        } else {
+            Self::Nothing
+        }
+    }
+}
+
+/// The token as we hand it on.
+///
+/// # Errors
+/// [`Failure::NotAccepted`] if its ticket has an impossible length.
+fn success(who: &Principal, raw: &RawToken, afs_id: i32, days: i32) -> Result<Success, Refusal> {
+    let ticket = raw
+        .ticket()
+        .filter(|t| (Token::TICKET_MIN..=Token::TICKET_MAX).contains(&t.len()))
+        .ok_or(Refusal { failure: Failure::NotAccepted, step: Step::GetToken, code: 0 })?;
+    let (begin, end) = raw.times();
+    Ok(Success {
+        token: Token {
+            cell: who.cell().clone(),
+            afs_id,
+            kvno: i32::from(raw.kvno()),
+            key: SessionKey(*raw.key().expose()),
+            begin,
+            end,
+            ticket: Zeroizing::new(ticket.to_vec()),
+        },
+        password_expires_days: (days != NEVER_EXPIRES).then(|| u8::try_from(days).ok()).flatten(),
+    })
+}
+
+/// A refusal by the library or a server.
+fn refusal(step: Step, code: i32) -> Refusal {
+    Refusal { failure: classify(step, code), step, code }
+}
+
+/// THE table: what an error number means for the visitor, at which step.
+///
+/// Numbers: OpenAFS `src/kauth/kaerrors.et`, `src/rxkad/rxkad_errs.et`, `src/ubik/uerrors.et`, `src/ptserver/pterror.et`, `src/rx/rx.h`.
+fn classify(step: Step, code: i32) -> Failure {
+    use Failure as F;
+    match (step, code) {
+        // What the kaserver says about user and password. It is not signed, but refusing is safe.
+        (Step::Authenticate, ka::NO_ENTRY) => F::UnknownUser,
+        (Step::Authenticate, ka::BAD_REQUEST) => F::WrongPassword,
+        (Step::Authenticate, ka::BAD_NAME | ka::NULL_PASSWORD | ka::BAD_KEY) => F::NotAcceptable,
+        (Step::Authenticate | Step::GetToken, ka::LOCKED | ka::BAD_USER) => F::Locked,
+        (Step::Authenticate | Step::GetToken, ka::PASSWORD_EXPIRED) => F::PasswordExpired,
+        (Step::Authenticate | Step::GetToken, ka::CLOCK_SKEW) => F::ClockSkew,
+        // An answer that fails the library's checks: not the cell's, or a broken server.
+        (Step::Authenticate | Step::GetToken, ka::BAD_PROTOCOL) => F::NotAccepted,
+        // The kaserver does not know its own `afs` or takes the ticket back that it has just given.
+        (
+            Step::GetToken,
+            ka::NO_ENTRY
+            | ka::BAD_SERVER
+            | ka::BAD_TICKET
+            | ka::UNKNOWN_KEY
+            | ka::NO_TICKET
+            | ka::BAD_REQUEST
+            | ka::BAD_KEY,
+        ) => F::NotAccepted,
+        (_, ka::UBIK_INIT | ka::UBIK_CALL | ka::RX_FAIL | ka::NO_CELLS | ka::NO_CELL) => F::CellUnreachable,
+        (_, ka::INCONSISTENT | ka::IO | ka::EMPTY) => F::CellUnreachable,
+        (_, ka::BASE..=ka::LAST) => F::Internal,
+        // The protection server does not take the ticket, or takes it as somebody else's.
+        (_, rxkad::BASE..=rxkad::LAST) => F::NotAccepted,
+        (Step::Proof, pts::PERMISSION_DENIED) => F::NotAccepted,
+        (Step::Proof, pts::NO_ENTRY) => F::UnknownUser,
+        (Step::Proof, pts::BASE..=pts::LAST) => F::CellUnreachable,
+        // No servers, no quorum, a database that is being copied.
+        (_, ubik::BASE..=ubik::LAST) => F::CellUnreachable,
+        (Step::Servers, _) => F::CellUnreachable,
+        // Rx: a peer that is dead (-1), does not know the service (-2), restarts, or breaks its protocol.
+        (_, rx::LAST..=-1) => F::CellUnreachable,
+        // Numbers of the server's rxgen: it does not speak as we do.
+        (_, -460..=-450) => F::NotAccepted,
+        _ => F::Internal,
+    }
+}
+
+/// Numbers of kauth.
+mod ka {
+    pub(super) const BASE: i32 = 180_480;
+    pub(super) const INCONSISTENT: i32 = 180_480;
+    pub(super) const IO: i32 = 180_482;
+    pub(super) const NO_ENTRY: i32 = 180_484;
+    pub(super) const EMPTY: i32 = 180_485;
+    pub(super) const BAD_NAME: i32 = 180_486;
+    pub(super) const BAD_REQUEST: i32 = 180_490;
+    pub(super) const BAD_KEY: i32 = 180_496;
+    pub(super) const UBIK_INIT: i32 = 180_497;
+    pub(super) const UBIK_CALL: i32 = 180_498;
+    pub(super) const BAD_PROTOCOL: i32 = 180_499;
+    pub(super) const NO_CELLS: i32 = 180_500;
+    pub(super) const NO_CELL: i32 = 180_501;
+    pub(super) const BAD_TICKET: i32 = 180_504;
+    pub(super) const UNKNOWN_KEY: i32 = 180_505;
+    pub(super) const BAD_SERVER: i32 = 180_507;
+    pub(super) const BAD_USER: i32 = 180_508;
+    pub(super) const NO_TICKET: i32 = 180_511;
+    pub(super) const CLOCK_SKEW: i32 = 180_514;
+    pub(super) const RX_FAIL: i32 = 180_516;
+    pub(super) const NULL_PASSWORD: i32 = 180_517;
+    pub(super) const PASSWORD_EXPIRED: i32 = 180_519;
+    pub(super) const LOCKED: i32 = 180_522;
+    pub(super) const LAST: i32 = BASE + 255;
+}
+
+/// Numbers of rxkad.
+mod rxkad {
+    pub(super) const BASE: i32 = 19_270_400;
+    pub(super) const LAST: i32 = BASE + 255;
+}
+
+/// Numbers of the protection server.
+mod pts {
+    pub(super) const BASE: i32 = 267_264;
+    pub(super) const NO_ENTRY: i32 = 267_268;
+    pub(super) const PERMISSION_DENIED: i32 = 267_269;
+    pub(super) const LAST: i32 = BASE + 255;
+}
+
+/// Numbers of ubik.
+mod ubik {
+    pub(super) const BASE: i32 = 5_376;
+    pub(super) const LAST: i32 = BASE + 255;
+}
+
+/// Numbers of rx: negative, -1 to -20 or so.
+mod rx {
+    pub(super) const LAST: i32 = -100;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_means_something_definite() {
+        use Failure as F;
+        use Step::{Authenticate as A, GetToken as G, Proof as P, Servers as S};
+        for (step, code, want) in [
+            (A, 180_484, F::UnknownUser),
+            (A, 180_486, F::NotAcceptable),
+            (A, 180_490, F::WrongPassword),
+            (A, 180_491, F::Internal),
+            (A, 180_492, F::Internal),
+            (A, 180_496, F::NotAcceptable),
+            (A, 180_497, F::CellUnreachable),
+            (A, 180_498, F::CellUnreachable),
+            (A, 180_499, F::NotAccepted),
+            (A, 180_500, F::CellUnreachable),
+            (A, 180_501, F::CellUnreachable),
+            (A, 180_508, F::Locked),
+            (A, 180_514, F::ClockSkew),
+            (A, 180_516, F::CellUnreachable),
+            (A, 180_517, F::NotAcceptable),
+            (A, 180_518, F::Internal),
+            (A, 180_519, F::PasswordExpired),
+            (A, 180_522, F::Locked),
+            (G, 180_484, F::NotAccepted),
+            (G, 180_490, F::NotAccepted),
+            (G, 180_499, F::NotAccepted),
+            (G, 180_507, F::NotAccepted),
+            (G, 180_498, F::CellUnreachable),
+            (G, 180_514, F::ClockSkew),
+            (P, 19_270_405, F::NotAccepted),
+            (P, 19_270_407, F::NotAccepted),
+            (P, 19_270_408, F::NotAccepted),
+            (P, 19_270_409, F::NotAccepted),
+            (P, 267_269, F::NotAccepted),
+            (P, 267_268, F::UnknownUser),
+            (P, 267_267, F::CellUnreachable),
+            (P, 5_389, F::CellUnreachable),
+            (P, -1, F::CellUnreachable),
+            (P, -3, F::CellUnreachable),
+            (P, -455, F::NotAccepted),
+            (S, 70_354_689, F::CellUnreachable),
+            (P, 42, F::Internal),
+            (A, i32::MIN, F::Internal),
+        ] {
+            assert_eq!(classify(step, code), want, "{step:?} {code}");
+        }
+    }
+
+    #[test]
+    fn nothing_at_the_proof_is_a_matter_of_the_password() {
+        for code in (-500..=0)
+            .chain(5_376..5_632)
+            .chain(180_480..180_736)
+            .chain(267_264..267_520)
+            .chain(19_270_400..19_270_656)
+        {
+            let failure = classify(Step::Proof, code);
+            assert!(
+                !matches!(failure, Failure::WrongPassword | Failure::Locked | Failure::PasswordExpired),
+                "{code}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_proof_asks_for_what_is_private() {
+        assert_eq!(Private::of(0x80), Private::Groups);
+        assert_eq!(Private::of(0x90), Private::Possessions);
+        assert_eq!(Private::of(0xb0), Private::Nothing);
+        assert_eq!(Private::of(0), Private::Groups);
+    }
+
+    #[test]
+    fn patience_fits_into_the_budget_where_rx_allows() {
+        assert_eq!(patience(10, 1), (10, 10));
+        assert_eq!(patience(30, 1), (12, 30));
+        assert_eq!(patience(20, 3), (6, 20));
+        assert_eq!(patience(2, 1), (6, 6));
+        assert_eq!(patience(u32::MAX, 0), (12, 3600));
+    }
+}

@@ -1,0 +1,4 @@
+//! The broker's program; everything is in the library.
+fn main() -> std::process::ExitCode {
+    weblog::main()
+}

@@ -1,0 +1,250 @@
+//! What the broker keeps of root's power (nothing), in which order it is dropped, and the check that it is gone.
+//!
+//! Order matters: limits and memory locks need root; groups go before the uid; the bounding set needs `CAP_SETPCAP`,
+//! which leaves with the uid; the parent-death signal is cleared by a change of the uid, so it is set last.
+
+use crate::error::Error;
+use rustix::io::Errno;
+use rustix::mm::{MlockAllFlags, mlockall};
+use rustix::process::{
+    DumpableBehavior, Gid, Pid, Resource, Rlimit, Signal, Uid, dumpable_behavior, getegid, geteuid, getgid,
+    getgroups, getppid, getrlimit, getuid, parent_process_death_signal, set_dumpable_behavior,
+    set_parent_process_death_signal, setrlimit,
+};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, capability_is_in_bounding_set, clear_ambient_capability_set,
+    no_new_privs, remove_capability_from_bounding_set, set_capabilities, set_no_new_privs, set_thread_groups,
+    set_thread_res_gid, set_thread_res_uid,
+};
+
+/// Whom to run as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunAs {
+    uid: u32,
+    gid: u32,
+}
+
+impl RunAs {
+    /// From a name, or `#` and a number (whose group is the one of the user database, or has the same number).
+    ///
+    /// # Errors
+    /// [`Error::NoUser`], [`Error::Root`].
+    pub fn find(text: &str) -> Result<Self, Error> {
+        let nobody = || Error::NoUser(text.to_owned());
+        let found = match text.strip_prefix('#') {
+            Some(number) => {
+                let uid: u32 = number.parse().map_err(|_| nobody())?;
+                // -1 means "leave it as it is" to the kernel.
+                if uid == u32::MAX {
+                    return Err(nobody());
+                }
+                let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)).ok().flatten();
+                Self { uid, gid: user.map_or(uid, |u| u.gid.as_raw()) }
+            }
+            None => {
+                let user = nix::unistd::User::from_name(text).ok().flatten().ok_or_else(nobody)?;
+                Self { uid: user.uid.as_raw(), gid: user.gid.as_raw() }
+            }
+        };
+        if found.uid == 0 || found.gid == 0 {
+            return Err(Error::Root);
+        }
+        Ok(found)
+    }
+}
+
+/// What could not be done because the program was not started as root (tests, experiments).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Missing(pub Vec<&'static str>);
+
+/// The error of a step.
+fn failed(step: &'static str) -> impl FnOnce(Errno) -> Error {
+    move |errno| Error::Privilege(step, errno)
+}
+
+/// Becomes the broker's user and drops everything, for ever.
+///
+/// `parent`: process id of the parent when the program started. The environment is empty afterwards as far as anybody asks
+/// for it: nothing here reads it, and authenticators get an empty one.
+///
+/// # Errors
+/// Any step that failed or whose effect cannot be seen afterwards; the program must end then.
+pub fn drop_all(user: RunAs, parent: Option<Pid>) -> Result<Missing, Error> {
+    let mut missing = Missing::default();
+    let root = geteuid().is_root();
+    no_core()?;
+    if root {
+        let unlimited = Rlimit { current: None, maximum: None };
+        setrlimit(Resource::Memlock, unlimited).map_err(failed("lift the limit of locked memory"))?;
+    }
+    lock_memory(root, &mut missing)?;
+    if root {
+        become_user(user)?;
+    } else {
+        missing.0.push("not started as root: runs as whoever started it");
+        if getuid().is_root() || getgid().is_root() {
+            return Err(Error::Root);
+        }
+    }
+    clear_capabilities()?;
+    set_no_new_privs(true).map_err(failed("set no_new_privs"))?;
+    not_dumpable()?;
+    die_with_parent(parent)?;
+    verify(root.then_some(user))?;
+    Ok(missing)
+}
+
+/// What an authenticator does: it is started without any privilege, and makes sure that it leaves nothing behind and dies with the broker.
+///
+/// # Errors
+/// As [`drop_all`].
+pub fn confine_authenticator(parent: i32) -> Result<(), Error> {
+    no_core()?;
+    set_no_new_privs(true).map_err(failed("set no_new_privs"))?;
+    not_dumpable()?;
+    die_with_parent(Pid::from_raw(parent))?;
+    let mut missing = Missing::default();
+    let strict = getrlimit(Resource::Memlock).current.is_none();
+    lock_memory(strict, &mut missing)?;
+    if geteuid().is_root() || getuid().is_root() {
+        return Err(Error::Root);
+    }
+    Ok(())
+}
+
+/// No core files.
+///
+/// # Errors
+/// setrlimit's.
+fn no_core() -> Result<(), Error> {
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })
+        .map_err(failed("forbid core files"))
+}
+
+/// Keeps secrets out of swap. Pages are locked when they are first used, so that large stacks of threads cost nothing.
+///
+/// # Errors
+/// mlockall's, if `must`.
+fn lock_memory(must: bool, missing: &mut Missing) -> Result<(), Error> {
+    let flags = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
+    match mlockall(flags) {
+        Ok(()) => Ok(()),
+        Err(errno) if must => Err(Error::Privilege("lock memory", errno)),
+        Err(_) => {
+            missing.0.push("memory is not locked");
+            Ok(())
+        }
+    }
+}
+
+/// Changes groups, gid and uid of this thread; it is the only one.
+///
+/// # Errors
+/// The calls'.
+fn become_user(user: RunAs) -> Result<(), Error> {
+    for number in 0..64 {
+        let capability = CapabilitySet::from_bits_retain(1 << number);
+        match capability_is_in_bounding_set(capability) {
+            Ok(true) => remove_capability_from_bounding_set(capability)
+                .map_err(failed("remove a capability from the bounding set"))?,
+            Ok(false) => {}
+            // Beyond the last one that the kernel knows.
+            Err(_) => break,
+        }
+    }
+    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+    set_thread_groups(&[]).map_err(failed("drop supplementary groups"))?;
+    set_thread_res_gid(gid, gid, gid).map_err(failed("change the gid"))?;
+    set_thread_res_uid(uid, uid, uid).map_err(failed("change the uid"))
+}
+
+/// Empties the ambient, effective, permitted and inheritable sets.
+///
+/// # Errors
+/// The calls'.
+fn clear_capabilities() -> Result<(), Error> {
+    clear_ambient_capability_set().map_err(failed("clear ambient capabilities"))?;
+    let none = CapabilitySets {
+        effective: CapabilitySet::empty(),
+        permitted: CapabilitySet::empty(),
+        inheritable: CapabilitySet::empty(),
+    };
+    set_capabilities(None, none).map_err(failed("clear capabilities"))
+}
+
+/// Nobody of the same uid may look into this process.
+///
+/// # Errors
+/// prctl's.
+fn not_dumpable() -> Result<(), Error> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed("become undumpable"))
+}
+
+/// SIGKILL when the parent ends; refuses if it has ended already.
+///
+/// # Errors
+/// [`Error::Orphan`], or prctl's.
+fn die_with_parent(parent: Option<Pid>) -> Result<(), Error> {
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(failed("set the parent-death signal"))?;
+    if getppid() == parent && parent.is_some() { Ok(()) } else { Err(Error::Orphan) }
+}
+
+/// Reads everything back.
+///
+/// # Errors
+/// [`Error::StillPrivileged`] names what is not as it should be.
+fn verify(user: Option<RunAs>) -> Result<(), Error> {
+    let must = |ok: bool, what: &'static str| if ok { Ok(()) } else { Err(Error::StillPrivileged(what)) };
+    let read = |e: Errno| Error::Privilege("read back what was dropped", e);
+    if let Some(user) = user {
+        let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+        must(getuid() == uid && geteuid() == uid, "the uid has not changed")?;
+        must(getgid() == gid && getegid() == gid, "the gid has not changed")?;
+        must(getgroups().map_err(read)?.is_empty(), "there are still supplementary groups")?;
+        let root = Uid::ROOT;
+        must(set_thread_res_uid(root, root, root).is_err(), "root can be had back")?;
+        for number in 0..64 {
+            match capability_is_in_bounding_set(CapabilitySet::from_bits_retain(1 << number)) {
+                Ok(still) => must(!still, "there are still capabilities in the bounding set")?,
+                Err(_) => break,
+            }
+        }
+        let limit = getrlimit(Resource::Memlock);
+        must(limit.current.is_none(), "the limit of locked memory is still there")?;
+    }
+    must(!getuid().is_root() && !geteuid().is_root(), "still root")?;
+    let sets = capabilities(None).map_err(read)?;
+    must(
+        sets.effective.is_empty() && sets.permitted.is_empty() && sets.inheritable.is_empty(),
+        "there are still capabilities",
+    )?;
+    must(no_new_privs().map_err(read)?, "no_new_privs is not set")?;
+    must(dumpable_behavior().map_err(read)? == DumpableBehavior::NotDumpable, "still dumpable")?;
+    must(
+        parent_process_death_signal().map_err(read)? == Some(Signal::KILL),
+        "the parent-death signal is not set",
+    )?;
+    must(getrlimit(Resource::Core).maximum == Some(0), "core files are still allowed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_is_refused_by_name_and_by_number() {
+        for text in ["root", "#0"] {
+            assert!(matches!(RunAs::find(text), Err(Error::Root)), "{text}");
+        }
+    }
+
+    #[test]
+    fn users_are_found_by_name_and_by_number() {
+        let by_name = RunAs::find("nobody").unwrap();
+        assert_eq!(RunAs::find(&format!("#{}", by_name.uid)).unwrap(), by_name);
+        assert_eq!(RunAs::find("#1234567").unwrap(), RunAs { uid: 1_234_567, gid: 1_234_567 });
+        for text in ["no-such-user-here", "#", "#x", "#-1", "#4294967295", ""] {
+            assert!(matches!(RunAs::find(text), Err(Error::NoUser(_))), "{text}");
+        }
+    }
+}
