@@ -25,8 +25,8 @@
 //! ```
 //!
 //! - [`Userspace`]: `start`, `anonymous`, `files`, `check_servers`; and [`AfsClient`].
-//! - [`Files`] (borrows a scope): `open`, `stat`, `lstat`, `readlink`, `read_dir`, `access`, `rights`, `mount_point`,
-//!   `cell`; and for those who fill a cell: `write_file`, `create`, `append`, `mkdir`, `symlink`, `mount`, `unmount`,
+//! - [`Files`] (borrows a scope): `open`, `read_file`, `stat`, `lstat`, `readlink`, `read_dir`, `access`, `rights`,
+//!   `mount_point`, `cell`; and for those who fill a cell: `write_file`, `create`, `open_to_write`, `mkdir`, `symlink`, `mount`, `unmount`,
 //!   `unlink`, `rmdir`, `rename`, `acl`, `set_acl`, `flush`, `flush_volume`.
 //! - [`File`]: `pread`, `pwrite`, `sync`, `stat`, `read_dir`, `close`. May be moved to another thread, but each call
 //!   takes a scope of the PAG that opened it. Closes itself when dropped, in any thread, without a scope.
@@ -729,6 +729,32 @@ impl Files<'_> {
             }
         }
         file.close()
+    }
+
+    /// The contents of a file of at most `limit` bytes; `EFBIG` if it has more.
+    ///
+    /// # Errors
+    /// The client's.
+    pub fn read_file(&self, path: &[u8], limit: usize) -> Result<Vec<u8>, Error> {
+        let file = self.open(path)?;
+        let mut contents = Vec::new();
+        let mut piece = vec![0; limit.saturating_add(1).min(1 << 16)];
+        loop {
+            let n = file.pread(self.scope, &mut piece, contents.len() as u64)?;
+            contents.extend_from_slice(piece.get(..n).unwrap_or_default());
+            if contents.len() > limit {
+                return Err(Error::Errno { call: "read", errno: libc::EFBIG });
+            }
+            if n == 0 {
+                return Ok(contents);
+            }
+        }
+    }
+
+    /// The scope, for calls of a [`File`].
+    #[must_use]
+    pub fn scope(&self) -> &PagScope<'_> {
+        self.scope
     }
 
     /// Opens with `OPEN_*`.

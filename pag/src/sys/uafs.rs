@@ -1,3 +1,4 @@
+#![allow(clippy::missing_errors_doc, reason = "an error is the errno of the object's function")]
 //! The shared object around libuafs: loading it, and a safe function for each of its own.
 //!
 //! # Safety

@@ -348,7 +348,9 @@ pub(crate) fn unlink(path: &[u8]) -> Res<()> {
 pub(crate) fn rmdir(path: &[u8]) -> Res<()> {
     in_parent(path, |dir, name, cred, _| {
         // SAFETY: the directory is held, the name a copy.
-        check(unsafe { raw::afs_rmdir(dir, name.as_ptr().cast_mut(), cred.as_ptr()) })
+        let code = unsafe { raw::afs_rmdir(dir, name.as_ptr().cast_mut(), cred.as_ptr()) };
+        // What servers say of a directory that is not empty.
+        check(if code == libc::EEXIST { libc::ENOTEMPTY } else { code })
     })
 }
 

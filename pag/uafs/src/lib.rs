@@ -1,4 +1,8 @@
 #![allow(unsafe_code, reason = "this crate is a C interface around a C library")]
+#![allow(
+    clippy::missing_errors_doc,
+    reason = "nothing here is public; an error is the errno of the library's call"
+)]
 //! OpenAFS's user-space client (libuafs) as a shared object with a small interface of our own.
 //!
 //! One symbol is meant for use, `afsweb_uafs_table`; `abi.rs` (shared with crate `pag`) describes what is behind it.

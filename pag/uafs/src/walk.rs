@@ -2,8 +2,8 @@
 //! From a path to a vnode, component by component.
 //!
 //! The library's own walk follows symbolic links by recursion without a limit, so that a link to itself, which any
-//! author in the cell can make, overflows the stack. Here links are counted, and the library only ever looks up one
-//! component without following.
+//! author in the cell can make, overflows the stack; and each `..` at the root loses a reference of the root.
+//! Here links are counted, the root is known, and the library only ever looks up one component without following.
 //!
 //! # Safety
 //! A [`Held`] owns one reference of its vnode and is only made and dropped under the global lock.
@@ -185,6 +185,10 @@ pub(crate) fn walk<'l>(path: &[u8], follow: bool, cred: Cred, lock: &'l Glock) -
     while let Some(name) = todo.pop() {
         if !at.is_dir() {
             return Err(Errno(libc::ENOTDIR));
+        }
+        // The root is its own parent. The library's lookup knows that, but gives out its root without a reference.
+        if name == b".." && at.at == root(cred, lock)?.at {
+            continue;
         }
         let next = at.lookup(&name)?;
         let last = todo.is_empty();

@@ -1,0 +1,527 @@
+//! The user-space client against a real cell.
+//!
+//! Reads the description of the world that it runs in: `/run/afsweb-world.json`, or the file that AFSWEB_WORLD names.
+//! Takes of it: `conf_dir`, `programs.uafs` (or AFSWEB_UAFS), and of the first cell `name`, `key_hex`, `kvno`, the users
+//! admin, alice and bob, and the `fileserver` with its pid. Makes a directory of its own in root.cell.
+//! A process has one client, so the tests share it and run one after the other.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+use pag::userspace::{Acl, Config, Files, Kind, Userspace, snapshot_confdir};
+use pag::{AfsClient as _, Cell, Error, Pag, SessionKey, Token};
+use serde_json::Value;
+use std::sync::{Arc, Barrier, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Seconds until a silent server counts as down.
+const DEAD_S: u64 = 6;
+
+/// What the tests share.
+struct World {
+    /// The description.
+    about: Value,
+    /// The client.
+    afs: Arc<Userspace>,
+    /// Directory of the tests.
+    dir: String,
+    /// Keeps the configuration directory.
+    _conf: tempfile::TempDir,
+}
+
+/// The world, for one test at a time.
+fn world() -> (&'static World, MutexGuard<'static, ()>) {
+    static ONE: Mutex<()> = Mutex::new(());
+    static WORLD: OnceLock<World> = OnceLock::new();
+    let guard = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    (WORLD.get_or_init(World::start), guard)
+}
+
+impl World {
+    fn start() -> Self {
+        let at = std::env::var("AFSWEB_WORLD").unwrap_or_else(|_| "/run/afsweb-world.json".to_owned());
+        let about: Value = serde_json::from_str(&std::fs::read_to_string(at).unwrap()).unwrap();
+        let conf = tempfile::tempdir().unwrap();
+        snapshot_confdir(about["conf_dir"].as_str().unwrap().as_ref(), conf.path()).unwrap();
+        let object = std::env::var("AFSWEB_UAFS").ok();
+        let object = object.as_deref().or_else(|| about["programs"]["uafs"].as_str()).unwrap();
+        let mut config = Config::new(object, conf.path());
+        config.dead_time = Duration::from_secs(DEAD_S);
+        let afs = Userspace::start(&config).unwrap();
+        let cell = about["cells"][0]["name"].as_str().unwrap().to_owned();
+        let dir = format!("/afs/.{cell}/pag-live-{}", std::process::id());
+        let w = Self { about, afs, dir, _conf: conf };
+        w.as_user("admin", |f| {
+            let root = format!("/afs/.{cell}");
+            let mut acl = f.acl(root.as_bytes()).unwrap();
+            if !acl.positive.iter().any(|(n, r)| n == "system:anyuser" && r & 8 != 0) {
+                acl.positive.push(("system:anyuser".to_owned(), 8));
+                f.set_acl(root.as_bytes(), &acl).unwrap();
+            }
+            f.mkdir(w.dir.as_bytes()).unwrap();
+        });
+        w
+    }
+
+    /// A token that the cell's key makes.
+    fn token(&self, user: &str) -> Token {
+        let cell = &self.about["cells"][0];
+        let key: kaserver::Key = cell["key_hex"].as_str().unwrap().parse().unwrap();
+        let kvno = i32::try_from(cell["kvno"].as_i64().unwrap()).unwrap();
+        let now = u32::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
+        let t = kaserver::mint_token(user, "", now - 60, 36_000, &key, kvno).unwrap();
+        Token {
+            cell: Cell::new(cell["name"].as_str().unwrap()).unwrap(),
+            afs_id: 1,
+            kvno: t.kvno,
+            key: SessionKey(t.session_key),
+            begin: t.begin.into(),
+            end: t.end.into(),
+            ticket: t.ticket.clone().into(),
+        }
+    }
+
+    /// A PAG with a user's token.
+    fn pag(&self, user: &str) -> Pag {
+        let pag = self.afs.clone().new_pag().unwrap();
+        pag.set_token(&self.token(user)).unwrap();
+        pag
+    }
+
+    /// Does something as a user.
+    fn as_user<T>(&self, user: &str, f: impl FnOnce(&Files<'_>) -> T) -> T {
+        self.inside(&self.pag(user), f)
+    }
+
+    /// Does something in a PAG.
+    fn inside<T>(&self, pag: &Pag, f: impl FnOnce(&Files<'_>) -> T) -> T {
+        let scope = pag.enter().unwrap();
+        f(&self.afs.files(&scope).unwrap())
+    }
+
+    /// Does something as nobody.
+    fn as_nobody<T>(&self, f: impl FnOnce(&Files<'_>) -> T) -> T {
+        self.inside(self.afs.anonymous(), f)
+    }
+
+    /// Makes a directory for a test in which everybody may search and those named may read, with a file of each.
+    fn directory(&self, name: &str, readers: &[&str]) -> String {
+        let top = format!("{}/{name}", self.dir);
+        self.as_user("admin", |f| {
+            f.mkdir(top.as_bytes()).unwrap();
+            let all = [("system:administrators".to_owned(), 127), ("system:anyuser".to_owned(), 8)];
+            f.set_acl(top.as_bytes(), &Acl { positive: all.to_vec(), negative: vec![] }).unwrap();
+            for user in readers {
+                let own = format!("{top}/{user}");
+                f.mkdir(own.as_bytes()).unwrap();
+                let acl = vec![("system:administrators".to_owned(), 127), ((*user).to_owned(), 9)];
+                f.set_acl(own.as_bytes(), &Acl { positive: acl, negative: vec![] }).unwrap();
+                f.write_file(format!("{own}/file").as_bytes(), user.as_bytes()).unwrap();
+            }
+        });
+        top
+    }
+}
+
+/// The errno of a failure.
+fn errno<T: std::fmt::Debug>(r: Result<T, Error>) -> i32 {
+    r.unwrap_err().errno().unwrap()
+}
+
+/// The contents of a small file.
+fn read(f: &Files<'_>, path: &str) -> Result<Vec<u8>, Error> {
+    f.read_file(path.as_bytes(), 1_000)
+}
+
+#[test]
+#[ignore = "needs a cell: run by cargo xtask test"]
+fn each_thread_reads_only_what_its_own_pag_may() {
+    let (w, _one) = world();
+    let top = &w.directory("two", &["alice", "bob"]);
+    let start = &Barrier::new(3);
+    std::thread::scope(|s| {
+        for (me, other) in [("alice", "bob"), ("bob", "alice")] {
+            s.spawn(move || {
+                let pag = w.pag(me);
+                start.wait();
+                for _ in 0..2_000 {
+                    w.inside(&pag, |f| {
+                        assert_eq!(read(f, &format!("{top}/{me}/file")).unwrap(), me.as_bytes());
+                        assert_eq!(errno(read(f, &format!("{top}/{other}/file"))), libc::EACCES);
+                    });
+                }
+            });
+        }
+        s.spawn(move || {
+            start.wait();
+            for _ in 0..2_000 {
+                w.as_nobody(|f| {
+                    for who in ["alice", "bob"] {
+                        assert_eq!(errno(read(f, &format!("{top}/{who}/file"))), libc::EACCES);
+                    }
+                });
+            }
+        });
+    });
+}
+
+#[test]
+#[ignore = "needs a cell: run by cargo xtask test"]
+fn one_thread_changes_from_visitor_to_visitor() {
+    let (w, _one) = world();
+    let top = w.directory("change", &["alice", "bob"]);
+    let (alice, bob) = (w.pag("alice"), w.pag("bob"));
+    for _ in 0..500 {
+        for (pag, me, other) in [(&alice, "alice", "bob"), (&bob, "bob", "alice")] {
+            w.inside(pag, |f| {
+                assert_eq!(read(f, &format!("{top}/{me}/file")).unwrap(), me.as_bytes());
+                assert_eq!(errno(read(f, &format!("{top}/{other}/file"))), libc::EACCES);
+            });
+            w.as_nobody(|f| assert_eq!(errno(read(f, &format!("{top}/{me}/file"))), libc::EACCES));
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs a cell: run by cargo xtask test"]
+fn without_its_token_a_pag_reads_nothing_even_from_the_cache() {
+    let (w, _one) = world();
+    let top = w.directory("dropped", &["alice"]);
+    let path = format!("{top}/alice/file");
+    let pag = w.pag("alice");
+    w.inside(&pag, |f| assert_eq!(read(f, &path).unwrap(), b"alice"));
+    w.afs.drop_tokens(&pag).unwrap();
+    w.inside(&pag, |f| assert_eq!(errno(read(f, &path)), libc::EACCES));
+    // The same visitor again, then a PAG that has ended.
+    pag.set_token(&w.token("alice")).unwrap();
+    w.inside(&pag, |f| assert_eq!(read(f, &path).unwrap(), b"alice"));
+    let number = pag.id();
+    drop(pag);
+    assert!(w.afs.enter(number).is_err());
+    w.as_nobody(|f| assert_eq!(errno(read(f, &path)), libc::EACCES));
+}
+
+#[test]
+#[ignore = "needs a cell: run by cargo xtask test"]
+fn the_anonymous_pag_gets_no_token() {
+    let (w, _one) = world();
+    assert!(w.afs.anonymous().set_token(&w.token("alice")).is_err());
+}
+
+#[test]
+#[ignore = "needs a cell: run by cargo xtask test"]
+fn a_ticket_that_the_cell_did_not_seal_opens_nothing() {
+    let (w, _one) = world();
+    let top = w.directory("forged", &["alice"]);
+    let mut token = w.token("alice");
+    token.ticket[8] ^= 1;
+    let pag = w.afs.clone().new_pag().unwrap();
+    pag.set_token(&token).unwrap();
+    w.inside(&pag, |f| assert_eq!(errno(read(f, &format!("{top}/alice/file"))), libc::EACCES));
+}
+
+#[test]
+#[ignore = "needs a cell: run by cargo xtask test"]
+fn an_open_file_serves_only_the_pag_that_opened_it() {
+    let (w, _one) = world();
+    let top = w.directory("handle", &["alice"]);
+    let alice = w.pag("alice");
+    let scope = alice.enter().unwrap();
+    let file = w.afs.files(&scope).unwrap().open(format!("{top}/alice/file").as_bytes()).unwrap();
+    let mut buf = [0; 16];
+    assert_eq!(file.pread(&scope, &mut buf, 0).unwrap(), 5);
+    drop(scope);
+    let nobody = w.afs.anonymous().enter().unwrap();
+    assert_eq!(file.pread(&nobody, &mut buf, 0), Err(Error::WrongPag));
+    assert_eq!(file.stat(&nobody), Err(Error::WrongPag));
+    drop(nobody);
+    // In another thread, in the same PAG; and it closes itself there, in no scope.
+    std::thread::scope(|s| {
+        s.spawn(|| {
+            let scope = alice.enter().unwrap();
+            assert_eq!(file.pread(&scope, &mut buf, 1).unwrap(), 4);
+            drop(scope);
+            drop(file);
+        });
+    });
+}
+
+#[test]
+#[ignore = "needs a cell: run by cargo xtask test"]
+fn a_scope_that_another_one_has_replaced_does_nothing() {
+    let (w, _one) = world();
+    let (alice, bob) = (w.pag("alice"), w.pag("bob"));
+    let outer = alice.enter().unwrap();
+    let files = w.afs.files(&outer).unwrap();
+    let inner = bob.enter().unwrap();
+    assert!(w.afs.files(&outer).is_err());
+    drop(inner);
+    assert!(w.afs.files(&outer).is_err());
+    // What was made before acts as nobody, not as alice and not as bob.
+    let top = w.directory("nested", &["alice", "bob"]);
+    assert_eq!(errno(read(&files, &format!("{top}/alice/file"))), libc::EACCES);
+    assert_eq!(errno(read(&files, &format!("{top}/bob/file"))), libc::EACCES);
+}
+
+#[test]
+#[ignore = "needs a cell: run by cargo xtask test"]
+fn links_are_followed_and_loops_end() {
+    let (w, _one) = world();
+    let top = w.directory("links", &["alice"]);
+    let at = |name: &str| format!("{top}/alice/{name}");
+    w.as_user("admin", |f| {
+        f.symlink(b"file", at("relative").as_bytes()).unwrap();
+        f.symlink(at("file").as_bytes(), at("absolute").as_bytes()).unwrap();
+        f.symlink(b"../alice/./relative", at("twice").as_bytes()).unwrap();
+        f.symlink(b"self", at("self").as_bytes()).unwrap();
+        f.symlink(b"b/x", at("a").as_bytes()).unwrap();
+        f.symlink(b"a/x", at("b").as_bytes()).unwrap();
+        f.symlink(b"/etc/passwd", at("outside").as_bytes()).unwrap();
+        f.symlink(b"../../../../../../../../../etc/passwd", at("above").as_bytes()).unwrap();
+        f.symlink(b".", at("dir").as_bytes()).unwrap();
+    });
+    w.as_user("alice", |f| {
+        for good in ["relative", "absolute", "twice", "dir/dir/dir/file"] {
+            assert_eq!(read(f, &at(good)).unwrap(), b"alice", "{good}");
+        }
+        for (bad, why) in [
+            ("self", libc::ELOOP),
+            ("a", libc::ELOOP),
+            ("self/below", libc::ELOOP),
+            ("outside", libc::ENOENT),
+            ("above", libc::ENOENT),
+            ("file/", libc::ENOTDIR),
+            ("file/below", libc::ENOTDIR),
+            ("relative/", libc::ENOTDIR),
+            ("missing", libc::ENOENT),
+        ] {
+            assert_eq!(errno(f.stat(at(bad).as_bytes())), why, "{bad}");
+            assert_eq!(errno(f.open(at(bad).as_bytes())), why, "{bad}");
+        }
+        let many = "dir/".repeat(30) + "file";
+        assert_eq!(errno(f.stat(at(&many).as_bytes())), libc::ELOOP);
+        assert_eq!(f.lstat(at("self").as_bytes()).unwrap().kind, Kind::Link);
+        assert_eq!(f.readlink(at("outside").as_bytes()).unwrap(), b"/etc/passwd");
+        assert_eq!(errno(f.readlink(at("file").as_bytes())), libc::EINVAL);
+        let name = "n".repeat(256);
+        assert_eq!(errno(f.stat(at(&name).as_bytes())), libc::ENAMETOOLONG);
+        assert!(f.stat(at("nul\0").as_bytes()).is_err());
+        assert!(f.stat(b"relative").is_err());
+        assert_eq!(errno(f.stat(b"/etc/passwd")), libc::ENOENT);
+    });
+}
+
+#[test]
+#[ignore = "needs a cell: run by cargo xtask test"]
+fn directories_files_and_acls_can_be_made_changed_and_removed() {
+    let (w, _one) = world();
+    let top = w.directory("make", &[]);
+    w.as_user("admin", |f| {
+        let at = |name: &str| format!("{top}/{name}").into_bytes();
+        f.mkdir(&at("d")).unwrap();
+        assert_eq!(errno(f.mkdir(&at("d"))), libc::EEXIST);
+        assert_eq!(f.stat(&at("d")).unwrap().kind, Kind::Directory);
+        let many: Vec<_> =
+            (0..700).map(|n| format!("a name of some length, number {n}").into_bytes()).collect();
+        for name in &many {
+            f.write_file(&[&at("d")[..], b"/", name].concat(), b"").unwrap();
+        }
+        let mut found = f.read_dir(&at("d")).unwrap();
+        let mut want = many.clone();
+        found.sort();
+        want.sort();
+        assert_eq!(found, want);
+        assert_eq!(errno(f.read_dir(&[&at("d")[..], b"/", &many[0]].concat())), libc::ENOTDIR);
+        assert_eq!(errno(f.rmdir(&at("d"))), libc::ENOTEMPTY);
+        for name in &many {
+            f.unlink(&[&at("d")[..], b"/", name].concat()).unwrap();
+        }
+        f.write_file(&at("one"), b"first").unwrap();
+        let before = f.stat(&at("one")).unwrap();
+        f.write_file(&at("one"), b"second version").unwrap();
+        let after = f.stat(&at("one")).unwrap();
+        assert_eq!((before.size, after.size, before.fid), (5, 14, after.fid));
+        assert_ne!(before.etag(), after.etag());
+        assert!(after.data_version > before.data_version);
+        f.rename(&at("one"), &at("d/two")).unwrap();
+        assert_eq!(errno(f.stat(&at("one"))), libc::ENOENT);
+        assert_eq!(f.read_file(&at("d/two"), 14).unwrap(), b"second version");
+        assert_eq!(errno(f.read_file(&at("d/two"), 13)), libc::EFBIG);
+        let acl = Acl {
+            positive: vec![("system:administrators".into(), 127), ("system:anyuser".into(), 9)],
+            negative: vec![("bob".into(), 1)],
+        };
+        f.set_acl(&at("d"), &acl).unwrap();
+        let mut got = f.acl(&at("d")).unwrap();
+        got.positive.sort();
+        assert_eq!(got, acl);
+        assert!(
+            f.set_acl(&at("d"), &Acl { positive: vec![("no:such".into(), 1)], negative: vec![] }).is_err()
+        );
+        assert!(f.rights(&at("d")).unwrap().has(pag::userspace::Rights::ADMINISTER));
+    });
+    // A negative entry takes from bob what everybody has.
+    let path = format!("{top}/d/two");
+    w.as_nobody(|f| assert_eq!(read(f, &path).unwrap(), b"second version"));
+    w.as_user("alice", |f| assert_eq!(read(f, &path).unwrap(), b"second version"));
+    w.as_user("bob", |f| assert_eq!(errno(read(f, &path)), libc::EACCES));
+    w.as_user("bob", |f| assert_eq!(errno(f.write_file(path.as_bytes(), b"x")), libc::EACCES));
+    w.as_user("admin", |f| {
+        f.unlink(path.as_bytes()).unwrap();
+        f.rmdir(format!("{top}/d").as_bytes()).unwrap();
+    });
+}
+
+#[test]
+#[ignore = "needs a cell: run by cargo xtask test"]
+fn mount_points_lead_to_volumes_and_dangling_ones_to_an_error() {
+    use pag::userspace::MountKind;
+    let (w, _one) = world();
+    let top = w.directory("mounts", &[]);
+    let cell = w.about["cells"][0]["name"].as_str().unwrap();
+    w.as_user("admin", |f| {
+        let at = |name: &str| format!("{top}/{name}").into_bytes();
+        f.mount(&at("root"), MountKind::ReadWrite, None, "root.cell").unwrap();
+        f.mount(&at("by-cell"), MountKind::Normal, Some(&Cell::new(cell).unwrap()), "root.cell").unwrap();
+        f.mount(&at("nowhere"), MountKind::Normal, None, "no.such.volume").unwrap();
+        assert_eq!(f.mount_point(&at("root")).unwrap(), b"%root.cell");
+        assert_eq!(f.stat(&at("root")).unwrap().kind, Kind::Directory);
+        assert!(!f.read_dir(&at("root")).unwrap().is_empty());
+        assert_eq!(f.stat(&at("by-cell")).unwrap().kind, Kind::Directory);
+        assert_eq!(errno(f.stat(&at("nowhere"))), libc::ENODEV);
+        assert_eq!(errno(f.mount_point(&at("."))), libc::EINVAL);
+        assert!(f.symlink(b"#root.cell.", &at("sly")).is_err());
+        assert_eq!(f.cell(&at("root")).unwrap(), cell.as_bytes());
+        for name in ["root", "by-cell", "nowhere"] {
+            f.unmount(&at(name)).unwrap();
+            assert_eq!(errno(f.stat(&at(name))), libc::ENOENT);
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs a cell: run by cargo xtask test"]
+fn more_files_are_open_than_the_library_has_descriptors() {
+    let (w, _one) = world();
+    let top = w.directory("many", &["alice"]);
+    w.as_user("alice", |f| {
+        let path = format!("{top}/alice/file");
+        let open: Vec<_> = (0..3_000).map(|_| f.open(path.as_bytes()).unwrap()).collect();
+        let mut buf = [0; 8];
+        assert!(open.iter().all(|o| o.pread(f.scope(), &mut buf, 0) == Ok(5)));
+    });
+}
+
+#[test]
+#[ignore = "needs a cell: run by cargo xtask test"]
+fn a_large_file_is_read_at_any_offset_by_several_threads_at_once() {
+    let (w, _one) = world();
+    let top = w.directory("large", &["alice"]);
+    let path = format!("{top}/alice/large");
+    let byte = |n: usize| u8::try_from(n % 251).unwrap();
+    let contents: Vec<u8> = (0..3_000_001).map(byte).collect();
+    w.as_user("admin", |f| f.write_file(path.as_bytes(), &contents).unwrap());
+    let pag = w.pag("alice");
+    let scope = pag.enter().unwrap();
+    let file = w.afs.files(&scope).unwrap().open(path.as_bytes()).unwrap();
+    std::thread::scope(|s| {
+        for t in 0..4usize {
+            let (pag, file, contents) = (&pag, &file, &contents);
+            s.spawn(move || {
+                let scope = pag.enter().unwrap();
+                let mut buf = vec![0; 10_007];
+                for k in 0..300usize {
+                    let offset = (t * 1_000_003 + k * 99_991) % contents.len();
+                    let n = file.pread(&scope, &mut buf, offset as u64).unwrap();
+                    assert!(n > 0);
+                    assert_eq!(&buf[..n], &contents[offset..offset + n]);
+                }
+                assert_eq!(file.pread(&scope, &mut buf, contents.len() as u64).unwrap(), 0);
+                assert_eq!(file.pread(&scope, &mut buf, 1 << 40).unwrap(), 0);
+            });
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs a cell: run by cargo xtask test"]
+fn a_million_entries_cost_no_memory() {
+    let (w, _one) = world();
+    let pag = w.pag("alice");
+    let run = |n: u32| {
+        for _ in 0..n {
+            drop(pag.enter().unwrap());
+        }
+    };
+    run(1_000);
+    let (before, start) = (resident_kib(), Instant::now());
+    run(1_000_000);
+    let (took, grown) = (start.elapsed(), resident_kib().saturating_sub(before));
+    println!("enter and leave: {} ns, memory grown by {grown} KiB", took.as_nanos() / 1_000_000);
+    assert!(grown < 2_000, "{grown} KiB");
+}
+
+#[test]
+#[ignore = "needs a cell: run by cargo xtask test"]
+fn visitors_and_threads_that_come_and_go_cost_no_memory() {
+    let (w, _one) = world();
+    let top = w.directory("come", &["alice"]);
+    let path = format!("{top}/alice/file");
+    let run = |n: u32| {
+        for _ in 0..n {
+            std::thread::scope(|s| {
+                s.spawn(|| w.as_user("alice", |f| assert_eq!(read(f, &path).unwrap(), b"alice")));
+            });
+        }
+    };
+    run(50);
+    let before = resident_kib();
+    run(300);
+    let grown = resident_kib().saturating_sub(before);
+    println!("300 visitors in 300 threads: memory grown by {grown} KiB");
+    assert!(grown < 8_000, "{grown} KiB");
+}
+
+#[test]
+#[ignore = "needs a cell: run by cargo xtask test"]
+fn a_silent_file_server_is_given_up_in_time_and_then_at_once() {
+    let (w, _one) = world();
+    let top = w.directory("silent", &["alice"]);
+    let path = format!("{top}/alice/file");
+    let servers = w.about["cells"][0]["servers"].as_array().unwrap();
+    let pids: Vec<i32> = servers
+        .iter()
+        .filter(|s| s["program"] == "fileserver")
+        .map(|s| i32::try_from(s["pid"].as_i64().unwrap()).unwrap())
+        .collect();
+    let signal = |s| {
+        pids.iter().for_each(|p| {
+            rustix::process::kill_process(rustix::process::Pid::from_raw(*p).unwrap(), s).unwrap()
+        })
+    };
+    let pag = w.pag("alice");
+    signal(rustix::process::Signal::STOP);
+    let start = Instant::now();
+    let first = w.inside(&pag, |f| f.open(path.as_bytes()).map(drop));
+    let waited = start.elapsed();
+    let start = Instant::now();
+    let second = w.inside(&pag, |f| f.open(path.as_bytes()).map(drop));
+    let again = start.elapsed();
+    signal(rustix::process::Signal::CONT);
+    println!("first answer {first:?} after {waited:?}, second {second:?} after {again:?}");
+    assert_eq!(errno(first), libc::ETIMEDOUT);
+    assert!(waited < Duration::from_secs(DEAD_S + 4), "{waited:?}");
+    assert_eq!(errno(second), libc::ETIMEDOUT);
+    assert!(again < Duration::from_millis(500), "{again:?}");
+    // And it is used again when it is back.
+    let scope = w.afs.anonymous().enter().unwrap();
+    w.afs.check_servers(&scope).unwrap();
+    drop(scope);
+    w.inside(&pag, |f| assert_eq!(read(f, &path).unwrap(), b"alice"));
+}
+
+/// Memory of this process in KiB.
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap();
+    line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
+}
