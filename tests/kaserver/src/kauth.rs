@@ -2,7 +2,7 @@
 //!
 //! Source: OpenAFS `src/kauth/kauth.rg`, `kaaux.c`, `kautils.p.h`.
 
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::des::{BLOCK, Key, ecb_open, ecb_seal, pcbc_open, pcbc_seal};
 use crate::ticket::{NAME_MAX, TICKET_MAX, TICKET_MIN};
@@ -346,16 +346,12 @@ pub struct Answer {
     pub ticket: Vec<u8>,
 }
 
-impl Drop for Answer {
-    fn drop(&mut self) {
-        self.ticket.zeroize();
-    }
-}
-
 impl Answer {
     /// Puts the answer into `shape`, filled up to whole blocks, not yet sealed.
+    ///
+    /// `fill`: what to fill up with. Ours are zeroes; the original sends what happens to lie in its memory.
     #[must_use]
-    pub fn encode(&self, shape: Shape) -> Zeroizing<Vec<u8>> {
+    pub fn encode(&self, shape: Shape, fill: u8) -> Zeroizing<Vec<u8>> {
         let mut out = Zeroizing::new(Vec::new());
         let ticket_length = u32::try_from(self.ticket.len()).unwrap_or(u32::MAX);
         match shape {
@@ -385,9 +381,10 @@ impl Answer {
             out.extend_from_slice(&shape.label());
         }
         let whole = out.len().next_multiple_of(BLOCK);
-        out.resize(whole, 0);
+        out.resize(whole, fill);
         if let Shape::AuthenticateV2(_, days) = shape {
-            out.extend_from_slice(&[days, 0, 0, 0, 0, 0, 0, 0]);
+            out.extend_from_slice(&[days, 0, 0, 0]);
+            out.extend_from_slice(&[fill; 4]);
         }
         out
     }
@@ -395,7 +392,7 @@ impl Answer {
     /// Seals the answer under the key that the client knows.
     #[must_use]
     pub fn seal(&self, shape: Shape, key: &Key) -> Vec<u8> {
-        pcbc_seal(key, &self.encode(shape))
+        pcbc_seal(key, &self.encode(shape, 0))
     }
 
     /// Opens an answer to operations 22, 21 or 23 and says which it was, as a client can.

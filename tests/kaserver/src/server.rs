@@ -375,10 +375,12 @@ impl Server {
     fn serve(&mut self, from: SocketAddr, call: &Call, mode: &Mode, now: Now) -> Result<Vec<u8>, Code> {
         let unix = i64::from(now.unix).saturating_add(self.skew_s);
         let unix = u32::try_from(unix.max(0)).unwrap_or(u32::MAX);
-        let host = match from.ip() {
+        let mut host = match from.ip() {
             IpAddr::V4(address) => address.octets(),
             IpAddr::V6(_) => [0; 4],
         };
+        // The original turns an address round that is in network order already; on a PC it comes out backwards.
+        host.reverse();
         let (mut grant, answer_max) = match call {
             Call::Authenticate(call) => {
                 (self.database.authenticate(call, host, unix, &mut self.keys)?, call.answer_max)
@@ -528,3 +530,6 @@ fn shown(name: &[u8], instance: &[u8]) -> String {
         format!("{name}.{}", String::from_utf8_lossy(instance))
     }
 }
+
+#[cfg(test)]
+mod tests;

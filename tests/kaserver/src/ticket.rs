@@ -45,11 +45,11 @@ impl Ticket {
         lifetime::end_of(self.start, self.life)
     }
 
-    /// Seals it under the server's key.
+    /// The clear text, not filled up to whole blocks.
     ///
     /// # Errors
     /// [`Error::BadName`] if a name does not fit; [`Error::BadLifetime`] for a lifetime of zero.
-    pub fn seal(&self, key: &Key) -> Result<Vec<u8>, Error> {
+    pub fn encode(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
         if self.life == 0 {
             return Err(Error::BadLifetime);
         }
@@ -63,7 +63,15 @@ impl Ticket {
         clear.extend_from_slice(&self.start.to_be_bytes());
         put_string(&mut clear, &self.server_name, 1)?;
         put_string(&mut clear, &self.server_instance, 0)?;
-        Ok(pcbc_seal(key, &clear))
+        Ok(clear)
+    }
+
+    /// Seals it under the server's key.
+    ///
+    /// # Errors
+    /// As [`Ticket::encode`].
+    pub fn seal(&self, key: &Key) -> Result<Vec<u8>, Error> {
+        Ok(pcbc_seal(key, &self.encode()?))
     }
 
     /// Opens a sealed ticket.
