@@ -13,6 +13,7 @@ const FALLBACK: [&str; 2] = ["/usr/include/apache2", "/usr/include/apr-1.0"];
 const FUNCTIONS: &[&str] = &[
     "ap_add_(common_vars|cgi_vars)",
     "ap_add_output_filter_handle",
+    "ap_allow_options",
     "ap_auth_type",
     "ap_bucket_error_create",
     "ap_check_cmd_context",
@@ -34,6 +35,8 @@ const FUNCTIONS: &[&str] = &[
     "ap_log_(error|rerror|perror)_",
     "ap_make_content_type",
     "ap_meets_conditions",
+    "ap_open_piped_log",
+    "ap_piped_log_write_fd",
     "ap_mpm_query",
     "ap_os_escape_path",
     "ap_construct_url",
@@ -43,6 +46,9 @@ const FUNCTIONS: &[&str] = &[
     "ap_register_output_filter",
     "ap_reset_module_loglevels",
     "ap_run_(access_checker|access_checker_ex|http_scheme|sub_req)",
+    "ap_runtime_dir_relative",
+    "ap_satisfies",
+    "ap_send_http_options",
     "ap_server_root_relative",
     "ap_set_(accept_ranges|content_length|content_type|last_modified|etag)",
     "ap_ssl_conn_is_ssl",
@@ -51,6 +57,7 @@ const FUNCTIONS: &[&str] = &[
     "ap_update_mtime",
     "apr_brigade_(create|cleanup|destroy|length)",
     "apr_bucket_(alloc|free|shared_.*|heap_.*|eos_create|flush_create|setaside_notimpl|immortal_create)",
+    "apr_os_file_get",
     "apr_palloc",
     "apr_pool_cleanup_(register|kill|null|run)",
     "apr_pool_userdata_(get|set)",
@@ -94,6 +101,10 @@ const VARS: &[&str] = &[
     "SUSPENDED",
     "HTTP_[A-Z_]+",
     "AP_DECLINED",
+    "AP_REQ_ACCEPT_PATH_INFO",
+    "OPT_(INDEXES|MULTI|SYM_LINKS|SYM_OWNER)",
+    "SATISFY_ANY",
+    "ap_server_conf",
     "AP_NOTE_.*",
     "AP_MPMQ_.*",
     "AP_SQ_.*",
@@ -116,6 +127,7 @@ const VARS: &[&str] = &[
     "GLOBAL_ONLY",
     "REQUEST_(NO_BODY|CHUNKED_.*)",
     "AP_AUTH_INTERNAL_.*",
+    "ap_unixd_config",
 ];
 
 /// First line that a query program prints, if it runs and answers.
@@ -136,7 +148,11 @@ fn include_dirs() -> Vec<PathBuf> {
         ask("apxs", &["-q", "INCLUDEDIR"]).or_else(|| ask("apxs2", &["-q", "INCLUDEDIR"])),
         ask("apr-1-config", &["--includedir"]).or_else(|| ask("apxs", &["-q", "APR_INCLUDEDIR"])),
     ];
-    asked.into_iter().zip(FALLBACK).map(|(dir, fallback)| PathBuf::from(dir.unwrap_or_else(|| fallback.to_owned()))).collect()
+    asked
+        .into_iter()
+        .zip(FALLBACK)
+        .map(|(dir, fallback)| PathBuf::from(dir.unwrap_or_else(|| fallback.to_owned())))
+        .collect()
 }
 
 fn main() {

@@ -139,6 +139,10 @@ config! {
         login_limit: LoginLimit,
         /// SetAFSControlSocket.
         control_socket: PathBuf,
+        /// Some section of this server has AFSAuthType AFS.
+        uses_afs: bool,
+        /// Cells of AFSDefaultCell in sections of this server.
+        location_cells: Vec<Cell>,
     }
 }
 
@@ -316,9 +320,148 @@ impl ServerConfig {
         self.login_limit.unwrap_or(LOGIN_LIMIT)
     }
 
+    /// Has some section AFSAuthType AFS? Without one, nothing of AFS needs to be started.
+    #[must_use]
+    pub fn uses_afs(&self) -> bool {
+        self.uses_afs.unwrap_or(false)
+    }
+
     /// The administrators' socket.
     #[must_use]
     pub fn control_socket(&self) -> &Path {
         self.control_socket.as_deref().unwrap_or(Path::new(CONTROL_SOCKET))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directives::{Apply, DIRECTIVES};
+
+    /// Right values of each directive: two that differ.
+    const VALUES: &[(&str, &str, &str)] = &[
+        ("AFSAuthType", "AFS", "None"),
+        ("AFSDefaultCell", "a.example", "b.example"),
+        ("AFSLoginPrompt", "one", "two <%c>"),
+        ("SetAFSDefaultCell", "a.example", "b.example"),
+        ("SetAFSCells", "a.example b.example", "c.example"),
+        ("SetAFSCacheExpiration", "300", "0"),
+        ("SetAFSTokenExpiration", "60", "0"),
+        ("SetAFSAccessLog", "/var/log/a", "/var/log/b"),
+        ("SetAFSDebugLevel", "0", "4"),
+        ("SetAFSLocation", "/afs", "/cell"),
+        ("SetAFSRequireTLS", "On", "off"),
+        ("SetAFSWeblogPath", "/usr/a", "/usr/b"),
+        ("SetAFSWeblogUser", "weblog", "#4711"),
+        ("SetAFSMountpointDir", "/afs", "/mnt/afs/"),
+        ("SetAFSClient", "auto", "userspace"),
+        ("SetAFSConfDir", "/etc/openafs", "/etc/afs"),
+        ("SetAFSLanes", "1", "64"),
+        ("SetAFSLoginDeadline", "1", "300"),
+        ("SetAFSFileDeadline", "1", "300"),
+        ("SetAFSCacheSize", "1M", "4G"),
+        ("SetAFSCacheDir", "/var/cache/a", "/var/cache/b"),
+        ("SetAFSLoginLimit", "1 2 3", "4 5 6"),
+        ("SetAFSControlSocket", "/run/a", "/run/b"),
+    ];
+
+    /// Both configurations after one directive.
+    fn with(name: &str, value: &str) -> (ServerConfig, DirConfig) {
+        let directive = DIRECTIVES.iter().find(|d| d.name.to_str() == Ok(name)).unwrap();
+        let words: Vec<String> = value.split(' ').map(str::to_owned).collect();
+        let (mut server, mut dir) = (ServerConfig::EMPTY, DirConfig::EMPTY);
+        match directive.apply {
+            Apply::Server(f) => f(&mut server, &words),
+            Apply::Dir(f) => f(&mut dir, &words),
+            Apply::Identity(f) => f(&mut server, &mut dir, &words),
+        }
+        .unwrap();
+        (server, dir)
+    }
+
+    #[test]
+    fn every_directive_sets_something_and_has_a_merge_test() {
+        for directive in DIRECTIVES {
+            let name = directive.name.to_str().unwrap();
+            let (_, one, two) = VALUES.iter().find(|(n, ..)| *n == name).unwrap();
+            assert_ne!(with(name, one), (ServerConfig::EMPTY, DirConfig::EMPTY), "{name}");
+            assert_ne!(with(name, one), with(name, two), "{name}");
+        }
+        assert_eq!(VALUES.len(), DIRECTIVES.len());
+    }
+
+    #[test]
+    fn d7_an_inner_section_keeps_what_it_does_not_set_and_overrides_what_it_does() {
+        for (name, one, two) in VALUES {
+            let ((outer_s, outer_d), (inner_s, inner_d)) = (with(name, one), with(name, two));
+            assert_eq!(ServerConfig::EMPTY.merged_over(&outer_s), outer_s, "{name} is lost");
+            assert_eq!(DirConfig::EMPTY.merged_over(&outer_d), outer_d, "{name} is lost");
+            assert_eq!(outer_s.merged_over(&ServerConfig::EMPTY), outer_s, "{name} is lost");
+            assert_eq!(outer_d.merged_over(&DirConfig::EMPTY), outer_d, "{name} is lost");
+            let merged = inner_d.merged_over(&outer_d);
+            assert_eq!(merged, inner_d, "{name} is not overridden");
+            // What a section adds to its server stays there.
+            if !name.starts_with("AFS") {
+                assert_eq!(inner_s.merged_over(&outer_s), inner_s, "{name} is not overridden");
+            }
+        }
+    }
+
+    #[test]
+    fn d7_a_nested_location_with_only_a_prompt_stays_protected() {
+        let (_, outer) = with("AFSAuthType", "AFS");
+        let (_, inner) = with("AFSLoginPrompt", "x");
+        let merged = inner.merged_over(&outer);
+        assert_eq!(merged.auth_type(), AuthType::Afs);
+        assert!(merged.prompt.is_some());
+        let (_, none) = with("AFSAuthType", "None");
+        assert_eq!(none.merged_over(&merged).auth_type(), AuthType::None);
+    }
+
+    #[test]
+    fn a_virtual_host_inherits_that_afs_is_used() {
+        let (main, _) = with("AFSAuthType", "AFS");
+        assert!(ServerConfig::EMPTY.merged_over(&main).uses_afs());
+        let (host, _) = with("AFSAuthType", "None");
+        assert!(host.merged_over(&main).uses_afs());
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_table() {
+        let config = ServerConfig::EMPTY;
+        for (name, value) in [
+            ("SetAFSCacheExpiration", config.cache_expiration_s().to_string()),
+            ("SetAFSTokenExpiration", config.token_expiration_s().to_string()),
+            ("SetAFSDebugLevel", config.debug_level().to_string()),
+            ("SetAFSWeblogPath", config.nanny().display().to_string()),
+            ("SetAFSWeblogUser", config.weblog_user().to_string()),
+            ("SetAFSMountpointDir", config.mount_dir().to_owned()),
+            ("SetAFSConfDir", config.conf_dir().display().to_string()),
+            ("SetAFSLanes", config.lanes().to_string()),
+            ("SetAFSLoginDeadline", config.login_deadline_s().to_string()),
+            ("SetAFSFileDeadline", config.file_deadline_s().to_string()),
+            ("SetAFSCacheSize", format!("{}M", config.cache_size() >> 20)),
+            ("SetAFSControlSocket", config.control_socket().display().to_string()),
+            ("SetAFSRequireTLS", if config.require_tls() { "On" } else { "Off" }.to_owned()),
+        ] {
+            let directive = DIRECTIVES.iter().find(|d| d.name.to_str() == Ok(name)).unwrap();
+            assert_eq!(directive.default, value, "{name}");
+        }
+        let limit = config.login_limit();
+        assert_eq!((limit.per_user, limit.per_address, limit.window_s), (10, 50, 300));
+        assert_eq!(config.broker().to_str(), Some("/usr/lib/afsweb/weblog"));
+        assert_eq!(config.client_object().to_str(), Some("/usr/lib/afsweb/libafsweb_uafs.so"));
+    }
+
+    #[test]
+    fn cells_for_logins_are_the_list_else_the_default_cell() {
+        let (named, _) = with("SetAFSCells", "a.example b.example");
+        assert_eq!(named.cells().len(), 2);
+        let (default, _) = with("SetAFSDefaultCell", "A.Example");
+        assert_eq!(default.cells(), [Cell::new("a.example").unwrap()]);
+        assert!(ServerConfig::EMPTY.cells().is_empty());
+        let (_, location) = with("AFSDefaultCell", "b.example");
+        assert_eq!(location.default_cell(&default).map(Cell::as_str), Some("b.example"));
+        assert_eq!(DirConfig::EMPTY.default_cell(&default).map(Cell::as_str), Some("a.example"));
     }
 }

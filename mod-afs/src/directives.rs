@@ -100,6 +100,8 @@ pub enum Apply {
     Server(fn(&mut ServerConfig, &[String]) -> Result<(), String>),
     /// The section's.
     Dir(fn(&mut DirConfig, &[String]) -> Result<(), String>),
+    /// The section's, and what its server has to know of it; never in access files, which are read while serving.
+    Identity(fn(&mut ServerConfig, &mut DirConfig, &[String]) -> Result<(), String>),
 }
 
 /// A directive.
@@ -343,7 +345,14 @@ pub const DIRECTIVES: &[Directive] = &[
         takes: Takes::Graceful,
         default: "None",
         help: c"AFS: visitors log in with user@cell and the cell's ACLs decide",
-        apply: Apply::Dir(|c, w| auth_type(one(w)).map(|v| c.auth_type = Some(v))),
+        apply: Apply::Identity(|s, c, w| {
+            let value = auth_type(one(w))?;
+            if value == AuthType::Afs {
+                s.uses_afs = Some(true);
+            }
+            c.auth_type = Some(value);
+            Ok(())
+        }),
     },
     Directive {
         name: c"AFSDefaultCell",
@@ -353,7 +362,12 @@ pub const DIRECTIVES: &[Directive] = &[
         takes: Takes::Graceful,
         default: "SetAFSDefaultCell's",
         help: c"the cell of visitors who name none, for this location",
-        apply: Apply::Dir(|c, w| cell(one(w)).map(|v| c.default_cell = Some(v))),
+        apply: Apply::Identity(|s, c, w| {
+            let value = cell(one(w))?;
+            s.location_cells.get_or_insert_default().push(value.clone());
+            c.default_cell = Some(value);
+            Ok(())
+        }),
     },
     Directive {
         name: c"AFSLoginPrompt",
@@ -595,3 +609,144 @@ pub const DIRECTIVES: &[Directive] = &[
         }),
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where most directives may stand.
+    const MAIN: Place = Place { virtual_host: false, section: None, limited: false };
+
+    /// What the administrator is told of one line.
+    fn check(line: &str, place: Place) -> Result<(), String> {
+        let mut words = line.split(' ').map(str::to_owned);
+        let name = words.next().unwrap();
+        let words: Vec<String> = words.collect();
+        let directive = DIRECTIVES.iter().find(|d| d.name.to_str() == Ok(name.as_str())).unwrap();
+        directive.check(&words, &place)?;
+        let (mut server, mut dir) = (ServerConfig::EMPTY, DirConfig::EMPTY);
+        match directive.apply {
+            Apply::Server(f) => f(&mut server, &words),
+            Apply::Dir(f) => f(&mut dir, &words),
+            Apply::Identity(f) => f(&mut server, &mut dir, &words),
+        }
+    }
+
+    #[test]
+    fn wrong_values_are_told_what_would_be_right() {
+        let long = format!("SetAFSDefaultCell {}", "a".repeat(64));
+        let socket = format!("SetAFSControlSocket /{}", "a".repeat(107));
+        for (line, want) in [
+            ("AFSAuthType Basic", "neither AFS nor None"),
+            ("AFSAuthType AFS-DFS", "use AFS"),
+            ("AFSAuthType AFS None", "wants one value"),
+            ("AFSLoginPrompt <%x>", "'%x' is not known"),
+            ("AFSLoginPrompt <%c", "matching '>'"),
+            ("AFSDefaultCell a..b", "not a cell such as example.com"),
+            (long.as_str(), "longer than 63 bytes"),
+            ("SetAFSCells a.example b/c", "not a cell"),
+            ("SetAFSCells a.example A.Example", "twice"),
+            ("SetAFSCells", "1 or more values"),
+            ("SetAFSCacheExpiration -1", "a whole number from 0 to 2592000"),
+            ("SetAFSCacheExpiration 5m", "a whole number"),
+            ("SetAFSTokenExpiration 2592001", "from 0 to 2592000"),
+            ("SetAFSTokenExpiration 99999999999999999999", "from 0 to 2592000"),
+            ("SetAFSAccessLog logs/afs", "has to start with '/'"),
+            ("SetAFSDebugLevel 5", "from 0 to 4"),
+            ("SetAFSLocation afs", "such as /afs"),
+            ("SetAFSLocation /afs?x", "such as /afs"),
+            ("SetAFSLocation /", "'/' cannot be meant"),
+            ("SetAFSRequireTLS yes", "neither On nor Off"),
+            ("SetAFSWeblogPath weblog", "absolute"),
+            ("SetAFSWeblogPath /usr/../tmp/weblog", "'.' or '..'"),
+            ("SetAFSWeblogUser root", "must not run as root"),
+            ("SetAFSWeblogUser #0", "must not run as root"),
+            ("SetAFSWeblogUser #x", "a whole number"),
+            ("SetAFSWeblogUser we!blog", "neither the name of a user"),
+            ("SetAFSMountpointDir afs", "absolute"),
+            ("SetAFSClient openafs", "not in this release"),
+            ("SetAFSClient kafs", "not in this release"),
+            ("SetAFSClient nfs", "auto, userspace"),
+            ("SetAFSLanes 0", "from 1 to 64"),
+            ("SetAFSLanes 65", "from 1 to 64"),
+            ("SetAFSLoginDeadline 0", "from 1 to 300"),
+            ("SetAFSFileDeadline 301", "from 1 to 300"),
+            ("SetAFSCacheSize 1X", "such as 512M"),
+            ("SetAFSCacheSize 1", "between 1M"),
+            ("SetAFSCacheSize 99999999999G", "between 1M"),
+            ("SetAFSCacheSize M", "such as 512M"),
+            ("SetAFSLoginLimit 1 2", "3 values"),
+            ("SetAFSLoginLimit 0 2 3", "from 1 to 1000"),
+            (socket.as_str(), "longer than 107"),
+        ] {
+            let got = check(line, MAIN).err().unwrap_or_else(|| panic!("{line} is accepted"));
+            assert!(got.contains(want), "{line}: {got:?} lacks {want:?}");
+        }
+    }
+
+    #[test]
+    fn d53_values_recommended_by_the_original_are_accepted() {
+        for line in [
+            "SetAFSCacheExpiration 300",
+            "SetAFSTokenExpiration 60",
+            "SetAFSTokenExpiration 600",
+            "SetAFSCacheExpiration 0",
+        ] {
+            assert_eq!(check(line, MAIN), Ok(()), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_decides_identity_stands_only_where_it_is_known_before_file_names_are() {
+        for line in ["AFSAuthType AFS", "AFSDefaultCell a.example"] {
+            for (section, ok) in [
+                (None, true),
+                (Some(Section::Location), true),
+                (Some(Section::Directory), false),
+                (Some(Section::Files), false),
+                (Some(Section::If), false),
+                (Some(Section::Proxy), false),
+                (Some(Section::Htaccess), false),
+            ] {
+                for virtual_host in [false, true] {
+                    let got = check(line, Place { virtual_host, section, limited: false });
+                    assert_eq!(got.is_ok(), ok, "{line} in {section:?}: {got:?}");
+                    assert!(ok || got.unwrap_err().contains("put it into <Location>"));
+                }
+            }
+            assert!(check(line, Place { limited: true, ..MAIN }).unwrap_err().contains("<Limit>"));
+        }
+    }
+
+    #[test]
+    fn a_prompt_stands_anywhere_and_global_values_only_in_the_main_server() {
+        for section in [None, Some(Section::Location), Some(Section::Directory), Some(Section::Htaccess)] {
+            assert_eq!(
+                check("AFSLoginPrompt Hello you", Place { virtual_host: true, section, limited: false }),
+                Ok(())
+            );
+        }
+        let host = Place { virtual_host: true, ..MAIN };
+        assert!(check("SetAFSLanes 4", host).unwrap_err().contains("share one broker"));
+        assert_eq!(check("SetAFSDefaultCell a.example", host), Ok(()));
+        let location = Place { section: Some(Section::Location), ..MAIN };
+        assert!(check("SetAFSDefaultCell a.example", location).unwrap_err().contains("virtual host"));
+    }
+
+    #[test]
+    fn knows_sections_by_httpd_s_names() {
+        assert_eq!(Section::from_name(b"<directorymatch"), Some(Section::Directory));
+        assert_eq!(Section::from_name(b"<Location"), Some(Section::Location));
+        assert_eq!(Section::from_name(b"<VirtualHost"), None);
+        assert_eq!(Section::from_name(b"<IfModule"), None);
+    }
+
+    #[test]
+    fn names_are_in_order_of_area_and_unique() {
+        for (i, d) in DIRECTIVES.iter().enumerate() {
+            assert!(DIRECTIVES.iter().skip(i + 1).all(|o| o.name != d.name), "{:?}", d.name);
+            assert!(!d.help.is_empty() && !d.syntax.is_empty() && !d.default.is_empty());
+            assert!(d.words.0 >= 1 && d.words.0 <= d.words.1);
+        }
+    }
+}

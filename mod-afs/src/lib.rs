@@ -3,7 +3,9 @@
 //! Nothing here knows how a cell is asked for a token (the broker does) or what a kaserver is.
 #![deny(unsafe_code)]
 
+pub mod checks;
 pub mod config;
+pub mod configtest;
 pub mod directives;
 pub mod httpd;
 pub mod phases;

@@ -115,6 +115,11 @@ unsafe fn place(cmd: &sys::cmd_parms) -> Place {
     Place { virtual_host, section, limited }
 }
 
+/// A message that begins with the directive.
+fn named(directive: &Directive, why: &str) -> String {
+    format!("{}: {why}", directive.name.to_string_lossy())
+}
+
 /// One directive of the configuration.
 ///
 /// # Safety
@@ -134,21 +139,27 @@ unsafe extern "C" fn set(
         // SAFETY: `parms` is httpd's.
         let place = unsafe { place(parms) };
         directive.check(&words, &place)?;
-        match directive.apply {
-            Apply::Server(apply) => {
-                // SAFETY: the vector of the server being configured, which has our slot.
-                let ours = unsafe { sys::ap_get_module_config((*parms.server).module_config, module()) };
-                // SAFETY: NULL or made by `create_server_config`; only this thread configures.
-                let ours = unsafe { ours.cast::<ServerConfig>().as_mut() };
-                apply(ours.ok_or_else(|| "no configuration of this server".to_owned())?, &words)
-            }
-            Apply::Dir(apply) => {
-                // SAFETY: NULL or made by `create_dir_config`; only this thread configures.
-                let ours = unsafe { dir_config.cast::<DirConfig>().as_mut() };
-                apply(ours.ok_or_else(|| "no configuration of this directory".to_owned())?, &words)
-            }
+        // SAFETY: NULL or made by `create_dir_config`; only this thread configures it.
+        let dir = unsafe { dir_config.cast::<DirConfig>().as_mut() };
+        let dir = dir.ok_or_else(|| "no configuration of this section".to_owned())?;
+        if let Apply::Dir(apply) = directive.apply {
+            return apply(dir, &words).map_err(|why| named(directive, &why));
         }
-        .map_err(|why| format!("{}: {why}", directive.name.to_string_lossy()))
+        if place.section == Some(Section::Htaccess) {
+            // Other threads read the server's configuration now.
+            return Err(named(directive, "cannot stand in an access file"));
+        }
+        // SAFETY: the vector of the server being configured, which has our slot.
+        let server = unsafe { sys::ap_get_module_config((*parms.server).module_config, module()) };
+        // SAFETY: NULL or made by `create_server_config`; only this thread configures, as nothing is served yet.
+        let server = unsafe { server.cast::<ServerConfig>().as_mut() };
+        let server = server.ok_or_else(|| "no configuration of this server".to_owned())?;
+        match directive.apply {
+            Apply::Server(apply) => apply(server, &words),
+            Apply::Identity(apply) => apply(server, dir, &words),
+            Apply::Dir(_) => Ok(()),
+        }
+        .map_err(|why| named(directive, &why))
     });
     match result {
         Ok(()) => ptr::null(),

@@ -26,8 +26,8 @@ pub trait Phases {
     }
 
     /// The configuration has been read; also by `httpd -t`. Anything but OK ends httpd, so say why in the log.
-    fn check_config(_main: Server<'_>) -> Status {
-        Status::OK
+    fn check_config(main: Server<'_>) -> Status {
+        crate::configtest::check(main)
     }
 
     /// Last step of `httpd -t`.

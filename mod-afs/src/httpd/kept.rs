@@ -47,6 +47,16 @@ impl KeptFd {
         unsafe { BorrowedFd::borrow_raw(self.0) }.try_clone_to_owned()
     }
 
+    /// Takes it over in a child, which is done once per child: closed when the result is dropped.
+    ///
+    /// # Errors
+    /// The errno of fcntl(2): EBADF if it was closed.
+    pub fn own(self) -> io::Result<OwnedFd> {
+        let copy = self.dup()?;
+        self.close();
+        Ok(copy)
+    }
+
     /// Closes it in this process.
     pub fn close(self) {
         if self.0 > 2 {

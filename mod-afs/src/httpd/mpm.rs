@@ -63,6 +63,12 @@ pub fn max_children() -> usize {
         .max(1)
 }
 
+/// Most children that the present configuration lets run at once.
+#[must_use]
+pub fn children() -> usize {
+    query(sys::AP_MPMQ_MAX_DAEMONS).and_then(|n| usize::try_from(n).ok()).unwrap_or(1).max(1)
+}
+
 /// Worker threads of one child (1 in prefork).
 #[must_use]
 pub fn threads_per_child() -> usize {
@@ -73,4 +79,12 @@ pub fn threads_per_child() -> usize {
 #[must_use]
 pub fn is_stopping() -> bool {
     query(sys::AP_MPMQ_MPM_STATE).is_none_or(|n| n == sys::AP_MPMQ_STOPPING as c_int)
+}
+
+/// Number of the user that children run as, once the configuration has been read; not known without mod_unixd.
+#[must_use]
+pub fn child_user() -> Option<u32> {
+    // SAFETY: httpd's own record, written only while it reads its configuration, in one thread.
+    let uid = unsafe { sys::ap_unixd_config.user_id };
+    (uid != u32::MAX).then_some(uid)
 }

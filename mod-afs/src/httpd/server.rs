@@ -80,6 +80,11 @@ impl<'s> Server<'s> {
         }
     }
 
+    /// httpd's record of its process.
+    pub(super) fn process_record(self) -> *mut sys::process_rec {
+        self.rec().process
+    }
+
     /// What survives restarts. For the parent only.
     #[must_use]
     pub fn process(self) -> Option<Process<'s>> {

@@ -1,0 +1,419 @@
+//! Does the configuration fit together, and to this machine? Each finding is a sentence for the administrator.
+//!
+//! Runs in `apachectl configtest` and at each start. Knows nothing of httpd.
+
+use crate::config::{ServerConfig, UserName};
+use nix::unistd::{Uid, User};
+use pag::Cell;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+/// A server and its name for messages.
+#[derive(Debug)]
+pub struct Checked<'a> {
+    /// As an administrator calls it.
+    pub name: String,
+    /// Main server or virtual host.
+    pub config: &'a ServerConfig,
+}
+
+/// All that is wrong. `servers` begins with the main server; `httpd_user` is whom children run as, if known.
+///
+/// Where no section has `AFSAuthType AFS`, nothing of AFS is started, so nothing has to be there for it.
+#[must_use]
+pub fn findings(servers: &[Checked<'_>], httpd_user: Option<u32>) -> Vec<String> {
+    let mut out = Vec::new();
+    let Some(main) = servers.first() else { return out };
+    for server in servers {
+        out.extend(fits_together(server.config).into_iter().map(|why| format!("{}: {why}", server.name)));
+    }
+    if servers.iter().any(|s| s.config.uses_afs()) {
+        out.extend(machine(main.config, servers, httpd_user));
+    }
+    out.dedup();
+    out
+}
+
+/// What contradicts itself in one server.
+fn fits_together(config: &ServerConfig) -> Vec<String> {
+    let mut out = Vec::new();
+    let cells = config.cells();
+    let names = || cells.iter().map(Cell::as_str).collect::<Vec<_>>().join(" ");
+    if config.uses_afs() && cells.is_empty() {
+        out.push(
+            "AFSAuthType AFS needs to know in which cells visitors may log in: add SetAFSCells example.com, \
+             or SetAFSDefaultCell example.com"
+                .to_owned(),
+        );
+    }
+    if let Some(cell) = config.default_cell.as_ref().filter(|c| !cells.contains(c)) {
+        out.push(format!("SetAFSDefaultCell {cell} is not among SetAFSCells {}: add it there", names()));
+    }
+    for cell in config.location_cells.iter().flatten().filter(|c| !cells.is_empty() && !cells.contains(c)) {
+        out.push(format!(
+            "AFSDefaultCell {cell} is not among the cells for logins, {}: add it to SetAFSCells",
+            names()
+        ));
+    }
+    if let Some(location) = config.location().filter(|_| !config.uses_afs()) {
+        out.push(format!(
+            "SetAFSLocation {location} stands for files in AFS, but no section has AFSAuthType AFS: \
+             add <Location {location}> AFSAuthType AFS </Location>"
+        ));
+    }
+    let (token, deadline) = (config.token_expiration_s(), config.login_deadline_s());
+    if token != 0 && token <= deadline {
+        out.push(format!(
+            "SetAFSTokenExpiration {token} ends a token before SetAFSLoginDeadline {deadline} has passed: \
+             60 seconds or more make sense, 0 takes what the cell gives"
+        ));
+    }
+    if let Some(dir) = config.access_log().and_then(Path::parent).filter(|d| !d.is_dir()) {
+        out.push(format!("SetAFSAccessLog: the directory {} does not exist", dir.display()));
+    }
+    out
+}
+
+/// What is missing on this machine.
+fn machine(main: &ServerConfig, servers: &[Checked<'_>], httpd_user: Option<u32>) -> Vec<String> {
+    let mut out = Vec::new();
+    out.extend(cell_files(main.conf_dir(), servers));
+    for (path, program) in
+        [(main.nanny().to_owned(), true), (main.broker(), true), (main.client_object(), false)]
+    {
+        if let Err(why) = trusted(&path, 0, program) {
+            out.push(format!("SetAFSWeblogPath {}: {why}", main.nanny().display()));
+        }
+    }
+    if let Err(why) = broker_user(&main.weblog_user(), httpd_user) {
+        out.push(format!("SetAFSWeblogUser {}: {why}", main.weblog_user()));
+    }
+    if let Some(dir) = main.cache_dir()
+        && let Err(why) = cache_dir(dir, httpd_user)
+    {
+        out.push(format!("SetAFSCacheDir {}: {why}", dir.display()));
+    }
+    out
+}
+
+/// ThisCell and CellServDB: there, readable for everybody, and knowing the cells.
+fn cell_files(dir: &Path, servers: &[Checked<'_>]) -> Vec<String> {
+    let mut out = Vec::new();
+    let mut read = |name: &str| {
+        let path = dir.join(name);
+        match readable(&path) {
+            Ok(text) => Some(text),
+            Err(why) => {
+                out.push(format!("SetAFSConfDir {}: {}: {why}", dir.display(), path.display()));
+                None
+            }
+        }
+    };
+    let this_cell = read("ThisCell");
+    let cell_serv_db = read("CellServDB");
+    if let Some(text) = this_cell
+        && let Err(why) = Cell::new(text.trim())
+    {
+        out.push(format!(
+            "SetAFSConfDir {}: ThisCell does not hold one name of a cell: {why}",
+            dir.display()
+        ));
+    }
+    let Some(db) = cell_serv_db else { return out };
+    let known = cells_with_servers(&db);
+    for server in servers {
+        for cell in server.config.cells() {
+            match known.iter().find(|(name, _)| name == cell) {
+                None => out.push(format!(
+                    "{}: the cell {cell} is not in {}: add '>{cell}' and its servers there, or take it from SetAFSCells",
+                    server.name,
+                    dir.join("CellServDB").display()
+                )),
+                Some((_, 0)) => out.push(format!(
+                    "{}: the cell {cell} has no server in {}",
+                    server.name,
+                    dir.join("CellServDB").display()
+                )),
+                Some(_) => {}
+            }
+        }
+    }
+    out
+}
+
+/// The cells of a CellServDB, and how many servers each has.
+fn cells_with_servers(db: &str) -> Vec<(Cell, usize)> {
+    let mut out: Vec<(Cell, usize)> = Vec::new();
+    for line in db.lines().map(str::trim) {
+        if let Some(rest) = line.strip_prefix('>') {
+            let name = rest.split([' ', '\t', '#']).next().unwrap_or_default();
+            if let Ok(cell) = Cell::new(name) {
+                out.push((cell, 0));
+            }
+        } else if line.starts_with(|c: char| c.is_ascii_digit() || c == '[')
+            && let Some((_, servers)) = out.last_mut()
+        {
+            *servers += 1;
+        }
+    }
+    out
+}
+
+/// The text of a file that everybody may read: broker and children run as other users than we do now.
+///
+/// # Errors
+/// Why not.
+fn readable(path: &Path) -> Result<String, String> {
+    let text = fs::read_to_string(path).map_err(|e| cannot(&e))?;
+    let mode = fs::metadata(path).map_err(|e| cannot(&e))?.mode();
+    if mode & 0o004 == 0 {
+        return Err(
+            "everybody has to be able to read it (chmod o+r): the broker runs as another user".to_owned()
+        );
+    }
+    Ok(text)
+}
+
+/// An error of the system, for an administrator.
+fn cannot(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "does not exist".to_owned(),
+        io::ErrorKind::PermissionDenied => "may not be read".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// May root run (or children load) this file? It and every directory above it have to be `owner`'s, writable for
+/// nobody else; only in between, a sticky directory such as /tmp may be writable.
+///
+/// # Errors
+/// Why not.
+pub fn trusted(path: &Path, owner: u32, program: bool) -> Result<(), String> {
+    if !path.is_absolute() {
+        return Err(format!("{} is not an absolute path", path.display()));
+    }
+    let real = fs::canonicalize(path).map_err(|e| format!("{}: {}", path.display(), cannot(&e)))?;
+    let shown = real.display();
+    let meta = fs::metadata(&real).map_err(|e| format!("{shown}: {}", cannot(&e)))?;
+    if !meta.is_file() {
+        return Err(format!("{shown} is not a file"));
+    }
+    if program && meta.permissions().mode() & 0o111 == 0 {
+        return Err(format!("{shown} cannot be executed (chmod 755)"));
+    }
+    for (depth, part) in real.ancestors().enumerate() {
+        let meta = fs::metadata(part).map_err(|e| format!("{}: {}", part.display(), cannot(&e)))?;
+        let shown = part.display();
+        if meta.uid() != owner && meta.uid() != 0 {
+            return Err(format!(
+                "{shown} belongs to user {}, but what root runs has to be root's",
+                meta.uid()
+            ));
+        }
+        // In a sticky directory nobody may replace what is root's; but the program's own directory has to be closed.
+        let sticky = depth > 1 && meta.mode() & 0o1000 != 0;
+        if meta.mode() & 0o022 != 0 && !sticky {
+            return Err(format!("{shown} can be written to by others than its owner (chmod go-w)"));
+        }
+    }
+    Ok(())
+}
+
+/// Is there such a user, who is neither root nor httpd's?
+///
+/// # Errors
+/// Why not.
+fn broker_user(user: &UserName, httpd_user: Option<u32>) -> Result<(), String> {
+    let uid = match user {
+        UserName::Uid(uid) => *uid,
+        UserName::Name(name) => match User::from_name(name) {
+            Ok(Some(found)) => found.uid.as_raw(),
+            Ok(None) => {
+                return Err(format!(
+                    "there is no such user (adduser --system --group {name}, or name another one)"
+                ));
+            }
+            Err(errno) => return Err(format!("the user cannot be looked up: {errno}")),
+        },
+    };
+    if Uid::from_raw(uid).is_root() {
+        return Err("the broker must not run as root".to_owned());
+    }
+    if httpd_user == Some(uid) {
+        return Err("httpd's children run as the same user and could read the broker's passwords: \
+                    give the broker a user of its own"
+            .to_owned());
+    }
+    Ok(())
+}
+
+/// A directory of httpd's user that is closed to everybody else, since it will hold what visitors may read.
+///
+/// # Errors
+/// Why not.
+fn cache_dir(dir: &Path, httpd_user: Option<u32>) -> Result<(), String> {
+    let meta = fs::metadata(dir).map_err(|e| cannot(&e))?;
+    if !meta.is_dir() {
+        return Err("is not a directory".to_owned());
+    }
+    if let Some(uid) = httpd_user.filter(|u| *u != meta.uid()) {
+        return Err(format!(
+            "belongs to user {}, but has to be that of httpd's children, {uid} (chown)",
+            meta.uid()
+        ));
+    }
+    if meta.mode() & 0o077 != 0 {
+        return Err(
+            "is open to others, but will hold files that are not for everybody (chmod 700)".to_owned()
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    fn cell(name: &str) -> Cell {
+        Cell::new(name).unwrap()
+    }
+
+    fn check(config: ServerConfig) -> String {
+        fits_together(&config).join("\n")
+    }
+
+    #[test]
+    fn documented_examples_of_the_original_are_accepted() {
+        let base = ServerConfig {
+            default_cell: Some(cell("a.example")),
+            uses_afs: Some(true),
+            ..ServerConfig::EMPTY
+        };
+        for (cache, token) in [
+            (None, None),
+            (Some(300), Some(60)),
+            (Some(300), None),
+            (Some(300), Some(600)),
+            (Some(0), Some(0)),
+        ] {
+            let config =
+                ServerConfig { cache_expiration_s: cache, token_expiration_s: token, ..base.clone() };
+            assert_eq!(check(config), "", "{cache:?} {token:?}");
+        }
+    }
+
+    #[test]
+    fn says_what_contradicts_itself() {
+        let afs = ServerConfig { uses_afs: Some(true), ..ServerConfig::EMPTY };
+        let cells = ServerConfig { cells: Some(vec![cell("a.example")].into()), ..afs.clone() };
+        for (config, want) in [
+            (afs.clone(), "needs to know in which cells"),
+            (
+                ServerConfig { default_cell: Some(cell("b.example")), ..cells.clone() },
+                "is not among SetAFSCells a.example",
+            ),
+            (
+                ServerConfig { location_cells: Some(vec![cell("c.example")]), ..cells.clone() },
+                "AFSDefaultCell c.example",
+            ),
+            (ServerConfig { location: Some("/afs".to_owned()), ..ServerConfig::EMPTY }, "<Location /afs>"),
+            (ServerConfig { token_expiration_s: Some(20), ..cells.clone() }, "before SetAFSLoginDeadline 20"),
+            (
+                ServerConfig { access_log: Some(PathBuf::from("/nowhere/at/all")), ..cells.clone() },
+                "/nowhere/at",
+            ),
+        ] {
+            let got = check(config);
+            assert!(got.contains(want), "{got:?} lacks {want:?}");
+        }
+        assert_eq!(check(cells), "");
+    }
+
+    #[test]
+    fn a_module_that_is_only_loaded_needs_nothing() {
+        let config = ServerConfig::EMPTY;
+        assert_eq!(
+            findings(&[Checked { name: "main".to_owned(), config: &config }], None),
+            Vec::<String>::new()
+        );
+    }
+
+    #[test]
+    fn reads_cells_and_their_servers() {
+        let db = "# x\n>a.example   #A cell\n192.0.2.1 #db1\n[192.0.2.2] #clone\n>B.Example\n\n>c.example\n  192.0.2.3\n";
+        assert_eq!(
+            cells_with_servers(db),
+            [(cell("a.example"), 2), (cell("b.example"), 0), (cell("c.example"), 1)]
+        );
+    }
+
+    #[test]
+    fn cell_files_have_to_be_there_readable_and_to_know_the_cells() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = ServerConfig {
+            cells: Some(vec![cell("a.example"), cell("z.example")].into()),
+            ..ServerConfig::EMPTY
+        };
+        let servers = [Checked { name: "main".to_owned(), config: &config }];
+        let found = cell_files(dir.path(), &servers);
+        assert!(found.len() == 2 && found.iter().all(|f| f.contains("does not exist")), "{found:?}");
+        fs::write(dir.path().join("ThisCell"), "a.example\n").unwrap();
+        fs::write(dir.path().join("CellServDB"), ">a.example\n192.0.2.1\n").unwrap();
+        let found = cell_files(dir.path(), &servers);
+        assert!(found.len() == 1 && found[0].contains("z.example is not in"), "{found:?}");
+        fs::set_permissions(dir.path().join("ThisCell"), fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(cell_files(dir.path(), &servers)[0].contains("chmod o+r"));
+    }
+
+    #[test]
+    fn only_what_nobody_else_can_replace_is_trusted() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("x");
+        let own = nix::unistd::geteuid().as_raw();
+        let check = || trusted(&file, own, true).err().unwrap_or_default();
+        assert!(check().contains("does not exist"));
+        fs::write(&file, "x").unwrap();
+        let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        mode(&file, 0o644);
+        assert!(check().contains("cannot be executed"));
+        mode(&file, 0o775);
+        assert!(check().contains("chmod go-w"));
+        mode(&file, 0o755);
+        mode(dir.path(), 0o777);
+        assert!(check().contains("chmod go-w"));
+        mode(dir.path(), 0o1777);
+        assert!(check().contains("chmod go-w"), "the program's own directory may not be sticky either");
+        mode(dir.path(), 0o755);
+        assert_eq!(check(), "");
+        assert!(trusted(dir.path(), own, true).unwrap_err().contains("not a file"));
+        assert!(trusted(Path::new("bin/x"), own, true).unwrap_err().contains("absolute"));
+    }
+
+    #[test]
+    fn the_broker_has_a_user_of_its_own() {
+        assert!(broker_user(&UserName::Uid(4711), Some(33)).is_ok());
+        assert!(broker_user(&UserName::Uid(33), Some(33)).unwrap_err().contains("of its own"));
+        assert!(broker_user(&UserName::Uid(0), None).unwrap_err().contains("root"));
+        assert!(broker_user(&UserName::Name("root".to_owned()), None).unwrap_err().contains("root"));
+        assert!(
+            broker_user(&UserName::Name("no-such-user-here".to_owned()), None)
+                .unwrap_err()
+                .contains("adduser")
+        );
+    }
+
+    #[test]
+    fn a_cache_on_disk_is_closed_to_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = nix::unistd::geteuid().as_raw();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(cache_dir(dir.path(), Some(own)).unwrap_err().contains("chmod 700"));
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        assert!(cache_dir(dir.path(), Some(own)).is_ok());
+        assert!(cache_dir(dir.path(), Some(own + 1)).unwrap_err().contains("chown"));
+        assert!(cache_dir(Path::new("/nowhere/at/all"), None).unwrap_err().contains("does not exist"));
+    }
+}
