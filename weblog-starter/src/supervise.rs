@@ -1,0 +1,306 @@
+//! What the nanny does about what happens. Pure: (state, event) to (state, actions); the time is an argument.
+
+use crate::Error;
+use crate::backoff::Backoff;
+use core::fmt;
+
+/// How long a broker may take to end when it is asked to.
+const GRACE_MS: u64 = 1_000;
+
+/// How a broker ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// By itself, with this code.
+    Exit(i32),
+    /// By this signal.
+    Signal(i32),
+    /// It could not even be started.
+    NotStarted,
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exit(78) => f.write_str("its configuration cannot be used (exit code 78)"),
+            Self::Exit(code) => write!(f, "exit code {code}"),
+            Self::Signal(signal) => write!(f, "signal {signal}"),
+            Self::NotStarted => f.write_str("it could not be started"),
+        }
+    }
+}
+
+/// What happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// Time has passed.
+    Tick,
+    /// A configuration has come from the parent.
+    Config,
+    /// The broker says that it is ready, and its generation.
+    Ready(u64),
+    /// The broker has closed its control socket, or says what it cannot mean.
+    Astray,
+    /// The broker has ended and was reaped.
+    Ended(End),
+    /// The parent is gone, or somebody asks the nanny to end.
+    Quit,
+}
+
+/// What to do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Start a broker with this generation.
+    Start(u64),
+    /// Send it the last configuration.
+    SendConfig,
+    /// Tell the parent that the broker of this generation is ready.
+    ReportReady(u64),
+    /// Tell the parent that it has ended.
+    ReportDown(End),
+    /// Ask it to end.
+    AskToQuit,
+    /// Kill it.
+    Kill,
+    /// End the nanny.
+    Leave,
+}
+
+/// Where things stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Phase {
+    /// No broker; the next one starts at this time.
+    Waiting {
+        /// Milliseconds.
+        until_ms: u64,
+    },
+    /// There is one.
+    Running {
+        /// Since when.
+        since_ms: u64,
+        /// Has it said so?
+        ready: bool,
+        /// Has a configuration come that it may not have read yet?
+        news: bool,
+    },
+    /// No broker, and none until another configuration comes.
+    Refused,
+    /// It was asked to end, and is killed at this time.
+    Leaving {
+        /// Milliseconds.
+        until_ms: u64,
+    },
+    /// All over.
+    Gone,
+}
+
+/// The nanny's state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// Where things stand.
+    phase: Phase,
+    /// Generation of the last broker.
+    generation: u64,
+    /// Is there a configuration?
+    has_config: bool,
+    /// Delays.
+    backoff: Backoff,
+}
+
+impl State {
+    /// At the start, without a broker. The first one will have the generation behind `generation`.
+    #[must_use]
+    pub fn new(generation: u64, now_ms: u64) -> Self {
+        Self {
+            phase: Phase::Waiting { until_ms: now_ms },
+            generation,
+            has_config: false,
+            backoff: Backoff::default(),
+        }
+    }
+
+    /// When the next [`Event::Tick`] is due; `None` = not before something else happens.
+    #[must_use]
+    pub fn next_tick_ms(&self) -> Option<u64> {
+        match self.phase {
+            Phase::Waiting { until_ms } | Phase::Leaving { until_ms } => Some(until_ms),
+            _ => None,
+        }
+    }
+
+    /// The state after `event`, and what to do, in this order.
+    #[must_use]
+    pub fn step(mut self, event: Event, now_ms: u64) -> (Self, Vec<Action>) {
+        let actions = match (&mut self.phase, event) {
+            (Phase::Gone, _) => vec![],
+            (Phase::Waiting { until_ms }, Event::Tick) if now_ms >= *until_ms => self.start(now_ms),
+            (Phase::Refused, Event::Config) => {
+                self.has_config = true;
+                self.start(now_ms)
+            }
+            (Phase::Running { news, .. }, Event::Config) => {
+                *news = true;
+                self.has_config = true;
+                vec![Action::SendConfig]
+            }
+            (_, Event::Config) => {
+                self.has_config = true;
+                vec![]
+            }
+            (Phase::Running { ready, .. }, Event::Ready(generation)) if generation == self.generation => {
+                *ready = true;
+                vec![Action::ReportReady(generation)]
+            }
+            (Phase::Running { .. }, Event::Ready(_) | Event::Astray) => vec![Action::Kill],
+            (&mut Phase::Running { since_ms, ready, news }, Event::Ended(end)) => {
+                self.phase = if end == End::Exit(Error::CONFIG.into()) && !news {
+                    Phase::Refused
+                } else {
+                    let lived_ms = now_ms.saturating_sub(since_ms);
+                    let delay = self.backoff.ended(now_ms, lived_ms, ready);
+                    Phase::Waiting { until_ms: now_ms.saturating_add(delay) }
+                };
+                vec![Action::ReportDown(end)]
+            }
+            (Phase::Running { .. }, Event::Quit) => {
+                self.phase = Phase::Leaving { until_ms: now_ms.saturating_add(GRACE_MS) };
+                vec![Action::AskToQuit]
+            }
+            (Phase::Leaving { until_ms }, Event::Tick) if now_ms >= *until_ms => {
+                // Again and again: the nanny leaves nobody behind.
+                *until_ms = now_ms.saturating_add(GRACE_MS);
+                vec![Action::Kill]
+            }
+            (Phase::Leaving { .. }, Event::Ended(_))
+            | (Phase::Waiting { .. } | Phase::Refused, Event::Quit) => {
+                self.phase = Phase::Gone;
+                vec![Action::Leave]
+            }
+            _ => vec![],
+        };
+        (self, actions)
+    }
+
+    /// The next broker.
+    fn start(&mut self, now_ms: u64) -> Vec<Action> {
+        self.generation = self.generation.saturating_add(1);
+        self.phase = Phase::Running { since_ms: now_ms, ready: false, news: false };
+        let mut actions = vec![Action::Start(self.generation)];
+        if self.has_config {
+            actions.push(Action::SendConfig);
+        }
+        actions
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs events through and checks the actions of each.
+    fn check(steps: &[(u64, Event, &[Action])]) -> State {
+        let mut state = State::new(100, 0);
+        for (now, event, want) in steps {
+            let (next, got) = state.step(*event, *now);
+            assert_eq!(got, *want, "at {now}: {event:?}");
+            state = next;
+        }
+        state
+    }
+
+    const STARTED: (u64, Event, &[Action]) = (0, Event::Tick, &[Action::Start(101)]);
+
+    #[test]
+    fn starts_at_once_and_hands_on_each_configuration() {
+        check(&[
+            STARTED,
+            (5, Event::Config, &[Action::SendConfig]),
+            (6, Event::Ready(101), &[Action::ReportReady(101)]),
+            (7, Event::Config, &[Action::SendConfig]),
+        ]);
+        check(&[(0, Event::Config, &[]), (0, Event::Tick, &[Action::Start(101), Action::SendConfig])]);
+    }
+
+    #[test]
+    fn a_dead_broker_is_replaced_with_a_higher_generation_and_the_last_configuration() {
+        let end = End::Signal(9);
+        let state = check(&[
+            STARTED,
+            (5, Event::Config, &[Action::SendConfig]),
+            (6, Event::Ready(101), &[Action::ReportReady(101)]),
+            (50, Event::Ended(end), &[Action::ReportDown(end)]),
+            (51, Event::Tick, &[]),
+            (70, Event::Tick, &[Action::Start(102), Action::SendConfig]),
+        ]);
+        assert_eq!(state.next_tick_ms(), None);
+    }
+
+    #[test]
+    fn a_broker_that_refuses_its_configuration_is_not_started_again_until_another_comes() {
+        let end = End::Exit(78);
+        check(&[
+            STARTED,
+            (1, Event::Config, &[Action::SendConfig]),
+            // It may have refused an older one: once more with the new one alone.
+            (5, Event::Ended(end), &[Action::ReportDown(end)]),
+            (25, Event::Tick, &[Action::Start(102), Action::SendConfig]),
+            (30, Event::Ended(end), &[Action::ReportDown(end)]),
+            (1_000_000, Event::Tick, &[]),
+            (1_000_001, Event::Config, &[Action::Start(103), Action::SendConfig]),
+        ]);
+    }
+
+    #[test]
+    fn other_exit_codes_and_failed_starts_are_tried_again() {
+        for end in [End::Exit(0), End::Exit(1), End::Signal(11), End::NotStarted] {
+            check(&[
+                STARTED,
+                (5, Event::Ended(end), &[Action::ReportDown(end)]),
+                (25, Event::Tick, &[Action::Start(102)]),
+            ]);
+        }
+    }
+
+    #[test]
+    fn a_broker_that_lies_about_its_generation_or_closes_its_socket_is_killed() {
+        check(&[STARTED, (1, Event::Ready(99), &[Action::Kill])]);
+        check(&[STARTED, (1, Event::Astray, &[Action::Kill])]);
+    }
+
+    #[test]
+    fn leaves_after_its_broker_and_kills_it_if_it_does_not_end() {
+        let state = check(&[
+            STARTED,
+            (10, Event::Quit, &[Action::AskToQuit]),
+            (11, Event::Quit, &[]),
+            (12, Event::Config, &[]),
+            (1_009, Event::Tick, &[]),
+            (1_010, Event::Tick, &[Action::Kill]),
+            (2_010, Event::Tick, &[Action::Kill]),
+            (2_011, Event::Ended(End::Signal(9)), &[Action::Leave]),
+            (9_999, Event::Tick, &[]),
+            (9_999, Event::Config, &[]),
+        ]);
+        assert_eq!(state.next_tick_ms(), None);
+    }
+
+    #[test]
+    fn leaves_at_once_without_a_broker() {
+        check(&[(0, Event::Quit, &[Action::Leave])]);
+        check(&[
+            STARTED,
+            (5, Event::Ended(End::Exit(78)), &[Action::ReportDown(End::Exit(78))]),
+            (6, Event::Quit, &[Action::Leave]),
+        ]);
+    }
+
+    #[test]
+    fn events_that_come_late_do_no_harm() {
+        check(&[
+            STARTED,
+            (5, Event::Ended(End::Exit(1)), &[Action::ReportDown(End::Exit(1))]),
+            (6, Event::Ready(101), &[]),
+            (6, Event::Astray, &[]),
+            (6, Event::Ended(End::Exit(1)), &[]),
+        ]);
+    }
+}
