@@ -6,7 +6,7 @@
 //!
 //! From the inside out:
 //!
-//! - [`des`], [`string_to_key`], [`lifetime`], [`ticket`]: the cryptography and formats that a cell's servers share;
+//! - [`des`], [`mod@string_to_key`], [`lifetime`], [`ticket`]: the cryptography and formats that a cell's servers share;
 //! - [`xdr`], [`rx`], [`kauth`]: packets to values and back;
 //! - [`database`]: principals, locks and the order of checks; knows no packets;
 //! - [`mischief`]: what goes wrong on request;

@@ -1,6 +1,12 @@
 //! Packets that nobody should send: the server ignores them, and never panics.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test ends by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test ends by panicking"
+)]
 
 use std::net::SocketAddr;
 use std::sync::LazyLock;

@@ -3,7 +3,13 @@
 //! Each login is a process of its own, over 127.0.0.1; neither root nor a cell nor `/etc/openafs` is needed, only the
 //! package libafsauthent2. `cargo xtask test` installs or unpacks it and runs these tests with `-- --ignored`.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test ends by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test ends by panicking"
+)]
 
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -107,6 +113,9 @@ fn unhex(digits: &Value) -> Vec<u8> {
 }
 
 /// The ticket in a successful outcome, opened with the cell's key.
+///
+/// # Errors
+/// The cell would not take it.
 fn ticket(outcome: &Value) -> Result<Ticket, kaserver::Error> {
     assert_eq!(failure(outcome), ("nowhere", 0), "{outcome}");
     Ticket::open(&unhex(&outcome["ticket"]), &config().afs_key().unwrap().0)
@@ -224,7 +233,9 @@ fn older_interfaces_are_fallen_back_to() {
         let outcome = login(&server, user, "pw-eight");
         assert_eq!(ticket(&outcome).unwrap().name, user.as_bytes(), "{interface}");
         let stats = server.stats();
-        assert_eq!((stats.authenticate, stats.get_ticket, stats.unknown), (1, 1, unknown), "{interface}");
+        assert_eq!((stats.authenticate, stats.get_ticket), (1, 1), "{interface}");
+        // The library may ask again for what a server does not know, as if it had been busy.
+        assert!(stats.unknown >= unknown, "{interface}: {stats:?}");
     }
     assert_eq!(failure(&login(&server, "alice", "pw-alice")), ("get-token", 180_499));
 }

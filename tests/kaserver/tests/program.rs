@@ -71,7 +71,7 @@ fn knock(server: SocketAddr, call: u32) -> Option<u8> {
     socket.send_to(&header.encode(&99_u32.to_be_bytes()), server).unwrap();
     let mut buffer = [0; 100];
     let length = socket.recv(&mut buffer).ok()?;
-    Header::decode(&buffer[..length]).map(|(header, _)| header.kind)
+    Header::decode(buffer.get(..length)?).map(|(header, _)| header.kind)
 }
 
 fn ends(program: &mut Program) -> ExitStatus {
