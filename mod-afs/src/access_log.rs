@@ -2,12 +2,63 @@
 //!
 //! Knows nothing of why an access was refused beyond the word that it is given.
 
+use crate::httpd::{self, Pool, Server, mpm};
+use std::collections::BTreeMap;
+use std::ffi::CString;
 use std::fmt::Write as _;
+use std::fs::OpenOptions;
+use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// Longest escaped field. With the others a line stays below `PIPE_BUF`, so that one write is one line.
 const FIELD_MAX: usize = 1024;
+
+/// The open logs, by what `SetAFSAccessLog` says.
+pub type Logs = BTreeMap<PathBuf, OwnedFd>;
+
+/// What the parent has opened for the children that it forks.
+static OPEN: Mutex<Logs> = Mutex::new(Logs::new());
+
+/// Opens the logs of all servers, in the parent, as root; they are closed with `pconf`.
+///
+/// A value that begins with `|` is a program, which httpd starts and watches.
+///
+/// # Errors
+/// Which log cannot be opened, and why.
+pub fn open_all(main: Server<'_>, pconf: Pool<'_>) -> Result<(), String> {
+    if mpm::pass() != mpm::Pass::Real {
+        return Ok(());
+    }
+    let mut logs = Logs::new();
+    for path in main.all().filter_map(|server| server.config().access_log()) {
+        if !logs.contains_key(path) {
+            let log = open(path, pconf).map_err(|e| format!("SetAFSAccessLog {}: {e}", path.display()))?;
+            logs.insert(path.to_owned(), log);
+        }
+    }
+    *OPEN.lock().unwrap_or_else(PoisonError::into_inner) = logs;
+    pconf.at_end(|| drop(take()));
+    Ok(())
+}
+
+/// Opens one log.
+fn open(path: &Path, pconf: Pool<'_>) -> io::Result<OwnedFd> {
+    match path.as_os_str().as_bytes().strip_prefix(b"|") {
+        Some(program) => httpd::piped_log(pconf, &CString::new(program)?),
+        None => Ok(OpenOptions::new().append(true).create(true).mode(0o640).open(path)?.into()),
+    }
+}
+
+/// The open logs: of a child, which takes them over.
+#[must_use]
+pub fn take() -> Logs {
+    core::mem::take(&mut *OPEN.lock().unwrap_or_else(PoisonError::into_inner))
+}
 
 /// One refused access.
 #[derive(Debug, Clone, Copy)]

@@ -3,10 +3,18 @@
 //! Nothing here knows how a cell is asked for a token (the broker does) or what a kaserver is.
 #![deny(unsafe_code)]
 
+pub mod access_log;
+pub mod answer;
+pub mod broker;
 pub mod checks;
+pub mod child;
 pub mod config;
 pub mod configtest;
+pub mod content;
 pub mod directives;
 pub mod httpd;
+pub mod identity;
+pub mod nanny;
 pub mod phases;
 pub mod prompt;
+pub mod waiting;

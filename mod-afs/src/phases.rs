@@ -1,9 +1,618 @@
 //! What the module does in each of httpd's phases; safe code only.
+//!
+//! Who the visitor is, is settled before anything looks at the file system, and is a value of the request.
+//! What he gets is AFS's answer to the real access.
 
-use crate::httpd::Phases;
+use crate::access_log::{self, Refused};
+use crate::answer::{Answer, RETRY_AFTER_S, Trouble};
+use crate::broker::{Terms, Visitor, unix_now};
+use crate::child::{Child, child};
+use crate::config::{AuthType, DirConfig, ServerConfig};
+use crate::content::{self, Afs, Who};
+use crate::httpd::{
+    DirConfigs, Ended, FileInfo, FileKind, Htaccess, Level, Look, Method, Part, Phases, Pool, Request, Server,
+    Status,
+};
+use crate::identity::{self, CellRules, Claim};
+use crate::{nanny, prompt};
+use core::ffi::CStr;
+use core::time::Duration;
+use pag::Cell;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Instant;
+use weblog_proto::{Failure, FailureClass};
 
 /// The module.
 #[derive(Debug)]
 pub struct Module;
 
-impl Phases for Module {}
+/// All refusals of credentials take a multiple of this, so that their time does not tell them apart.
+const REFUSAL_TIME: Duration = Duration::from_millis(100);
+/// A worker waits for so much longer than the broker's own deadline, so that the broker's word counts.
+const GRACE: Duration = Duration::from_secs(1);
+/// Output filters that run what stands in a file.
+const RUNNING_FILTERS: [&CStr; 2] = [c"includes", c"php"];
+
+/// What decides who somebody is: where it is the same, an identity may be used again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Authority {
+    /// Cell of names without one.
+    default_cell: Option<Cell>,
+    /// Cells in which visitors may log in.
+    cells: Vec<Cell>,
+}
+
+/// Who a request was found to be from.
+#[derive(Debug, Clone)]
+struct Settled {
+    /// By what.
+    authority: Authority,
+    /// He. Anonymous also for what is done for a request whose credentials were refused.
+    who: Who,
+}
+
+/// The module's state of a request.
+#[derive(Debug, Default)]
+struct Visit {
+    /// What the Location sections say, once they have been looked at.
+    location: Option<(DirConfigs, DirConfig)>,
+    /// Whose request it is, once that is settled.
+    settled: Option<Settled>,
+    /// Its file is in AFS and served by our client.
+    in_afs: bool,
+    /// How the last look at AFS ended.
+    last: Option<i32>,
+    /// Symbolic links that the walk has come by, and whether more are to be noted.
+    links: Option<Vec<Vec<u8>>>,
+}
+
+impl Phases for Module {
+    fn check_config(main: Server<'_>) -> Status {
+        crate::configtest::check(main)
+    }
+
+    fn post_config(main: Server<'_>, pconf: Pool<'_>) -> Status {
+        if !main.all().any(|server| server.config().uses_afs()) {
+            nanny::forget();
+            return Status::OK;
+        }
+        let done = access_log::open_all(main, pconf)
+            .and_then(|()| nanny::configure(main, pconf).map_err(|e| e.to_string()));
+        match done {
+            Ok(()) => Status::OK,
+            Err(e) => {
+                main.log(Level::Alert, &e);
+                Status::INTERNAL_SERVER_ERROR
+            }
+        }
+    }
+
+    fn child_init(main: Server<'_>, _pchild: Pool<'_>) {
+        crate::child::start(main);
+    }
+
+    fn monitor(main: Server<'_>) {
+        nanny::monitor(main);
+    }
+
+    fn watched_ended(pid: i32, ended: Ended) {
+        nanny::ended(pid, ended);
+    }
+
+    fn pre_translate_name(r: &mut Request<'_>) -> Status {
+        look_at_location(r)
+    }
+
+    fn translate_name(r: &mut Request<'_>) -> Status {
+        // Again: only now is the URL decoded, and another Location may match.
+        match look_at_location(r) {
+            Status::DECLINED => map_location(r),
+            status => status,
+        }
+    }
+
+    fn map_to_storage(r: &mut Request<'_>) -> Status {
+        let Some(child) = child() else { return Status::DECLINED };
+        let mount = r.server().config().mount_dir();
+        let in_afs = r.filename().is_some_and(|name| content::is_below(name.to_bytes(), mount));
+        if !in_afs || effective(r).auth_type() != AuthType::Afs {
+            return Status::DECLINED;
+        }
+        if let Err(status) = settle(r, true) {
+            return status;
+        }
+        match walk(r, child) {
+            Ok(()) => Status::OK,
+            Err(status) => status,
+        }
+    }
+
+    fn dirwalk_stat(r: &mut Request<'_>, look: Look) -> Option<Result<FileInfo, i32>> {
+        let visit = r.state::<Visit>().filter(|visit| visit.in_afs)?;
+        let who = visit.settled.as_ref()?.who.clone();
+        let name = r.filename()?.to_bytes().to_vec();
+        if content::is_above(&name, r.server().config().mount_dir()) {
+            return Some(Ok(content::plain_directory()));
+        }
+        let afs = child()?.afs.as_ref().filter(|afs| afs.holds(&name))?;
+        let stat = match look {
+            Look::Through => afs.stat(&who, &name),
+            // The link's target is told, since httpd would look for it on this machine. The rules for links
+            // are applied behind the walk.
+            Look::AtLink => afs.lstat(&who, &name).and_then(|stat| {
+                if stat.kind != pag::userspace::Kind::Link {
+                    return Ok(stat);
+                }
+                if let Some(links) = r.state_mut::<Visit>().and_then(|visit| visit.links.as_mut()) {
+                    links.push(name.clone());
+                }
+                afs.stat(&who, &name)
+            }),
+        };
+        if let Some(visit) = r.state_mut::<Visit>() {
+            visit.last = stat.as_ref().err().copied();
+        }
+        Some(stat.map(|stat| content::file_info(&stat)))
+    }
+
+    fn open_htaccess(r: &mut Request<'_>, dir: &CStr, name: &CStr) -> Htaccess {
+        let Some(visit) = r.state::<Visit>().filter(|visit| visit.in_afs) else { return Htaccess::NotOurs };
+        let Some(who) = visit.settled.as_ref().map(|settled| settled.who.clone()) else {
+            return Htaccess::NotOurs;
+        };
+        let dir = dir.to_bytes();
+        let path = [dir.strip_suffix(b"/").unwrap_or(dir), name.to_bytes()].join(&b'/');
+        let Some(afs) = child().and_then(|child| child.afs.as_ref()).filter(|afs| afs.holds(&path)) else {
+            return Htaccess::NotOurs;
+        };
+        let read = afs.read_small(&who, &path);
+        if let Some(visit) = r.state_mut::<Visit>() {
+            visit.last = read.as_ref().err().copied();
+        }
+        read.map_or_else(Htaccess::Error, Htaccess::Content)
+    }
+
+    fn check_user_id(r: &mut Request<'_>) -> Status {
+        let Some(settled) = settled(r) else { return Status::DECLINED };
+        match settled.who {
+            Who::Visitor(visitor) => {
+                show_user(r, &visitor);
+                Status::OK
+            }
+            Who::Anonymous => refuse(r, Answer::Challenge, "login-wanted", None),
+        }
+    }
+
+    fn fixups(r: &mut Request<'_>) -> Status {
+        let Some(settled) = settled(r) else { return Status::DECLINED };
+        if let Who::Visitor(visitor) = settled.who {
+            show_user(r, &visitor);
+            r.set_env(c"AFS_USER", visitor.principal.name());
+            r.set_env(c"AFS_CELL", visitor.principal.cell().as_str());
+            r.set_env(c"AFS_TOKEN_EXPIRES", &visitor.token_end.to_string());
+        }
+        let in_afs = r.state::<Visit>().is_some_and(|visit| visit.in_afs);
+        if in_afs && r.file_kind() == FileKind::None && r.options().multi_views {
+            // mod_negotiation would look for variants on this machine.
+            return refuse(r, Answer::NotFound, "absent", None);
+        }
+        Status::DECLINED
+    }
+
+    fn handler(r: &mut Request<'_>) -> Status {
+        let Some(afs) = child().and_then(|child| child.afs.as_ref()) else { return Status::DECLINED };
+        let Some(name) = r.filename().map(|name| name.to_bytes().to_vec()).filter(|name| afs.holds(name)) else {
+            return Status::DECLINED;
+        };
+        if r.dir_config().auth_type() != AuthType::Afs && r.state::<Visit>().is_none_or(|v| !v.in_afs) {
+            return Status::DECLINED;
+        }
+        // Settled long ago, unless httpd has put a file in AFS in the place of another one (DirectoryIndex).
+        if let Err(status) = settle(r, false) {
+            return status;
+        }
+        serve(r, afs, &name).unwrap_or_else(|status| status)
+    }
+}
+
+/// The configuration that counts for who the visitor is: the Location sections', else the server's.
+fn effective(r: &Request<'_>) -> DirConfig {
+    let own = r.state::<Visit>().and_then(|visit| visit.location.as_ref());
+    // Sub-requests for a file have no URL of their own.
+    let location = own.or_else(|| r.inherited_state::<Visit>().and_then(|visit| visit.location.as_ref()));
+    location.map_or_else(|| r.default_dir_config().clone(), |(_, config)| config.clone())
+}
+
+/// Who this request is from, if that is settled.
+fn settled(r: &Request<'_>) -> Option<Settled> {
+    r.state::<Visit>()?.settled.clone()
+}
+
+/// The state of this request, made if it has none.
+fn visit<'v>(r: &'v mut Request<'_>) -> Option<&'v mut Visit> {
+    if r.state::<Visit>().is_none() {
+        r.set_state(Visit::default());
+    }
+    r.state_mut()
+}
+
+/// Notes what the Location sections say; one with `AFSAuthType AFS` settles who the visitor is.
+fn look_at_location(r: &mut Request<'_>) -> Status {
+    let config = r.dir_config().clone();
+    let by_location =
+        config.auth_type() == AuthType::Afs && r.default_dir_config().auth_type() != AuthType::Afs;
+    if config.auth_type() == AuthType::None && r.state::<Visit>().is_none() {
+        // Outside AFS; noted only where the server's own word is another.
+        if r.default_dir_config().auth_type() == AuthType::None {
+            return Status::DECLINED;
+        }
+    }
+    let configs = r.dir_configs();
+    if let Some(visit) = visit(r) {
+        visit.location = Some((configs, config));
+    }
+    if !by_location {
+        // Whatever an encoded URL seemed to match.
+        if let Some(visit) = visit(r) {
+            visit.settled = None;
+        }
+        return Status::DECLINED;
+    }
+    match settle(r, true) {
+        Ok(()) => Status::DECLINED,
+        Err(status) => status,
+    }
+}
+
+/// SetAFSLocation: from a URL below it to the file name in AFS.
+fn map_location(r: &mut Request<'_>) -> Status {
+    let config = r.server().config();
+    let Some(location) = config.location() else { return Status::DECLINED };
+    let uri = r.uri().to_bytes();
+    if !content::is_below(uri, location) {
+        return Status::DECLINED;
+    }
+    let name = [config.mount_dir().as_bytes(), uri.get(location.len()..).unwrap_or_default()].concat();
+    r.set_filename(&name);
+    Status::OK
+}
+
+/// Settles who the request is from, once: anonymous, a visitor, or refused.
+///
+/// `rules`: httpd's own address rules for the location come first.
+fn settle(r: &mut Request<'_>, rules: bool) -> Result<(), Status> {
+    let config = effective(r);
+    let server = r.server().config();
+    let authority =
+        Authority { default_cell: config.default_cell(server).cloned(), cells: server.cells().to_vec() };
+    if settled(r).is_some_and(|settled| settled.authority == authority) {
+        return Ok(());
+    }
+    let earlier = r.inherited_state::<Visit>().and_then(|visit| visit.settled.clone());
+    let who = if let Some(earlier) = earlier {
+        // The request that this one is part of has been settled: by the same authority it is the same visitor,
+        // by another one nobody. A password goes to one authority only.
+        if earlier.authority == authority { earlier.who } else { Who::Anonymous }
+    } else {
+        if rules {
+            address_rules(r)?;
+        }
+        r.merge_error_header(c"Vary", "Authorization");
+        // Until it is known better, so that a refused request is nobody's to those that are made for it.
+        if let Some(visit) = visit(r) {
+            visit.settled = Some(Settled { authority: authority.clone(), who: Who::Anonymous });
+        }
+        authenticate(r, &authority, server)?
+    };
+    if who.is_visitor() {
+        r.set_error_header(c"Cache-Control", "private");
+        r.set_no_cache();
+    }
+    if let Some(visit) = visit(r) {
+        visit.settled = Some(Settled { authority, who });
+    }
+    Ok(())
+}
+
+/// httpd's rules that need no user, under the configuration of the location: who is denied by them never logs in.
+fn address_rules(r: &mut Request<'_>) -> Result<(), Status> {
+    let Some(configs) = r.state::<Visit>().and_then(|visit| visit.location.as_ref()).map(|(c, _)| *c) else {
+        return Ok(());
+    };
+    r.under(configs, |r| {
+        let denied = |status: Status| status.is_error() && status != Status::UNAUTHORIZED;
+        let first = r.run_access_checker();
+        // `Satisfy Any`: who is denied here may still log in.
+        if denied(first) && !r.satisfies_any() {
+            return Err(first);
+        }
+        let second = r.run_access_checker_ex();
+        if denied(second) && !(r.satisfies_any() && first == Status::OK) { Err(second) } else { Ok(()) }
+    })
+}
+
+/// From the Authorization header to the visitor.
+fn authenticate(r: &mut Request<'_>, authority: &Authority, server: &ServerConfig) -> Result<Who, Status> {
+    let start = Instant::now();
+    let Some(header) = r.header_in(c"Authorization") else { return Ok(Who::Anonymous) };
+    if server.require_tls() && !r.is_https() {
+        r.log(Level::Warning, "credentials came without TLS, which SetAFSRequireTLS refuses");
+        return Err(refuse(r, Answer::Forbidden, "no-tls", None));
+    }
+    let rules = CellRules { allowed: &authority.cells, default: authority.default_cell.as_ref() };
+    let credentials = match identity::claim(Some(header.to_bytes()), rules) {
+        Ok(Claim::Anonymous) => return Ok(Who::Anonymous),
+        Ok(Claim::Credentials(credentials)) => credentials,
+        Err(refusal) => {
+            r.log(Level::Warning, &format!("login refused: {refusal} ({})", refusal.word()));
+            let answer = Answer::from(refusal);
+            if answer == Answer::Challenge {
+                even_out(start);
+            }
+            return Err(refuse(r, answer, refusal.word(), None));
+        }
+    };
+    let name = credentials.principal.to_string();
+    let Some(logins) = child().and_then(|child: &Child| child.logins.as_ref()) else {
+        r.log(Level::Error, &format!("login of {name}: this child cannot log anybody in"));
+        return Err(refuse(r, Answer::Unavailable, Failure::Internal.word(), Some(&name)));
+    };
+    let terms = Terms {
+        address: r.address().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        token_lifetime_s: server.token_expiration_s(),
+        cache_expiration_s: server.cache_expiration_s(),
+        deadline: start + Duration::from_secs(server.login_deadline_s().into()) + GRACE,
+    };
+    match logins.visitor(&credentials, &terms) {
+        Ok(visitor) => Ok(Who::Visitor(visitor)),
+        Err(why) => {
+            let failure = why.failure();
+            r.log(Level::Warning, &format!("login of {name} failed: {why}"));
+            if failure.class() == FailureClass::Credentials {
+                even_out(start);
+            }
+            Err(refuse(r, Answer::from(failure), failure.word(), Some(&name)))
+        }
+    }
+}
+
+/// Waits until a multiple of [`REFUSAL_TIME`] has passed since `start`.
+fn even_out(start: Instant) {
+    let unit = REFUSAL_TIME.as_nanos().max(1);
+    let over = start.elapsed().as_nanos() % unit;
+    std::thread::sleep(Duration::from_nanos(u64::try_from(unit - over).unwrap_or(0)));
+}
+
+/// httpd's walks through directories and files, answered by AFS as the visitor.
+fn walk(r: &mut Request<'_>, child: &'static Child) -> Result<(), Status> {
+    let Some(afs) = &child.afs else {
+        return Err(refuse(r, Answer::Unavailable, "no-afs-client", None));
+    };
+    let name = r.filename().map(|name| name.to_bytes().to_vec()).unwrap_or_default();
+    if afs.is_full(&name) {
+        r.log(Level::Error, "too many workers wait for this directory's file server already");
+        return Err(refuse(r, Answer::Unavailable, "too-many-wait", None));
+    }
+    if let Some(visit) = visit(r) {
+        visit.in_afs = true;
+        visit.last = None;
+        visit.links = Some(Vec::new());
+    }
+    let status = match r.directory_walk() {
+        Status::OK => r.file_walk(),
+        other => other,
+    };
+    let (last, links) =
+        r.state_mut::<Visit>().map_or((None, None), |visit| (visit.last.take(), visit.links.take()));
+    if status != Status::OK {
+        return Err(match last.filter(|_| status == Status::FORBIDDEN) {
+            Some(errno) => afs_says(r, errno),
+            None => status,
+        });
+    }
+    for link in links.unwrap_or_default() {
+        let parent = link.iter().rposition(|b| *b == b'/').and_then(|at| link.get(..=at)).unwrap_or(b"/");
+        // As httpd: the rules are those of the directory that the link stands in. Owners in AFS prove nothing,
+        // so SymLinksIfOwnerMatch does not let anybody through.
+        if !r.options_in(parent)?.follow_links {
+            r.log(Level::Error, &format!("symbolic link not allowed: {}", String::from_utf8_lossy(&link)));
+            return Err(refuse(r, Answer::Forbidden, "link", None));
+        }
+    }
+    Ok(())
+}
+
+/// AFS did not do what was asked: the answer for this visitor.
+fn afs_says(r: &mut Request<'_>, errno: i32) -> Status {
+    let logged_in = settled(r).is_some_and(|settled| settled.who.is_visitor());
+    let trouble = Trouble::of(errno);
+    let answer = trouble.answer(logged_in);
+    let level = if answer == Answer::Unavailable { Level::Error } else { Level::Info };
+    let name = r.filename().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    r.log(level, &format!("{name}: {} (errno {errno})", trouble.word()));
+    refuse(r, answer, trouble.word(), None)
+}
+
+/// Shows httpd who the visitor is.
+fn show_user(r: &mut Request<'_>, visitor: &Arc<Visitor>) {
+    r.set_user(&visitor.principal.to_string(), "Basic");
+}
+
+/// Ends the request: headers, a line in the log of refused accesses, the status.
+///
+/// `name`: who the visitor claims to be, where he has not shown it.
+fn refuse(r: &mut Request<'_>, answer: Answer, reason: &str, name: Option<&str>) -> Status {
+    let server = r.server().config();
+    // Nobody is asked for a password where it would be refused.
+    let answer = if answer == Answer::Challenge && server.require_tls() && !r.is_https() {
+        Answer::Forbidden
+    } else {
+        answer
+    };
+    match answer {
+        Answer::Challenge => {
+            let challenge = challenge(r, server);
+            r.set_error_header(c"WWW-Authenticate", &challenge);
+        }
+        Answer::Unavailable => r.set_error_header(c"Retry-After", &RETRY_AFTER_S.to_string()),
+        Answer::BadRequest | Answer::Forbidden | Answer::NotFound => {}
+    }
+    let visitor = settled(r).and_then(|settled| settled.who.visitor().cloned());
+    if let Some(visitor) = &visitor {
+        // So that httpd's own log shows who was refused.
+        show_user(r, visitor);
+    }
+    let log = server.access_log().and_then(|path| child()?.logs.get(path));
+    if let Some(log) = log
+        && answer != Answer::NotFound
+    {
+        let visitor = visitor.map(|visitor| visitor.principal.to_string());
+        Refused {
+            time: unix_now(),
+            address: r.address().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            visitor: visitor.as_deref().or(name),
+            method: r.method().to_bytes(),
+            uri: r.unparsed_uri().to_bytes(),
+            status: answer.status(),
+            reason,
+        }
+        .write_to(std::os::fd::AsFd::as_fd(log));
+    }
+    Status::http(answer.status())
+}
+
+/// The challenge of this location.
+fn challenge(r: &Request<'_>, server: &ServerConfig) -> String {
+    let location = effective(r);
+    let default = r.default_dir_config();
+    // Directory sections may have a prompt, too; a Location's own counts before theirs.
+    let prompt = location
+        .prompt
+        .as_ref()
+        .filter(|prompt| default.prompt.as_ref() != Some(prompt))
+        .or(r.dir_config().prompt.as_ref())
+        .or(location.prompt.as_ref());
+    let url = r.uri().to_string_lossy();
+    let default_cell = location.default_cell(server).map(Cell::as_str);
+    let cell = path_cell(r, server);
+    let values = prompt::Values { cell: cell.as_deref(), default_cell, url: &url };
+    prompt::challenge(&prompt::realm(prompt.map(AsRef::as_ref), values))
+}
+
+/// The cell of the path, from the name of the file or, before there is one, from the URL.
+fn path_cell(r: &Request<'_>, server: &ServerConfig) -> Option<String> {
+    let below = |path: &[u8], root: &str| -> Option<String> {
+        let rest = path.strip_prefix(root.as_bytes())?.strip_prefix(b"/")?;
+        let name = rest.split(|b| *b == b'/').next()?;
+        let name = core::str::from_utf8(name).ok()?;
+        // `/afs/.cell` is the read-write way to the same cell.
+        Cell::new(name.strip_prefix('.').unwrap_or(name)).ok().map(|cell| cell.as_str().to_owned())
+    };
+    r.filename().and_then(|name| below(name.to_bytes(), server.mount_dir())).or_else(|| {
+        let location = server.location().unwrap_or_else(|| server.mount_dir());
+        below(r.uri().to_bytes(), location)
+    })
+}
+
+/// Answers for a file or directory in AFS.
+fn serve(r: &mut Request<'_>, afs: &'static Afs, name: &[u8]) -> Result<Status, Status> {
+    let Some(Settled { who, .. }) = settled(r) else { return Err(Status::FORBIDDEN) };
+    r.allow_get();
+    let body = r.discard_body();
+    if body != Status::OK {
+        return Err(body);
+    }
+    match r.method_kind() {
+        Method::Get => {}
+        Method::Options => return Ok(r.send_options()),
+        Method::Unknown => return Err(Status::http(501)),
+        Method::Other => return Err(Status::METHOD_NOT_ALLOWED),
+    }
+    match r.file_kind() {
+        FileKind::Plain => {}
+        FileKind::None => return Err(Status::NOT_FOUND),
+        FileKind::Directory => {
+            r.log(Level::Info, "a directory without an index");
+            return Err(refuse(r, Answer::Forbidden, "no-index", None));
+        }
+        FileKind::Link | FileKind::Other => return Err(refuse(r, Answer::Forbidden, "unfit", None)),
+    }
+    if let Some(what) = would_run(r) {
+        r.log(Level::Error, &format!("{what} does not run on files in AFS with this client"));
+        return Err(refuse(r, Answer::Forbidden, "handler", None));
+    }
+    if r.path_info().is_some_and(|rest| !rest.is_empty()) && !r.accepts_path_info() {
+        return Err(Status::NOT_FOUND);
+    }
+    let (content, stat) = afs.open(&who, name).map_err(|errno| afs_says(r, errno))?;
+    if stat.kind != pag::userspace::Kind::File {
+        return Err(refuse(r, Answer::Forbidden, "unfit", None));
+    }
+    r.set_file_info(&content::file_info(&stat));
+    r.set_last_modified(stat.mtime.saturating_mul(1_000_000));
+    r.set_header(c"ETag", &format!("\"{}\"", stat.etag()));
+    r.set_accept_ranges();
+    let met = r.meets_conditions();
+    if met != Status::OK {
+        return Err(met);
+    }
+    r.set_content_length(stat.size);
+    Ok(r.send(vec![Part::File { from: Box::new(content), start: 0, len: stat.size }]))
+}
+
+/// The handler or filter that httpd would run on this file instead of sending it, if there is one.
+fn would_run(r: &Request<'_>) -> Option<String> {
+    let handler = r.handler().map(CStr::to_bytes).unwrap_or_default();
+    let media_type = r.content_type().map(CStr::to_bytes).unwrap_or_default();
+    let media_type = media_type.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+    let runs = runs(handler, media_type).map(|name| String::from_utf8_lossy(name).into_owned());
+    runs.or_else(|| {
+        let filter = RUNNING_FILTERS.iter().find(|name| r.has_output_filter(name))?;
+        Some(filter.to_string_lossy().into_owned())
+    })
+}
+
+/// The handler's name, if it is one that was asked for: by name, or by a media type that stands for one.
+///
+/// httpd takes the media type for the handler's name where none was asked for.
+fn runs<'n>(handler: &'n [u8], media_type: &'n [u8]) -> Option<&'n [u8]> {
+    let by_type = [&b"application/x-httpd-"[..], b"text/x-server-parsed-html"];
+    let asked = !handler.is_empty() && handler != b"default-handler" && handler != media_type;
+    let named = [handler, media_type].into_iter().find(|n| by_type.iter().any(|t| n.starts_with(t)));
+    named.or(asked.then_some(handler))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_asked_to_run_is_told_from_what_is_only_a_media_type() {
+        for (handler, media_type, want) in [
+            ("", "", None),
+            ("text/html", "text/html", None),
+            ("default-handler", "text/html", None),
+            ("cgi-script", "text/html", Some("cgi-script")),
+            ("proxy:fcgi://localhost:9000", "", Some("proxy:fcgi://localhost:9000")),
+            ("application/x-httpd-php", "application/x-httpd-php", Some("application/x-httpd-php")),
+            ("application/x-httpd-cgi", "application/x-httpd-cgi", Some("application/x-httpd-cgi")),
+            ("text/x-server-parsed-html", "text/x-server-parsed-html", Some("text/x-server-parsed-html")),
+            ("type-map", "", Some("type-map")),
+        ] {
+            let seen = runs(handler.as_bytes(), media_type.as_bytes());
+            assert_eq!(seen, want.map(str::as_bytes), "{handler} {media_type}");
+        }
+    }
+
+    #[test]
+    fn refusals_take_whole_units_of_time() {
+        let start = Instant::now();
+        even_out(start);
+        let first = start.elapsed();
+        assert!(first >= REFUSAL_TIME && first < REFUSAL_TIME * 2, "{first:?}");
+        std::thread::sleep(Duration::from_millis(20));
+        even_out(start);
+        assert!(start.elapsed() >= REFUSAL_TIME * 2);
+    }
+}

@@ -1,0 +1,189 @@
+//! What a child has: its AFS client, its logins, its lanes. Made once, after the fork; nothing of it is in the parent.
+//!
+//! A child whose client or lanes do not work lives on and answers 503 to what is in AFS.
+
+use crate::access_log::{self, Logs};
+use crate::broker::{Ask, Logins, NoVisitor};
+use crate::config::ServerConfig;
+use crate::content::Afs;
+use crate::httpd::{Level, Server, mpm};
+use crate::nanny::{self, Inherited};
+use crate::waiting::Waiting;
+use core::time::Duration;
+use pag::userspace::{Cache, Config};
+use pag::{AfsClient, Userspace};
+use std::fs::File;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+use weblog_fds::BoardReader;
+use weblog_proto::{LaneError, Lanes, Reply, Request};
+
+/// Smallest memory cache of a child, KiB.
+const MEMORY_MIN_KIB: u64 = 4_096;
+/// Smallest disk cache of a child, KiB.
+const DISK_MIN_KIB: u64 = 8_192;
+/// Largest cache of a child, KiB.
+const CACHE_MAX_KIB: u64 = 16_777_216;
+
+/// This child, once it has started.
+static CHILD: OnceLock<Child> = OnceLock::new();
+
+/// What a child has.
+#[derive(Debug)]
+pub struct Child {
+    /// Its AFS client.
+    pub afs: Option<Afs>,
+    /// Its logins; `None` if it has no client to give tokens to, or no lanes.
+    pub logins: Option<Logins>,
+    /// Where refused accesses are written.
+    pub logs: Logs,
+    /// Keeps this child's part of a disk cache for this child.
+    _cache_lock: Option<File>,
+}
+
+/// The child; `None` in the parent and where the module is not used.
+#[must_use]
+pub fn child() -> Option<&'static Child> {
+    CHILD.get()
+}
+
+/// Lanes and board, as the child's logins ask them.
+struct Broker {
+    /// The lanes.
+    lanes: Lanes,
+    /// The board.
+    board: BoardReader,
+}
+
+impl Ask for Broker {
+    fn exchange(&self, request: &Request, deadline: Instant) -> Result<Reply, NoVisitor> {
+        self.lanes.exchange(request, deadline).map_err(|e| match e {
+            LaneError::Busy | LaneError::Deadline | LaneError::Broken(_) | LaneError::Frame(_) => {
+                NoVisitor::Away(e.to_string())
+            }
+            other => NoVisitor::Away(other.to_string()),
+        })
+    }
+
+    fn epoch(&self) -> u64 {
+        self.board.epoch()
+    }
+}
+
+/// Starts what a child needs; once per child, before its threads start.
+pub fn start(main: Server<'_>) {
+    let Some(inherited) = nanny::inherit() else { return };
+    let Inherited { lanes, board, waiting, client_conf } = inherited;
+    let config = main.config();
+    let children = mpm::children();
+    let waiting = waiting.map(|table| Waiting::new(table, children.saturating_mul(mpm::threads_per_child())));
+    let mut cache_lock = None;
+    let client = match start_client(config, &client_conf, children, &mut cache_lock) {
+        Ok(client) => Some(client),
+        Err(e) => {
+            main.log(Level::Crit, &format!("this child can serve nothing in AFS: {e}"));
+            None
+        }
+    };
+    let broker = match (lanes, board) {
+        (Ok(lanes), Ok(board)) => Some(Broker { lanes, board }),
+        (Err(e), _) | (_, Err(e)) => {
+            main.log(Level::Crit, &format!("nobody can log in through this child: {e}"));
+            None
+        }
+    };
+    let logins = client.as_ref().zip(broker).and_then(|(client, broker)| {
+        let client = Arc::clone(client) as Arc<dyn AfsClient>;
+        Logins::new(Box::new(broker), client)
+            .inspect_err(|e| main.log(Level::Crit, &format!("nobody can log in through this child: {e}")))
+            .ok()
+    });
+    let afs = client.map(|client| Afs::new(client, config.mount_dir().to_owned(), waiting));
+    let logs = access_log::take();
+    let _ = CHILD.set(Child { afs, logins, logs, _cache_lock: cache_lock });
+}
+
+/// Starts the user-space client with this child's share of the cache.
+fn start_client(
+    config: &ServerConfig,
+    client_conf: &Path,
+    children: usize,
+    cache_lock: &mut Option<File>,
+) -> Result<Arc<Userspace>, String> {
+    let share = share_kib(config.cache_size(), children);
+    let cache = match config.cache_dir() {
+        None => Cache::Memory { kib: bounded(share, MEMORY_MIN_KIB) },
+        Some(dir) => {
+            let (dir, lock) = own_cache_dir(dir, children)?;
+            *cache_lock = Some(lock);
+            Cache::Disk { dir, kib: bounded(share, DISK_MIN_KIB) }
+        }
+    };
+    let client = Config {
+        mount_dir: config.mount_dir().into(),
+        cache,
+        dead_time: Duration::from_secs(config.file_deadline_s().into()),
+        ..Config::new(config.client_object(), client_conf)
+    };
+    Userspace::start(&client).map_err(|e| e.to_string())
+}
+
+/// A child's share of `bytes`, KiB.
+fn share_kib(bytes: u64, children: usize) -> u64 {
+    let children = u64::try_from(children).unwrap_or(u64::MAX).max(1);
+    bytes / 1024 / children
+}
+
+/// `kib` within what the client takes.
+fn bounded(kib: u64, least: u64) -> u32 {
+    u32::try_from(kib.clamp(least, CACHE_MAX_KIB)).unwrap_or(u32::MAX)
+}
+
+/// A directory below `dir` that no living child uses, and the lock that keeps it.
+///
+/// Directories are used again, with what is cached there, by children that come later.
+fn own_cache_dir(dir: &Path, children: usize) -> Result<(PathBuf, File), String> {
+    // Children of two generations live side by side after a graceful restart.
+    for n in 0..children.saturating_mul(2).saturating_add(8) {
+        let own = dir.join(format!("child-{n}"));
+        match std::fs::DirBuilder::new().mode(0o700).create(&own) {
+            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(format!("{}: {e}", own.display()));
+            }
+            _ => {}
+        }
+        let lock = File::create(own.with_extension("lock")).map_err(|e| format!("{}: {e}", own.display()))?;
+        if rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok() {
+            return Ok((own, lock));
+        }
+    }
+    Err(format!("all directories below {} are in use", dir.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cache_is_shared_out_and_never_too_small_for_the_client() {
+        assert_eq!(share_kib(256 << 20, 16), 16_384);
+        assert_eq!(share_kib(256 << 20, 0), 262_144);
+        assert_eq!(bounded(share_kib(1 << 20, 100), MEMORY_MIN_KIB), 4_096);
+        assert_eq!(bounded(u64::MAX, DISK_MIN_KIB), 16_777_216);
+    }
+
+    #[test]
+    fn each_child_has_a_cache_directory_of_its_own_and_a_later_one_takes_it_up() {
+        let dir = std::env::temp_dir().join(format!("afsweb-cache-{}", std::process::id()));
+        std::fs::create_dir(&dir).unwrap();
+        let (first, first_lock) = own_cache_dir(&dir, 1).unwrap();
+        let (second, _second_lock) = own_cache_dir(&dir, 1).unwrap();
+        assert_ne!(first, second);
+        drop(first_lock);
+        assert_eq!(own_cache_dir(&dir, 1).unwrap().0, first);
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert!(own_cache_dir(&dir, 1).is_err());
+    }
+}

@@ -1,0 +1,265 @@
+//! Files in AFS, as the user-space client of this child serves them to one visitor.
+//!
+//! Each call enters the visitor's PAG in the thread that makes it, and leaves it before it returns.
+
+use crate::broker::Visitor;
+use crate::httpd::{FileInfo, FileKind, ReadAt};
+use crate::waiting::{Directory, Waiting};
+use pag::userspace::{File, Files, Kind, Stat, Userspace};
+use pag::{Pag, PagScope};
+use std::sync::Arc;
+
+/// Most bytes of an access file.
+const HTACCESS_MAX: u64 = 1 << 20;
+/// Bytes per read of an access file.
+const HTACCESS_CHUNK: usize = 64 * 1024;
+
+/// On whose behalf files are looked at.
+#[derive(Debug, Clone)]
+pub enum Who {
+    /// Nobody's.
+    Anonymous,
+    /// A visitor's.
+    Visitor(Arc<Visitor>),
+}
+
+impl Who {
+    /// Is it somebody?
+    #[must_use]
+    pub fn is_visitor(&self) -> bool {
+        matches!(self, Self::Visitor(_))
+    }
+
+    /// The visitor.
+    #[must_use]
+    pub fn visitor(&self) -> Option<&Arc<Visitor>> {
+        match self {
+            Self::Anonymous => None,
+            Self::Visitor(visitor) => Some(visitor),
+        }
+    }
+}
+
+/// The AFS client of this child.
+#[derive(Debug)]
+pub struct Afs {
+    /// It.
+    client: Arc<Userspace>,
+    /// Where its files appear: absolute, without a slash at the end.
+    mount: String,
+    /// Who waits for what.
+    waiting: Option<Waiting>,
+}
+
+/// The errno of a client's error; what has none is EIO.
+fn errno(error: &pag::Error) -> i32 {
+    error.errno().unwrap_or(libc::EIO)
+}
+
+impl Afs {
+    /// `mount`: where the client shows its files.
+    #[must_use]
+    pub fn new(client: Arc<Userspace>, mount: String, waiting: Option<Waiting>) -> Self {
+        Self { client, mount, waiting }
+    }
+
+    /// Whether `path` names something in AFS.
+    #[must_use]
+    pub fn holds(&self, path: &[u8]) -> bool {
+        is_below(path, &self.mount)
+    }
+
+    /// The PAG to make calls in.
+    fn pag<'a>(&'a self, who: &'a Who) -> &'a Pag {
+        match who {
+            Who::Anonymous => self.client.anonymous(),
+            Who::Visitor(visitor) => &visitor.pag,
+        }
+    }
+
+    /// What waiting workers are counted by.
+    fn directory(&self, path: &[u8]) -> Directory {
+        Directory::of(&String::from_utf8_lossy(path), &self.mount)
+    }
+
+    /// Do too many workers wait for what is near `path`?
+    #[must_use]
+    pub fn is_full(&self, path: &[u8]) -> bool {
+        self.waiting.is_some_and(|waiting| waiting.is_full(self.directory(path)))
+    }
+
+    /// Makes a call as `who`.
+    fn call<T>(
+        &self,
+        who: &Who,
+        path: &[u8],
+        call: impl FnOnce(&Files<'_>, &PagScope<'_>) -> Result<T, pag::Error>,
+    ) -> Result<T, i32> {
+        let _wait = self.waiting.map(|waiting| waiting.begin(self.directory(path)));
+        let scope = self.pag(who).enter().map_err(|e| errno(&e))?;
+        let files = self.client.files(&scope).map_err(|e| errno(&e))?;
+        call(&files, &scope).map_err(|e| errno(&e))
+    }
+
+    /// Attributes of what `path` names, through symbolic links.
+    ///
+    /// # Errors
+    /// An errno.
+    pub fn stat(&self, who: &Who, path: &[u8]) -> Result<Stat, i32> {
+        self.call(who, path, |files, _| files.stat(path))
+    }
+
+    /// Attributes of what `path` names, be it a symbolic link.
+    ///
+    /// # Errors
+    /// An errno.
+    pub fn lstat(&self, who: &Who, path: &[u8]) -> Result<Stat, i32> {
+        self.call(who, path, |files, _| files.lstat(path))
+    }
+
+    /// Opens a file for reading, and its attributes as of then.
+    ///
+    /// # Errors
+    /// An errno.
+    pub fn open(&'static self, who: &Who, path: &[u8]) -> Result<(Content, Stat), i32> {
+        let (file, stat) = self.call(who, path, |files, scope| {
+            let file = files.open(path)?;
+            let stat = file.stat(scope)?;
+            Ok((file, stat))
+        })?;
+        Ok((Content { afs: self, who: who.clone(), directory: self.directory(path), file }, stat))
+    }
+
+    /// All of a small file.
+    ///
+    /// # Errors
+    /// An errno; EFBIG for one that is not small.
+    pub fn read_small(&self, who: &Who, path: &[u8]) -> Result<Vec<u8>, i32> {
+        self.call(who, path, |files, scope| {
+            let error = |errno| pag::Error::Errno { call: "read", errno };
+            let file = files.open(path)?;
+            let stat = file.stat(scope)?;
+            if stat.kind != Kind::File {
+                return Err(error(libc::ENOENT));
+            }
+            if stat.size > HTACCESS_MAX {
+                return Err(error(libc::EFBIG));
+            }
+            let mut all = Vec::new();
+            let mut chunk = vec![0; HTACCESS_CHUNK];
+            loop {
+                let n = file.pread(scope, &mut chunk, all.len() as u64)?;
+                let Some(read) = chunk.get(..n).filter(|r| !r.is_empty()) else { return Ok(all) };
+                all.extend_from_slice(read);
+                if all.len() as u64 > HTACCESS_MAX {
+                    return Err(error(libc::EFBIG));
+                }
+            }
+        })
+    }
+}
+
+/// An open file in AFS. It is read as the visitor who opened it, in whatever thread.
+#[derive(Debug)]
+pub struct Content {
+    /// The client; lives as long as the child.
+    afs: &'static Afs,
+    /// On whose behalf.
+    who: Who,
+    /// What waiting workers are counted by.
+    directory: Directory,
+    /// The file.
+    file: File,
+}
+
+impl ReadAt for Content {
+    fn read_at(&mut self, at: u64, to: &mut [u8]) -> Result<usize, i32> {
+        let _wait = self.afs.waiting.map(|waiting| waiting.begin(self.directory));
+        let scope = self.afs.pag(&self.who).enter().map_err(|e| errno(&e))?;
+        self.file.pread(&scope, to, at).map_err(|e| errno(&e))
+    }
+}
+
+/// Whether `path` is `mount` or below it.
+#[must_use]
+pub fn is_below(path: &[u8], mount: &str) -> bool {
+    matches!(path.strip_prefix(mount.as_bytes()), Some([] | [b'/', ..]))
+}
+
+/// Whether `path` is a directory on the way from the root to `mount`.
+#[must_use]
+pub fn is_above(path: &[u8], mount: &str) -> bool {
+    let path = path.strip_suffix(b"/").unwrap_or(path);
+    matches!(mount.as_bytes().strip_prefix(path), Some([b'/', ..]))
+}
+
+/// AFS's attributes as httpd takes them.
+#[must_use]
+pub fn file_info(stat: &Stat) -> FileInfo {
+    let us = stat.mtime.saturating_mul(1_000_000);
+    FileInfo {
+        kind: match stat.kind {
+            Kind::File => FileKind::Plain,
+            Kind::Directory => FileKind::Directory,
+            Kind::Link => FileKind::Link,
+            Kind::Other => FileKind::Other,
+        },
+        mode: u16::try_from(stat.mode & 0o777).unwrap_or(0),
+        uid: stat.uid,
+        gid: stat.gid,
+        inode: stat.ino,
+        device: u64::from(stat.fid.volume),
+        links: stat.nlink,
+        size: stat.size,
+        mtime_us: us,
+        ctime_us: us,
+        atime_us: us,
+    }
+}
+
+/// The directories on the way to the mount directory, of which AFS knows nothing.
+#[must_use]
+pub fn plain_directory() -> FileInfo {
+    FileInfo {
+        kind: FileKind::Directory,
+        mode: 0o755,
+        uid: 0,
+        gid: 0,
+        inode: 0,
+        device: 0,
+        links: 1,
+        size: 0,
+        mtime_us: 0,
+        ctime_us: 0,
+        atime_us: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_below_the_mount_directory_is_in_afs() {
+        for (path, below) in [
+            ("/afs", true),
+            ("/afs/", true),
+            ("/afs/example.com/x", true),
+            ("/afsx", false),
+            ("/", false),
+            ("/srv/afs/x", false),
+            ("proxy:/afs/x", false),
+        ] {
+            assert_eq!(is_below(path.as_bytes(), "/afs"), below, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_leads_to_the_mount_directory_is_above_it() {
+        for (path, above) in
+            [("/", true), ("/srv", true), ("/srv/", true), ("/srv/afs", false), ("/sr", false), ("/x", false)]
+        {
+            assert_eq!(is_above(path.as_bytes(), "/srv/afs"), above, "{path}");
+        }
+    }
+}
