@@ -54,6 +54,9 @@ pub enum BlockError {
 }
 
 /// Checks what both forms limit, and gives the times as they are sent.
+///
+/// # Errors
+/// [`BlockError`] says what is wrong.
 fn check(token: &Token) -> Result<(u32, u32), BlockError> {
     let len = token.ticket.len();
     if !(Token::TICKET_MIN..=Token::TICKET_MAX).contains(&len) {
@@ -63,6 +66,9 @@ fn check(token: &Token) -> Result<(u32, u32), BlockError> {
 }
 
 /// The 32-bit times of a token. They are sent unsigned, so they last until 2106.
+///
+/// # Errors
+/// [`BlockError`] says what is wrong.
 fn times(token: &Token) -> Result<(u32, u32), BlockError> {
     let fit = |t: i64| u32::try_from(t).map_err(|_| BlockError::Times);
     let (begin, end) = (fit(token.begin)?, fit(token.end)?);
@@ -208,6 +214,9 @@ fn pad(out: &mut Vec<u8>, len: usize) {
 }
 
 /// A cell's name as text.
+///
+/// # Errors
+/// [`BlockError`] says what is wrong.
 fn cell(name: &[u8]) -> Result<Cell, BlockError> {
     let name = core::str::from_utf8(name).map_err(|_| BlockError::CellText)?;
     Cell::new(name).map_err(BlockError::Cell)
@@ -218,6 +227,9 @@ struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
     /// `n` bytes.
+    ///
+    /// # Errors
+    /// [`BlockError`] says what is wrong.
     fn take(&mut self, n: usize) -> Result<&'a [u8], BlockError> {
         let (head, tail) = self.0.split_at_checked(n).ok_or(BlockError::Short)?;
         self.0 = tail;
@@ -225,6 +237,9 @@ impl<'a> Reader<'a> {
     }
 
     /// `N` bytes.
+    ///
+    /// # Errors
+    /// [`BlockError`] says what is wrong.
     fn array<const N: usize>(&mut self) -> Result<[u8; N], BlockError> {
         let (head, tail) = self.0.split_first_chunk::<N>().ok_or(BlockError::Short)?;
         self.0 = tail;
@@ -232,16 +247,25 @@ impl<'a> Reader<'a> {
     }
 
     /// A number in host order.
+    ///
+    /// # Errors
+    /// [`BlockError`] says what is wrong.
     fn host(&mut self) -> Result<u32, BlockError> {
         self.array().map(u32::from_ne_bytes)
     }
 
     /// A number in network order.
+    ///
+    /// # Errors
+    /// [`BlockError`] says what is wrong.
     fn net(&mut self) -> Result<u32, BlockError> {
         self.array().map(u32::from_be_bytes)
     }
 
     /// A ticket.
+    ///
+    /// # Errors
+    /// [`BlockError`] says what is wrong.
     fn ticket(&mut self, len: u32) -> Result<Zeroizing<Vec<u8>>, BlockError> {
         let len = usize::try_from(len).unwrap_or(usize::MAX);
         if !(Token::TICKET_MIN..=Token::TICKET_MAX).contains(&len) {
@@ -251,6 +275,9 @@ impl<'a> Reader<'a> {
     }
 
     /// Bytes that are filled up to a multiple of four.
+    ///
+    /// # Errors
+    /// [`BlockError`] says what is wrong.
     fn padded(&mut self, len: u32, max: usize) -> Result<&'a [u8], BlockError> {
         let len = usize::try_from(len).unwrap_or(usize::MAX);
         if len > max {
@@ -262,11 +289,17 @@ impl<'a> Reader<'a> {
     }
 
     /// What fills `len` bytes up.
+    ///
+    /// # Errors
+    /// [`BlockError`] says what is wrong.
     fn padding(&mut self, len: usize) -> Result<(), BlockError> {
         self.take(len.next_multiple_of(4) - len).map(drop)
     }
 
     /// Nothing may be left.
+    ///
+    /// # Errors
+    /// [`BlockError`] says what is wrong.
     fn end(&self) -> Result<(), BlockError> {
         if self.0.is_empty() { Ok(()) } else { Err(BlockError::Long) }
     }

@@ -7,6 +7,8 @@ pub mod block;
 pub mod cell;
 pub mod client;
 pub mod error;
+#[cfg(feature = "fake")]
+pub mod fake;
 pub mod principal;
 mod sys;
 pub mod token;

@@ -83,6 +83,10 @@ impl fmt::Debug for Principal {
 mod tests {
     use super::*;
 
+    /// A principal of some cell.
+    ///
+    /// # Errors
+    /// As [`Principal::new`].
     fn check(name: &str) -> Result<Principal, NameError> {
         Principal::new(name, Cell::new("example.com").unwrap())
     }

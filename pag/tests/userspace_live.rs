@@ -5,7 +5,8 @@
 //! admin, alice and bob, and the `fileserver` with its pid. Makes a directory of its own in root.cell.
 //! A process has one client, so the tests share it and run one after the other.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test, also outside its test functions")]
+#![expect(clippy::print_stdout, reason = "measured times and sizes")]
 
 use pag::userspace::{Acl, Config, Files, Kind, Userspace, snapshot_confdir};
 use pag::{AfsClient as _, Cell, Error, Pag, SessionKey, Token};
@@ -128,6 +129,9 @@ fn errno<T: std::fmt::Debug>(r: Result<T, Error>) -> i32 {
 }
 
 /// The contents of a small file.
+///
+/// # Errors
+/// The client's.
 fn read(f: &Files<'_>, path: &str) -> Result<Vec<u8>, Error> {
     f.read_file(path.as_bytes(), 1_000)
 }

@@ -63,7 +63,9 @@ impl Object {
         // Never unloaded: the client's threads run in it.
         let _ = library.into_raw();
         // SAFETY: the table is a static of the object; its first two fields are the same in every version.
-        let (version, size) = unsafe { ((*table).abi, (*table).size) };
+        let version = unsafe { (*table).abi };
+        // SAFETY: as above.
+        let size = unsafe { (*table).size };
         if version != abi::ABI || u32::try_from(size_of::<Table>()) != Ok(size) {
             return Err(format!("interface {version} of {size} bytes is not the one of this build"));
         }

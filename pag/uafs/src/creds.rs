@@ -82,8 +82,7 @@ impl Cred {
         // SAFETY: nobody else has it; it is as large as the structure.
         let c = unsafe { &mut *self.0 };
         c.cr_ref = 1;
-        // SAFETY: plain calls.
-        let (uid, gid) = unsafe { (libc::getuid(), libc::getgid()) };
+        let (uid, gid) = process_ids();
         (c.cr_uid, c.cr_ruid, c.cr_suid) = (uid.into(), uid.into(), uid.into());
         (c.cr_gid, c.cr_rgid, c.cr_sgid) = (gid.into(), gid.into(), gid.into());
         c.cr_ngroups = 2;
@@ -128,8 +127,7 @@ pub(crate) fn forget(pag: u32) {
 /// Puts the calling thread into a PAG, and asks the library whether it is there.
 pub(crate) fn enter(pag: u32, lock: &Glock) -> Res<()> {
     let cred = of(pag)?;
-    // SAFETY: the library's own structure of this thread; never null.
-    let user = unsafe { &mut *raw::get_user_struct() };
+    let user = this_thread();
     let old = user.u_cred;
     if old == cred.0 {
         return Ok(());
@@ -155,8 +153,7 @@ pub(crate) fn current() -> u32 {
 /// The credential of the calling thread, which must be in a PAG of ours that has not ended.
 pub(crate) fn mine(_lock: &Glock) -> Res<(u32, Cred)> {
     let pag = current();
-    // SAFETY: the library's own structure of this thread; never null.
-    let at = unsafe { (*raw::get_user_struct()).u_cred };
+    let at = this_thread().u_cred;
     match of(pag) {
         Ok(cred) if cred.0 == at => Ok((pag, cred)),
         _ => Err(Errno(libc::EPERM)),
@@ -174,9 +171,28 @@ pub(crate) fn check_layout(_lock: &Glock) -> bool {
     if at != unsafe { user.add(1) }.cast::<Ucred>() || offset_of!(raw::User, u_cred) != 48 {
         return false;
     }
-    // SAFETY: it is the credential that follows.
-    let (uid, ruid, gid) = unsafe { ((*at).cr_uid, (*at).cr_ruid, (*at).cr_gid) };
+    // SAFETY: it is the credential that follows; nobody changes it.
+    let own = unsafe { &*at };
     // SAFETY: plain calls.
-    let (euid, u, egid) = unsafe { (libc::geteuid(), libc::getuid(), libc::getegid()) };
-    uid == i64::from(euid) && ruid == i64::from(u) && gid == i64::from(egid)
+    let euid = unsafe { libc::geteuid() };
+    // SAFETY: as above.
+    let egid = unsafe { libc::getegid() };
+    let (uid, _) = process_ids();
+    own.cr_uid == i64::from(euid) && own.cr_ruid == i64::from(uid) && own.cr_gid == i64::from(egid)
+}
+
+/// Real user and group of the process.
+pub(crate) fn process_ids() -> (libc::uid_t, libc::gid_t) {
+    // SAFETY: a plain call.
+    let uid = unsafe { libc::getuid() };
+    // SAFETY: as above.
+    (uid, unsafe { libc::getgid() })
+}
+
+/// What the library keeps for the calling thread.
+fn this_thread<'a>() -> &'a mut raw::User {
+    // SAFETY: made if it is not there yet; never null.
+    let at = unsafe { raw::get_user_struct() };
+    // SAFETY: only this thread uses it, and no two of these references are used at a time.
+    unsafe { &mut *at }
 }

@@ -191,8 +191,7 @@ fn new_attrs(kind: libc::mode_t, mode: u32) -> Vattr {
     let mut a = Vattr::null();
     a.va_type = c_int::try_from(kind).unwrap_or(0);
     a.va_mode = mode & 0o7777;
-    // SAFETY: plain calls.
-    (a.va_uid, a.va_gid) = unsafe { (libc::getuid(), libc::getgid()) };
+    (a.va_uid, a.va_gid) = creds::process_ids();
     a
 }
 
@@ -338,8 +337,8 @@ pub(crate) fn symlink(target: &[u8], path: &[u8]) -> Res<()> {
 
 /// Removes a file or link.
 pub(crate) fn unlink(path: &[u8]) -> Res<()> {
-    // SAFETY: the directory is held, the name a copy.
     in_parent(path, |dir, name, cred, _| {
+        // SAFETY: the directory is held, the name a copy.
         check(unsafe { raw::afs_remove(dir, name.as_ptr().cast_mut(), cred.as_ptr()) })
     })
 }

@@ -138,6 +138,10 @@ unsafe fn file<'a>(at: *mut RawFile) -> Res<&'a File> {
     unsafe { at.cast::<File>().as_ref() }.ok_or(Errno(libc::EBADF))
 }
 
+/// `Table::start`.
+///
+/// # Safety
+/// Pointers are what `abi.rs` says.
 unsafe extern "C" fn start(config: *const StartConfig) -> i32 {
     // SAFETY: valid or null, by the interface.
     let Some(config) = (unsafe { config.as_ref() }) else { return -libc::EINVAL };
@@ -147,10 +151,18 @@ unsafe extern "C" fn start(config: *const StartConfig) -> i32 {
     }
 }
 
+/// `Table::pag_make`.
+///
+/// # Safety
+/// Pointers are what `abi.rs` says.
 unsafe extern "C" fn pag_make(pag: u32) -> i32 {
     answer(|| creds::make(pag, &Glock::take()))
 }
 
+/// `Table::pag_end`.
+///
+/// # Safety
+/// Pointers are what `abi.rs` says.
 unsafe extern "C" fn pag_end(pag: u32) -> i32 {
     answer(|| {
         let done = file::tokens(pag, UNLOG, &[]);
@@ -159,24 +171,44 @@ unsafe extern "C" fn pag_end(pag: u32) -> i32 {
     })
 }
 
+/// `Table::pag_set_token`.
+///
+/// # Safety
+/// Pointers are what `abi.rs` says.
 unsafe extern "C" fn pag_set_token(pag: u32, block: *const u8, len: usize) -> i32 {
     // SAFETY: by the interface.
     let block = unsafe { input(block, len) };
     answer(|| file::tokens(pag, SET_TOKEN, block))
 }
 
+/// `Table::pag_unlog`.
+///
+/// # Safety
+/// Pointers are what `abi.rs` says.
 unsafe extern "C" fn pag_unlog(pag: u32) -> i32 {
     answer(|| file::tokens(pag, UNLOG, &[]))
 }
 
+/// `Table::enter`.
+///
+/// # Safety
+/// Pointers are what `abi.rs` says.
 unsafe extern "C" fn enter(pag: u32) -> i32 {
     answer(|| creds::enter(pag, &Glock::take()))
 }
 
+/// `Table::current`.
+///
+/// # Safety
+/// Pointers are what `abi.rs` says.
 unsafe extern "C" fn current() -> u32 {
     if start::running().is_ok() { creds::current() } else { 0 }
 }
 
+/// `Table::open`.
+///
+/// # Safety
+/// Pointers are what `abi.rs` says.
 unsafe extern "C" fn open(path: *const u8, len: usize, flags: u32, mode: u32, out: *mut *mut RawFile) -> i32 {
     // SAFETY: by the interface.
     let path = unsafe { input(path, len) };
@@ -188,6 +220,10 @@ unsafe extern "C" fn open(path: *const u8, len: usize, flags: u32, mode: u32, ou
     })
 }
 
+/// `Table::close`.
+///
+/// # Safety
+/// Pointers are what `abi.rs` says.
 unsafe extern "C" fn close(at: *mut RawFile) -> i32 {
     if at.is_null() {
         return -libc::EBADF;
@@ -197,21 +233,37 @@ unsafe extern "C" fn close(at: *mut RawFile) -> i32 {
     answer(|| file.close())
 }
 
+/// `Table::pread`.
+///
+/// # Safety
+/// Pointers are what `abi.rs` says.
 unsafe extern "C" fn pread(at: *mut RawFile, buf: *mut u8, len: usize, offset: u64) -> isize {
     // SAFETY: by the interface.
     count(|| unsafe { file(at) }?.pread(buf, len, offset))
 }
 
+/// `Table::pwrite`.
+///
+/// # Safety
+/// Pointers are what `abi.rs` says.
 unsafe extern "C" fn pwrite(at: *mut RawFile, buf: *const u8, len: usize, offset: u64) -> isize {
     // SAFETY: by the interface.
     count(|| unsafe { file(at) }?.pwrite(buf, len, offset))
 }
 
+/// `Table::fsync`.
+///
+/// # Safety
+/// Pointers are what `abi.rs` says.
 unsafe extern "C" fn fsync(at: *mut RawFile) -> i32 {
     // SAFETY: by the interface.
     answer(|| unsafe { file(at) }?.fsync())
 }
 
+/// `Table::fstat`.
+///
+/// # Safety
+/// Pointers are what `abi.rs` says.
 unsafe extern "C" fn fstat(at: *mut RawFile, out: *mut RawStat) -> i32 {
     answer(|| {
         // SAFETY: by the interface.
@@ -222,6 +274,10 @@ unsafe extern "C" fn fstat(at: *mut RawFile, out: *mut RawStat) -> i32 {
     })
 }
 
+/// `Table::read_dir`.
+///
+/// # Safety
+/// Pointers are what `abi.rs` says.
 unsafe extern "C" fn read_dir(at: *mut RawFile, cookie: *mut i64, buf: *mut u8, len: usize) -> isize {
     // SAFETY: by the interface.
     let buf = unsafe { output(buf, len) };
@@ -231,6 +287,10 @@ unsafe extern "C" fn read_dir(at: *mut RawFile, cookie: *mut i64, buf: *mut u8, 
     count(|| unsafe { file(at) }?.read_dir(cookie, buf))
 }
 
+/// `Table::stat`.
+///
+/// # Safety
+/// Pointers are what `abi.rs` says.
 unsafe extern "C" fn stat(path: *const u8, len: usize, follow: u32, out: *mut RawStat) -> i32 {
     // SAFETY: by the interface.
     let path = unsafe { input(path, len) };
@@ -242,6 +302,10 @@ unsafe extern "C" fn stat(path: *const u8, len: usize, follow: u32, out: *mut Ra
     })
 }
 
+/// `Table::readlink`.
+///
+/// # Safety
+/// Pointers are what `abi.rs` says.
 unsafe extern "C" fn readlink(path: *const u8, len: usize, buf: *mut u8, cap: usize) -> isize {
     // SAFETY: by the interface.
     let path = unsafe { input(path, len) };
@@ -254,12 +318,20 @@ unsafe extern "C" fn readlink(path: *const u8, len: usize, buf: *mut u8, cap: us
     })
 }
 
+/// `Table::access`.
+///
+/// # Safety
+/// Pointers are what `abi.rs` says.
 unsafe extern "C" fn access(path: *const u8, len: usize, mode: u32) -> i32 {
     // SAFETY: by the interface.
     let path = unsafe { input(path, len) };
     answer(|| file::access(path, mode))
 }
 
+/// `Table::pioctl`.
+///
+/// # Safety
+/// Pointers are what `abi.rs` says.
 unsafe extern "C" fn pioctl(
     path: *const u8,
     len: usize,
@@ -280,32 +352,56 @@ unsafe extern "C" fn pioctl(
     count(|| file::pioctl(with_path.then_some(path), follow != 0, command, in_data, out))
 }
 
+/// `Table::mkdir`.
+///
+/// # Safety
+/// Pointers are what `abi.rs` says.
 unsafe extern "C" fn mkdir(path: *const u8, len: usize, mode: u32) -> i32 {
     // SAFETY: by the interface.
     let path = unsafe { input(path, len) };
     answer(|| file::mkdir(path, mode))
 }
 
+/// `Table::symlink`.
+///
+/// # Safety
+/// Pointers are what `abi.rs` says.
 unsafe extern "C" fn symlink(target: *const u8, target_len: usize, path: *const u8, len: usize) -> i32 {
     // SAFETY: by the interface.
-    let (target, path) = unsafe { (input(target, target_len), input(path, len)) };
+    let target = unsafe { input(target, target_len) };
+    // SAFETY: by the interface.
+    let path = unsafe { input(path, len) };
     answer(|| file::symlink(target, path))
 }
 
+/// `Table::unlink`.
+///
+/// # Safety
+/// Pointers are what `abi.rs` says.
 unsafe extern "C" fn unlink(path: *const u8, len: usize) -> i32 {
     // SAFETY: by the interface.
     let path = unsafe { input(path, len) };
     answer(|| file::unlink(path))
 }
 
+/// `Table::rmdir`.
+///
+/// # Safety
+/// Pointers are what `abi.rs` says.
 unsafe extern "C" fn rmdir(path: *const u8, len: usize) -> i32 {
     // SAFETY: by the interface.
     let path = unsafe { input(path, len) };
     answer(|| file::rmdir(path))
 }
 
+/// `Table::rename`.
+///
+/// # Safety
+/// Pointers are what `abi.rs` says.
 unsafe extern "C" fn rename(from: *const u8, from_len: usize, to: *const u8, to_len: usize) -> i32 {
     // SAFETY: by the interface.
-    let (from, to) = unsafe { (input(from, from_len), input(to, to_len)) };
+    let from = unsafe { input(from, from_len) };
+    // SAFETY: by the interface.
+    let to = unsafe { input(to, to_len) };
     answer(|| file::rename(from, to))
 }

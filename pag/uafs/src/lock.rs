@@ -14,9 +14,10 @@ pub(crate) struct Glock(PhantomData<*const ()>);
 impl Glock {
     /// Waits for it.
     pub(crate) fn take() -> Self {
+        let lock = &raw mut raw::afs_global_lock;
         // SAFETY: initialised by `uafs_Setup`, before which no caller gets here; not held by this thread, since no
         // function below takes it twice.
-        unsafe { libc::pthread_mutex_lock(&raw mut raw::afs_global_lock) };
+        unsafe { libc::pthread_mutex_lock(lock) };
         // SAFETY: a plain call.
         let me = unsafe { libc::pthread_self() };
         // SAFETY: written under the lock, read by others only to compare with themselves.
@@ -27,9 +28,10 @@ impl Glock {
 
 impl Drop for Glock {
     fn drop(&mut self) {
+        let lock = &raw mut raw::afs_global_lock;
         // SAFETY: this thread has the lock; 0 is no thread.
         unsafe { raw::afs_global_owner = 0 };
         // SAFETY: as above.
-        unsafe { libc::pthread_mutex_unlock(&raw mut raw::afs_global_lock) };
+        unsafe { libc::pthread_mutex_unlock(lock) };
     }
 }

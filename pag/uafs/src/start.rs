@@ -152,8 +152,8 @@ fn run(config: &StartConfig, texts: &Texts<'_>) -> Res<()> {
 /// Blocks all signals that are not faults, so that the client's threads never run a handler of the process.
 fn block_signals() -> libc::sigset_t {
     // SAFETY: any bits are a set.
-    let (mut all, mut old): (libc::sigset_t, libc::sigset_t) =
-        unsafe { (core::mem::zeroed(), core::mem::zeroed()) };
+    let mut all: libc::sigset_t = unsafe { core::mem::zeroed() };
+    let mut old = all;
     // SAFETY: a set of ours.
     unsafe { libc::sigfillset(&raw mut all) };
     for fault in [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT, libc::SIGTRAP] {

@@ -50,10 +50,9 @@ impl Drop for Held<'_> {
 /// Drops one reference of a vnode, as the library's `VN_RELE` does.
 pub(crate) fn release(at: *mut Vnode, cred: Cred, _lock: &Glock) {
     // SAFETY: the caller owns a reference, so the vnode is alive; under the global lock.
-    let left = unsafe {
-        (*at).v_count -= 1;
-        (*at).v_count
-    };
+    let vnode = unsafe { &mut *at };
+    vnode.v_count -= 1;
+    let left = vnode.v_count;
     if left == 0 {
         // SAFETY: as above.
         unsafe { raw::afs_inactive(at, cred.as_ptr()) };

@@ -1,0 +1,381 @@
+//! File calls of a thread that is in a PAG.
+
+use super::acl::{Acl, Rights};
+use super::failed;
+use super::file::File;
+use super::stat::Stat;
+use crate::client::PagScope;
+use crate::sys::uafs::Object;
+use crate::sys::{OPEN_CREATE_NEW, OPEN_READ, OPEN_TRUNCATE, OPEN_WRITE};
+use crate::{Cell, Error};
+
+/// Longest path.
+const PATH_MAX: usize = 4_096;
+/// Most that one pioctl answers.
+pub(super) const PIOCTL_OUT: usize = 4_096;
+/// VIOCGETAL.
+const GET_ACL: u32 = 0x4018_5602;
+/// VIOCSETAL.
+const SET_ACL: u32 = 0x4018_5601;
+/// VIOCFLUSH.
+const FLUSH: u32 = 0x4018_5606;
+/// VIOC_AFS_DELETE_MT_PT.
+const DELETE_MOUNT: u32 = 0x4018_561c;
+/// VIOC_AFS_STAT_MT_PT.
+const STAT_MOUNT: u32 = 0x4018_561d;
+/// VIOC_FILE_CELL_NAME.
+const FILE_CELL: u32 = 0x4018_561e;
+/// VIOC_FLUSHVOLUME.
+const FLUSH_VOLUME: u32 = 0x4018_5625;
+/// VIOC_GETVCXSTATUS2: the caller's rights first.
+const GET_STATUS: u32 = 0x4018_5645;
+
+/// What a caller would like to do, for [`Files::access`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Read the file or list the directory.
+    Read,
+    /// Write.
+    Write,
+    /// Search the directory.
+    Search,
+}
+
+/// Which volume a new mount point leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MountKind {
+    /// A read-only copy if there is one and the way there is read-only (`#`).
+    Normal,
+    /// Always the volume itself (`%`).
+    ReadWrite,
+}
+
+/// File calls of a thread that is in a PAG; borrows the scope.
+#[derive(Debug)]
+pub struct Files<'s> {
+    /// The shared object.
+    pub(super) object: Object,
+    /// The scope.
+    pub(super) scope: &'s PagScope<'s>,
+}
+
+/// Refuses what is no path.
+///
+/// # Errors
+/// [`Error`] if it cannot be passed, or the client's.
+fn path_ok(path: &[u8]) -> Result<&[u8], Error> {
+    if path.len() > PATH_MAX {
+        return Err(Error::Errno { call: "path", errno: libc::ENAMETOOLONG });
+    }
+    if !path.starts_with(b"/") || path.contains(&0) { Err(Error::BadValue("path")) } else { Ok(path) }
+}
+
+/// The directory of a path, and the last component.
+///
+/// # Errors
+/// [`Error`] if it cannot be passed, or the client's.
+fn split_last(path: &[u8]) -> Result<(&[u8], &[u8]), Error> {
+    let end = path.iter().rposition(|b| *b != b'/').map_or(0, |i| i + 1);
+    let path = path.get(..end).unwrap_or_default();
+    let at = path.iter().rposition(|b| *b == b'/').ok_or(Error::BadValue("path"))?;
+    match (path.get(..at), path.get(at + 1..)) {
+        (Some(dir), Some(name)) if !dir.is_empty() && !name.is_empty() => Ok((dir, name)),
+        _ => Err(Error::BadValue("path")),
+    }
+}
+
+impl Files<'_> {
+    /// Opens a file or directory for reading; symbolic links are followed.
+    ///
+    /// # Errors
+    /// The client's: `EACCES`, `ENOENT`, `ELOOP`, `ETIMEDOUT` ...
+    pub fn open(&self, path: &[u8]) -> Result<File, Error> {
+        self.open_as(path, OPEN_READ, 0)
+    }
+
+    /// Makes a file, which must not exist, and opens it for writing.
+    ///
+    /// # Errors
+    /// The client's.
+    pub fn create(&self, path: &[u8], mode: u32) -> Result<File, Error> {
+        self.open_as(path, OPEN_READ | OPEN_WRITE | OPEN_CREATE_NEW, mode)
+    }
+
+    /// Opens an existing file for writing; `truncate` empties it.
+    ///
+    /// # Errors
+    /// The client's.
+    pub fn open_to_write(&self, path: &[u8], truncate: bool) -> Result<File, Error> {
+        self.open_as(path, OPEN_WRITE | if truncate { OPEN_TRUNCATE } else { 0 }, 0)
+    }
+
+    /// Makes or replaces a file with these contents.
+    ///
+    /// # Errors
+    /// The client's; what the file holds then is not known.
+    pub fn write_file(&self, path: &[u8], contents: &[u8]) -> Result<(), Error> {
+        let file = match self.create(path, 0o644) {
+            Err(e) if e.errno() == Some(libc::EEXIST) => self.open_to_write(path, true)?,
+            other => other?,
+        };
+        let mut done = 0;
+        while let Some(rest) = contents.get(done..).filter(|r| !r.is_empty()) {
+            let piece = rest.get(..rest.len().min(1 << 20)).unwrap_or(rest);
+            match file.pwrite(self.scope, piece, done as u64)? {
+                0 => return Err(Error::Errno { call: "write", errno: libc::EIO }),
+                n => done += n,
+            }
+        }
+        file.close()
+    }
+
+    /// The contents of a file of at most `limit` bytes; `EFBIG` if it has more.
+    ///
+    /// # Errors
+    /// The client's.
+    pub fn read_file(&self, path: &[u8], limit: usize) -> Result<Vec<u8>, Error> {
+        let file = self.open(path)?;
+        let mut contents = Vec::new();
+        let mut piece = vec![0; limit.saturating_add(1).min(1 << 16)];
+        loop {
+            let n = file.pread(self.scope, &mut piece, contents.len() as u64)?;
+            contents.extend_from_slice(piece.get(..n).unwrap_or_default());
+            if contents.len() > limit {
+                return Err(Error::Errno { call: "read", errno: libc::EFBIG });
+            }
+            if n == 0 {
+                return Ok(contents);
+            }
+        }
+    }
+
+    /// The scope, for calls of a [`File`].
+    #[must_use]
+    pub fn scope(&self) -> &PagScope<'_> {
+        self.scope
+    }
+
+    /// Opens with `OPEN_*`.
+    ///
+    /// # Errors
+    /// [`Error`] if it cannot be passed, or the client's.
+    fn open_as(&self, path: &[u8], flags: u32, mode: u32) -> Result<File, Error> {
+        let handle = self.object.open(path_ok(path)?, flags, mode).map_err(failed("open"))?;
+        Ok(File::new(handle, self.scope.pag().clone()))
+    }
+
+    /// Attributes of what a path names; symbolic links are followed.
+    ///
+    /// # Errors
+    /// The client's.
+    pub fn stat(&self, path: &[u8]) -> Result<Stat, Error> {
+        self.object.stat(path_ok(path)?, true).map(Into::into).map_err(failed("stat"))
+    }
+
+    /// Attributes; a symbolic link at the end is not followed.
+    ///
+    /// # Errors
+    /// The client's.
+    pub fn lstat(&self, path: &[u8]) -> Result<Stat, Error> {
+        self.object.stat(path_ok(path)?, false).map(Into::into).map_err(failed("lstat"))
+    }
+
+    /// Target of a symbolic link; `EINVAL` if it is none.
+    ///
+    /// # Errors
+    /// The client's.
+    pub fn readlink(&self, path: &[u8]) -> Result<Vec<u8>, Error> {
+        self.object.readlink(path_ok(path)?).map_err(failed("readlink"))
+    }
+
+    /// All names in a directory, without `.` and `..`, in the directory's order.
+    ///
+    /// # Errors
+    /// The client's.
+    pub fn read_dir(&self, path: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+        self.open(path)?.read_dir(self.scope)
+    }
+
+    /// Whether the PAG may; `EACCES` if not.
+    ///
+    /// # Errors
+    /// The client's.
+    pub fn access(&self, path: &[u8], what: Access) -> Result<(), Error> {
+        let mode = match what {
+            Access::Read => libc::R_OK,
+            Access::Write => libc::W_OK,
+            Access::Search => libc::X_OK,
+        };
+        self.object.access(path_ok(path)?, mode.cast_unsigned()).map_err(failed("access"))
+    }
+
+    /// The PAG's rights on a file or directory that it may read.
+    ///
+    /// # Errors
+    /// The client's.
+    pub fn rights(&self, path: &[u8]) -> Result<Rights, Error> {
+        let mut out = [0; 16];
+        self.pioctl(Some(path), true, GET_STATUS, &[], &mut out)?;
+        let [a, b, c, d, ..] = out;
+        Ok(Rights(u32::from_ne_bytes([a, b, c, d])))
+    }
+
+    /// Where a mount point leads (`#volume.` or `%cell:volume.`); `EINVAL` if the path is none.
+    ///
+    /// # Errors
+    /// The client's.
+    pub fn mount_point(&self, path: &[u8]) -> Result<Vec<u8>, Error> {
+        let (dir, name) = split_last(path)?;
+        let mut out = vec![0; PIOCTL_OUT];
+        let mut input = name.to_vec();
+        input.push(0);
+        self.pioctl(Some(dir), true, STAT_MOUNT, &input, &mut out)?;
+        Ok(until_nul(out))
+    }
+
+    /// The cell that a path is in.
+    ///
+    /// # Errors
+    /// The client's.
+    pub fn cell(&self, path: &[u8]) -> Result<Vec<u8>, Error> {
+        let mut out = vec![0; PIOCTL_OUT];
+        self.pioctl(Some(path), true, FILE_CELL, &[], &mut out)?;
+        Ok(until_nul(out))
+    }
+
+    /// Makes a directory; it inherits its parent's ACL.
+    ///
+    /// # Errors
+    /// The client's.
+    pub fn mkdir(&self, path: &[u8]) -> Result<(), Error> {
+        self.object.mkdir(path_ok(path)?, 0o755).map_err(failed("mkdir"))
+    }
+
+    /// Makes a symbolic link at `path`. A target that would make a mount point of it is refused.
+    ///
+    /// # Errors
+    /// The client's.
+    pub fn symlink(&self, target: &[u8], path: &[u8]) -> Result<(), Error> {
+        if matches!(target, [b'#' | b'%', .., b'.']) || target.is_empty() || target.contains(&0) {
+            return Err(Error::BadValue("target of a link"));
+        }
+        self.object.symlink(target, path_ok(path)?).map_err(failed("symlink"))
+    }
+
+    /// Makes a mount point at `path` for a volume of the cell that it stands in, or of another one.
+    ///
+    /// # Errors
+    /// The client's.
+    pub fn mount(
+        &self,
+        path: &[u8],
+        kind: MountKind,
+        cell: Option<&Cell>,
+        volume: &str,
+    ) -> Result<(), Error> {
+        let ok = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+        if volume.is_empty() || volume.len() > 63 || !volume.bytes().all(ok) {
+            return Err(Error::BadValue("volume name"));
+        }
+        let sign = if kind == MountKind::ReadWrite { '%' } else { '#' };
+        let target = match cell {
+            Some(c) => format!("{sign}{c}:{volume}."),
+            None => format!("{sign}{volume}."),
+        };
+        self.object.symlink(target.as_bytes(), path_ok(path)?).map_err(failed("mount"))
+    }
+
+    /// Removes a mount point.
+    ///
+    /// # Errors
+    /// The client's.
+    pub fn unmount(&self, path: &[u8]) -> Result<(), Error> {
+        let (dir, name) = split_last(path)?;
+        let mut input = name.to_vec();
+        input.push(0);
+        self.pioctl(Some(dir), true, DELETE_MOUNT, &input, &mut [])
+    }
+
+    /// Removes a file or link.
+    ///
+    /// # Errors
+    /// The client's.
+    pub fn unlink(&self, path: &[u8]) -> Result<(), Error> {
+        self.object.unlink(path_ok(path)?).map_err(failed("unlink"))
+    }
+
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    /// The client's.
+    pub fn rmdir(&self, path: &[u8]) -> Result<(), Error> {
+        self.object.rmdir(path_ok(path)?).map_err(failed("rmdir"))
+    }
+
+    /// Renames within a volume.
+    ///
+    /// # Errors
+    /// The client's.
+    pub fn rename(&self, from: &[u8], to: &[u8]) -> Result<(), Error> {
+        self.object.rename(path_ok(from)?, path_ok(to)?).map_err(failed("rename"))
+    }
+
+    /// The ACL of a directory.
+    ///
+    /// # Errors
+    /// The client's.
+    pub fn acl(&self, path: &[u8]) -> Result<Acl, Error> {
+        let mut out = vec![0; PIOCTL_OUT];
+        self.pioctl(Some(path), true, GET_ACL, &[], &mut out)?;
+        Acl::decode(&out).ok_or(Error::Errno { call: "get ACL", errno: libc::EIO })
+    }
+
+    /// Replaces the ACL of a directory.
+    ///
+    /// # Errors
+    /// The client's; `EINVAL` if the cell does not know a name.
+    pub fn set_acl(&self, path: &[u8], acl: &Acl) -> Result<(), Error> {
+        self.pioctl(Some(path), true, SET_ACL, &acl.encode()?, &mut [])
+    }
+
+    /// Forgets what the cache holds of a file.
+    ///
+    /// # Errors
+    /// The client's.
+    pub fn flush(&self, path: &[u8]) -> Result<(), Error> {
+        self.pioctl(Some(path), true, FLUSH, &[], &mut [])
+    }
+
+    /// Forgets what the cache holds of the volume that a path is in.
+    ///
+    /// # Errors
+    /// The client's.
+    pub fn flush_volume(&self, path: &[u8]) -> Result<(), Error> {
+        self.pioctl(Some(path), true, FLUSH_VOLUME, &[], &mut [])
+    }
+
+    /// A pioctl. Those that change tokens or PAGs are refused (`EPERM`).
+    ///
+    /// `input` and `out`: at most 12,100 and 32,767 bytes; the answer is at the start of `out`.
+    ///
+    /// # Errors
+    /// The client's.
+    pub fn pioctl(
+        &self,
+        path: Option<&[u8]>,
+        follow: bool,
+        command: u32,
+        input: &[u8],
+        out: &mut [u8],
+    ) -> Result<(), Error> {
+        let path = path.map(path_ok).transpose()?;
+        self.object.pioctl(path, follow, command, input, out).map_err(failed("pioctl"))
+    }
+}
+
+/// A text that ends with a NUL.
+fn until_nul(mut text: Vec<u8>) -> Vec<u8> {
+    let end = text.iter().position(|b| *b == 0).unwrap_or(text.len());
+    text.truncate(end);
+    text
+}
