@@ -40,6 +40,8 @@
 //!   it has answered a probe, calls for it fail at once with `ETIMEDOUT`. Other threads go on meanwhile.
 //! - **Threads.** A worker costs 262 KiB at its first call (libuafs's credential has room for 65,536 groups).
 //!   The client's own threads block all signals.
+//! - **Negative ACL entries** take nothing from a visitor that `system:anyuser` has: AFS clients look at the rights of
+//!   nobody first, as he could drop his token. They work against `system:authuser` and groups.
 //! - **Output.** libuafs writes to standard output when it starts and when servers go up or down.
 //! - **The end.** There is no `stop`: libuafs's shutdown asserts, and a signal handler (prefork ends in one) must not
 //!   call it. A process just exits. The file servers keep its callbacks until they break one, which its closed
