@@ -173,6 +173,10 @@ fn authenticator(words: &[&str]) -> Result<AuthenticatorArgs, Error> {
 mod tests {
     use super::*;
 
+    /// Takes a line apart at blanks.
+    ///
+    /// # Errors
+    /// The parser's, as text.
     fn check(line: &str) -> Result<Mode, String> {
         parse(line.split_whitespace().map(OsString::from)).map_err(|e| e.to_string())
     }

@@ -87,6 +87,9 @@ impl core::fmt::Debug for Pool {
 pub type Ended = Vec<(LoginId, Outcome)>;
 
 /// The outcome of a login whose authenticator failed us.
+///
+/// # Errors
+/// Always: it is a refusal.
 fn broken() -> Outcome {
     Err(Refusal::local(Failure::Internal))
 }

@@ -12,6 +12,8 @@ use weblog_proto::{BrokerConfig, Method};
 const QUEUE_PER_CELL: usize = 256;
 /// Authenticators that may run at the same time in all, however many cells there are.
 const RUNNING_MAX: usize = 128;
+/// Authenticators that are kept started ahead at most.
+const AUTHENTICATORS_MAX: usize = 64;
 
 /// A configuration that can be worked with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,18 +44,6 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// A number outside of what makes sense.
-    #[error("{name} is {value}, must be {min} to {max}")]
-    Range {
-        /// Which one.
-        name: &'static str,
-        /// What it is.
-        value: u64,
-        /// Smallest allowed.
-        min: u64,
-        /// Largest allowed.
-        max: u64,
-    },
     /// The directory is not an absolute path.
     #[error("the directory of CellServDB must be an absolute path")]
     ConfDir,
@@ -65,25 +55,13 @@ pub enum ConfigError {
     Cell(String, #[source] pag::cell::CellError),
 }
 
-/// `value` if it lies in the range.
-///
-/// # Errors
-/// [`ConfigError::Range`] if not.
-fn within(name: &'static str, value: impl Into<u64>, min: u64, max: u64) -> Result<u64, ConfigError> {
-    let value = value.into();
-    if (min..=max).contains(&value) { Ok(value) } else { Err(ConfigError::Range { name, value, min, max }) }
-}
-
-/// The same as a size.
-///
-/// # Errors
-/// [`ConfigError::Range`] if not.
-fn size(name: &'static str, value: impl Into<u64>, min: u64, max: u64) -> Result<usize, ConfigError> {
-    within(name, value, min, max).map(|v| usize::try_from(v).unwrap_or(usize::MAX))
+/// A number as a size, moved into the range that one broker can bear.
+fn size(value: impl Into<u64>, min: usize, max: usize) -> usize {
+    usize::try_from(value.into()).unwrap_or(usize::MAX).clamp(min, max)
 }
 
 impl Settings {
-    /// Checks what was sent.
+    /// Checks what was sent. Numbers beyond what one broker can bear are moved to its bounds: that must not end all logins.
     ///
     /// # Errors
     /// [`ConfigError`] says what is wrong.
@@ -100,16 +78,12 @@ impl Settings {
         if cells.is_empty() {
             return Err(ConfigError::NoCell);
         }
-        within("login deadline (ms)", sent.login_deadline_ms, 100, 600_000)?;
-        within("time that a refused login is remembered (ms)", sent.refused_ms, 0, 3_600_000)?;
-        let per_cell = size("logins per cell", sent.logins_per_cell, 1, 64)?;
-        let authenticators = size("authenticators", sent.authenticators, 1, 64)?;
-        let cache_entries = size("cache entries", sent.cache_entries, 1, 1_000_000)?;
-        let window_s = within("window of the limits (s)", sent.limit_window_s, 1, 7 * 24 * 3600)?;
+        let per_cell = size(sent.logins_per_cell, 1, RUNNING_MAX);
+        let cache_entries = size(sent.cache_entries, 1, 1_000_000);
         Ok(Self {
             version: sent.version,
             conf_dir,
-            login_deadline_ms: sent.login_deadline_ms,
+            login_deadline_ms: sent.login_deadline_ms.max(1),
             bounds: Bounds {
                 per_cell,
                 // Cells that are silent at the same time must not hold up one more.
@@ -117,13 +91,13 @@ impl Settings {
                 queue_per_cell: QUEUE_PER_CELL,
             },
             cells,
-            authenticators,
+            authenticators: size(sent.authenticators, 1, AUTHENTICATORS_MAX),
             cache_entries: NonZeroUsize::new(cache_entries).unwrap_or(NonZeroUsize::MIN),
             refused_ms: sent.refused_ms,
             limits: Limits {
                 per_user: sent.limit_per_user,
                 per_address: sent.limit_per_address,
-                window_ms: window_s.saturating_mul(1000),
+                window_ms: u64::from(sent.limit_window_s.max(1)).saturating_mul(1000),
             },
             log_level: sent.log_level,
         })
@@ -172,10 +146,14 @@ pub(crate) mod tests {
         check(|c| c.cells.clear(), "no cell is allowed");
         check(|c| c.cells[0].name = "a b".into(), "\"a b\" is not the name of a cell");
         check(|c| c.conf_dir = "etc".into(), "the directory of CellServDB must be an absolute path");
-        check(|c| c.authenticators = 0, "authenticators is 0, must be 1 to 64");
-        check(|c| c.logins_per_cell = 0, "logins per cell is 0, must be 1 to 64");
-        check(|c| c.login_deadline_ms = 5, "login deadline (ms) is 5, must be 100 to 600000");
-        check(|c| c.cache_entries = 0, "cache entries is 0, must be 1 to 1000000");
-        check(|c| c.limit_window_s = 0, "window of the limits (s) is 0, must be 1 to 604800");
+    }
+
+    #[test]
+    fn numbers_are_moved_to_what_can_be_borne() {
+        let mut c = sample();
+        (c.authenticators, c.logins_per_cell, c.cache_entries, c.limit_window_s) = (0, 1024, 0, 0);
+        let s = Settings::new(&c).unwrap();
+        assert_eq!((s.authenticators, s.bounds.per_cell, s.bounds.total), (1, RUNNING_MAX, RUNNING_MAX));
+        assert_eq!((s.cache_entries.get(), s.limits.window_ms), (1, 1000));
     }
 }

@@ -53,7 +53,7 @@ impl RunAs {
     }
 }
 
-/// What could not be done because the program was not started as root (tests, experiments).
+/// What could not be done: the program was not started as root (tests, experiments), or root has less power here (containers).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Missing(pub Vec<&'static str>);
 
@@ -74,8 +74,12 @@ pub fn drop_all(user: RunAs, parent: Option<Pid>) -> Result<Missing, Error> {
     let root = geteuid().is_root();
     no_core()?;
     if root {
-        let unlimited = Rlimit { current: None, maximum: None };
-        setrlimit(Resource::Memlock, unlimited).map_err(failed("lift the limit of locked memory"))?;
+        match setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None }) {
+            Ok(()) => {}
+            // Root of a container may not be allowed to; nothing is gained by leaving such hosts without logins.
+            Err(Errno::PERM) => missing.0.push("the limit of locked memory cannot be lifted here"),
+            Err(errno) => return Err(Error::Privilege("lift the limit of locked memory", errno)),
+        }
     }
     lock_memory(root, &mut missing)?;
     if root {
@@ -123,17 +127,21 @@ fn no_core() -> Result<(), Error> {
 
 /// Keeps secrets out of swap. Pages are locked when they are first used, so that large stacks of threads cost nothing.
 ///
+/// Under a limit, future memory is not locked: what exceeds the limit could not be had at all then, thread stacks above all.
+///
 /// # Errors
 /// mlockall's, if `must`.
 fn lock_memory(must: bool, missing: &mut Missing) -> Result<(), Error> {
-    let flags = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
+    let mut flags = MlockAllFlags::CURRENT | MlockAllFlags::ONFAULT;
+    if getrlimit(Resource::Memlock).current.is_none() {
+        flags |= MlockAllFlags::FUTURE;
+    } else {
+        missing.0.push("memory that is taken later is not locked: there is a limit");
+    }
     match mlockall(flags) {
         Ok(()) => Ok(()),
         Err(errno) if must => Err(Error::Privilege("lock memory", errno)),
-        Err(_) => {
-            missing.0.push("memory is not locked");
-            Ok(())
-        }
+        Err(_) => Ok(()),
     }
 }
 
@@ -209,8 +217,6 @@ fn verify(user: Option<RunAs>) -> Result<(), Error> {
                 Err(_) => break,
             }
         }
-        let limit = getrlimit(Resource::Memlock);
-        must(limit.current.is_none(), "the limit of locked memory is still there")?;
     }
     must(!getuid().is_root() && !geteuid().is_root(), "still root")?;
     let sets = capabilities(None).map_err(read)?;

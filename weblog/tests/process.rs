@@ -1,0 +1,436 @@
+//! The real program, with real pipes, and no cell behind it: what it does when it starts, is told things, and ends.
+
+use command_fds::{CommandFdExt, FdMapping};
+use rustix::fd::OwnedFd;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
+use std::io::Read;
+use std::net::{IpAddr, UdpSocket};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+use weblog_fds::{Board, BoardReader, LockTable, layout};
+use weblog_proto::{
+    BrokerConfig, CellConfig, Failure, GetToken, Lanes, Method, Password, Reply, Request, pipes,
+};
+use zeroize::Zeroizing;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_weblog");
+const LANES: usize = 3;
+
+/// A broker, and everything that httpd and nanny would hold.
+struct Broker {
+    child: Child,
+    lanes: Lanes,
+    /// The broker's own ends, as the nanny keeps them: to start another broker.
+    ends: Vec<OwnedFd>,
+    control: OwnedFd,
+    board: BoardReader,
+    dir: tempfile::TempDir,
+}
+
+/// Whom it can run as here.
+fn user() -> String {
+    let uid = rustix::process::geteuid();
+    if uid.is_root() { "nobody".to_owned() } else { format!("#{}", uid.as_raw()) }
+}
+
+fn seqpacket_pair() -> (OwnedFd, OwnedFd) {
+    rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap()
+}
+
+impl Broker {
+    fn start() -> Self {
+        Self::start_as(&user())
+    }
+
+    fn start_as(user: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        // The broker's user must get at what lies there.
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(dir.path(), mode).unwrap();
+        let mut lanes = Vec::new();
+        let mut ends = Vec::new();
+        for _ in 0..LANES {
+            let (lane, broker) = pipes().unwrap();
+            lanes.push(lane);
+            ends.push(broker.request);
+            ends.push(broker.reply);
+        }
+        let board_fd = Board::create().unwrap();
+        let board = BoardReader::map(Board::read_only(&board_fd).unwrap()).unwrap();
+        let (control, theirs) = seqpacket_pair();
+        let listener =
+            rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+                .unwrap();
+        rustix::net::bind(&listener, &SocketAddrUnix::new(dir.path().join("sock")).unwrap()).unwrap();
+        rustix::net::listen(&listener, 8).unwrap();
+        let mut mappings = vec![
+            FdMapping { parent_fd: theirs, child_fd: layout::CONTROL },
+            FdMapping { parent_fd: board_fd, child_fd: layout::BOARD },
+            FdMapping { parent_fd: listener, child_fd: layout::LISTENER },
+        ];
+        for (i, pair) in ends.chunks(2).enumerate() {
+            for (fd, number) in pair.iter().zip([layout::lane_request(i), layout::lane_reply(i)]) {
+                mappings.push(FdMapping { parent_fd: fd.try_clone().unwrap(), child_fd: number });
+            }
+        }
+        let mut command = Command::new(PROGRAM);
+        command
+            .args(["--lanes", &LANES.to_string(), "--user", user, "--generation", "7"])
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(dir.path().join("log")).unwrap())
+            .fd_mappings(mappings)
+            .unwrap();
+        let child = command.spawn().unwrap();
+        // Closes our copies of the broker's ends.
+        drop(command);
+        let locks = LockTable::create(LANES).unwrap();
+        Self { child, lanes: Lanes::new(lanes, locks), ends, control, board, dir }
+    }
+
+    fn tell(&self, message: &[u8]) {
+        rustix::net::send(&self.control, message, SendFlags::NOSIGNAL).unwrap();
+    }
+
+    fn configure(&self, config: &BrokerConfig) {
+        let mut message = vec![b'C'];
+        message.extend(config.to_bytes().unwrap());
+        self.tell(&message);
+    }
+
+    fn ask(&self, request: &Request) -> Reply {
+        self.lanes.exchange(request, Instant::now() + Duration::from_secs(5)).unwrap()
+    }
+
+    /// Asks until the answer is not "later".
+    fn login(&self, request: &GetToken) -> Reply {
+        let end = Instant::now() + Duration::from_secs(20);
+        while Instant::now() < end {
+            match self.ask(&Request::GetToken(request.clone())) {
+                Reply::Pending { retry_ms } => std::thread::sleep(Duration::from_millis(retry_ms.into())),
+                other => return other,
+            }
+        }
+        panic!("no answer; log:\n{}", self.log());
+    }
+
+    fn failure(&self, request: &GetToken) -> Failure {
+        match self.login(request) {
+            Reply::Failed(failure) => failure,
+            other => panic!("{other:?}; log:\n{}", self.log()),
+        }
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap()
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.path().join("sock")
+    }
+
+    /// A directory as /etc/openafs, for a cell with its server at `address`.
+    fn conf_dir(&self, address: &str) -> String {
+        let dir = self.dir.path().join("etc");
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join("ThisCell"), "example.com\n").unwrap();
+        let db = format!(">example.com #test\n{address} #db.example.com\n");
+        std::fs::write(dir.join("CellServDB"), db).unwrap();
+        dir.to_str().unwrap().to_owned()
+    }
+
+    fn wait_exit(&mut self) -> ExitStatus {
+        let end = Instant::now() + Duration::from_secs(10);
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < end, "it does not end; log:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits for its "ready".
+    fn wait_ready(&self) {
+        let mut buffer = [0u8; 16];
+        let timeout = Some(Duration::from_secs(10));
+        rustix::net::sockopt::set_socket_timeout(&self.control, rustix::net::sockopt::Timeout::Recv, timeout)
+            .unwrap();
+        let (n, _) = rustix::net::recv(&self.control, &mut buffer, RecvFlags::empty())
+            .unwrap_or_else(|e| panic!("{e}; log:\n{}", self.log()));
+        assert_eq!(buffer[..n], *b"R\x07\0\0\0\0\0\0\0");
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn config(conf_dir: String) -> BrokerConfig {
+    BrokerConfig {
+        version: 1,
+        conf_dir,
+        cells: vec![CellConfig { name: "example.com".to_owned(), method: Method::Kaserver }],
+        login_deadline_ms: 1_500,
+        logins_per_cell: 2,
+        authenticators: 2,
+        cache_entries: 100,
+        refused_ms: 1_000,
+        limit_per_user: 5,
+        limit_per_address: 50,
+        limit_window_s: 60,
+        log_level: 4,
+    }
+}
+
+fn alice() -> GetToken {
+    GetToken {
+        user: "alice".into(),
+        cell: "example.com".into(),
+        password: Password::new(Zeroizing::new(b"Sesame-open".to_vec())).unwrap(),
+        address: IpAddr::from([192, 0, 2, 7]),
+        token_lifetime_s: 0,
+        cache_expiration_s: 0,
+    }
+}
+
+/// A line of /proc/PID/status.
+fn status_line(pid: u32, name: &str) -> String {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = text.lines().find(|l| l.starts_with(name)).unwrap_or_else(|| panic!("no {name}"));
+    line.split_once(':').unwrap().1.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn before_a_configuration_it_answers_but_grants_nothing() {
+    let b = Broker::start();
+    assert!(matches!(b.ask(&Request::Ping), Reply::Pong));
+    assert_eq!(b.failure(&alice()), Failure::Internal);
+    assert_eq!((b.board.generation(), b.board.ready()), (7, false));
+}
+
+#[test]
+fn it_ends_when_told_to_and_when_the_nanny_is_gone() {
+    let mut b = Broker::start();
+    assert!(matches!(b.ask(&Request::Ping), Reply::Pong));
+    b.tell(b"Q");
+    assert_eq!(b.wait_exit().code(), Some(0));
+    let mut b = Broker::start();
+    assert!(matches!(b.ask(&Request::Ping), Reply::Pong));
+    let (other, _) = seqpacket_pair();
+    b.control = other;
+    assert_eq!(b.wait_exit().code(), Some(0), "{}", b.log());
+}
+
+#[test]
+fn it_dies_with_the_thread_that_started_it() {
+    let mut b = std::thread::spawn(|| {
+        let b = Broker::start();
+        assert!(matches!(b.ask(&Request::Ping), Reply::Pong));
+        b
+    })
+    .join()
+    .unwrap();
+    let status = b.wait_exit();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "{}", b.log());
+}
+
+#[test]
+fn what_is_no_configuration_ends_it_with_78() {
+    let mut b = Broker::start();
+    b.tell(b"Cnonsense");
+    assert_eq!(b.wait_exit().code(), Some(78));
+    assert!(b.log().contains("the configuration cannot be read"), "{}", b.log());
+}
+
+#[test]
+fn it_does_not_run_as_root() {
+    let mut b = Broker::start_as("#0");
+    assert_eq!(b.wait_exit().code(), Some(78));
+    let mut b = Broker::start_as("root");
+    assert_eq!(b.wait_exit().code(), Some(78));
+    assert!(b.log().contains("must not run as root"), "{}", b.log());
+}
+
+#[test]
+fn a_missing_descriptor_is_noticed() {
+    let mut child = Command::new(PROGRAM)
+        .args(["--lanes", "1", "--user", &user(), "--generation", "1"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(71));
+    assert!(log.contains("descriptor 3 is not usable"), "{log}");
+}
+
+#[test]
+fn it_has_no_privilege_and_only_its_own_descriptors() {
+    let b = Broker::start();
+    assert!(matches!(b.ask(&Request::Ping), Reply::Pong));
+    let pid = b.child.id();
+    for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+        assert_eq!(status_line(pid, set), "0000000000000000", "{set}");
+    }
+    assert_eq!(status_line(pid, "NoNewPrivs"), "1");
+    assert_eq!(status_line(pid, "Threads"), "1");
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap();
+    assert_eq!(status_line(pid, "Uid"), [nobody.uid.to_string().as_str(); 4].join(" "));
+    assert_eq!(status_line(pid, "Gid"), [nobody.gid.to_string().as_str(); 4].join(" "));
+    assert_eq!(status_line(pid, "Groups"), "");
+    assert_eq!(status_line(pid, "CapBnd"), "0000000000000000");
+    assert_ne!(status_line(pid, "VmLck"), "0 kB");
+    let mut fds: Vec<i32> = std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .unwrap()
+        .map(|e| e.unwrap().file_name().to_str().unwrap().parse().unwrap())
+        .collect();
+    fds.sort_unstable();
+    // The board is mapped, its descriptor closed.
+    let want: Vec<i32> = [0, 1, 2, 3, 5].into_iter().chain(layout::LANES..layout::end(LANES)).collect();
+    assert_eq!(fds, want);
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap();
+    assert!(environment.is_empty());
+}
+
+#[test]
+fn authenticators_that_cannot_start_make_logins_fail_and_not_hang() {
+    let b = Broker::start();
+    b.configure(&config("/nonexistent/openafs".into()));
+    let began = Instant::now();
+    assert_eq!(b.failure(&alice()), Failure::Internal, "{}", b.log());
+    assert!(began.elapsed() < Duration::from_secs(5));
+    assert!(matches!(b.ask(&Request::Ping), Reply::Pong));
+    assert!(b.log().contains("authenticator died at its start"), "{}", b.log());
+    assert!(!b.log().contains("Sesame"), "the password is in the log");
+}
+
+#[test]
+fn names_and_cells_that_cannot_be_never_reach_an_authenticator() {
+    let b = Broker::start();
+    b.configure(&config("/nonexistent/openafs".into()));
+    let other = GetToken { cell: "other.example".into(), ..alice() };
+    assert_eq!(b.failure(&other), Failure::CellNotAllowed);
+    let prefix = GetToken { cell: "exa".into(), ..alice() };
+    assert_eq!(b.failure(&prefix), Failure::CellNotAllowed);
+}
+
+#[test]
+fn administrators_see_and_revoke_and_strangers_cannot_hold_it_up() {
+    let b = Broker::start();
+    b.configure(&config("/nonexistent/openafs".into()));
+    let client = |words: &[&str]| {
+        let out = Command::new(PROGRAM).args(words).arg("--socket").arg(b.socket()).output().unwrap();
+        (out.status.code(), String::from_utf8(out.stdout).unwrap())
+    };
+    // Somebody who connects and never says anything.
+    let silent =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .unwrap();
+    rustix::net::connect(&silent, &SocketAddrUnix::new(b.socket()).unwrap()).unwrap();
+    let (code, text) = client(&["status"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("broker of generation 7") && text.contains("lanes: 3 of 3"), "{text}");
+    let epoch = b.board.epoch();
+    for (i, whom) in ["alice@example.com", "@example.com", "*"].into_iter().enumerate() {
+        assert_eq!(client(&["forget", whom]).0, Some(0));
+        assert_eq!(b.board.epoch(), epoch + 1 + i as u64, "{whom}");
+    }
+    let (code, text) = client(&["forget", "nonsense"]);
+    assert_eq!(code, Some(1), "{text}");
+    assert_eq!(b.board.epoch(), epoch + 3);
+}
+
+#[test]
+fn a_full_reply_pipe_and_rubbish_in_a_lane_hold_nobody_up() {
+    let b = Broker::start();
+    assert!(matches!(b.ask(&Request::Ping), Reply::Pong));
+    // Lane 0's replies are taken by nobody from here on.
+    while rustix::io::write(&b.ends[1], &[0u8; 4096]).is_ok() {}
+    let began = Instant::now();
+    let mut answered = 0;
+    for _ in 0..40 {
+        // The worker throws away what lies in a lane that it takes.
+        if matches!(
+            b.lanes.exchange(&Request::Ping, Instant::now() + Duration::from_secs(2)),
+            Ok(Reply::Pong)
+        ) {
+            answered += 1;
+        }
+    }
+    assert_eq!(answered, 40, "{}", b.log());
+    assert!(began.elapsed() < Duration::from_secs(5));
+}
+
+/// These need Debian's libafsauthent2; there is no cell, only an address where nothing or nobody answers.
+mod with_library {
+    use super::*;
+
+    #[test]
+    #[ignore = "needs libafsauthent2"]
+    fn it_becomes_ready_and_a_cell_that_is_down_is_unreachable() {
+        let b = Broker::start();
+        let mut c = config(b.conf_dir("127.83.21.6"));
+        c.login_deadline_ms = 10_000;
+        b.configure(&c);
+        b.wait_ready();
+        assert!(b.board.ready());
+        assert_eq!(b.failure(&alice()), Failure::CellUnreachable, "{}", b.log());
+        // And at once the second time.
+        let began = Instant::now();
+        let bob = GetToken { user: "bob".into(), ..alice() };
+        assert_eq!(b.failure(&bob), Failure::CellUnreachable);
+        assert!(began.elapsed() < Duration::from_millis(500));
+        assert!(!b.log().contains("Sesame"), "the password is in the log");
+    }
+
+    #[test]
+    #[ignore = "needs libafsauthent2"]
+    fn a_silent_cell_ends_at_the_deadline_and_its_authenticators_are_gone() {
+        let _silent = UdpSocket::bind("127.83.21.7:7004").unwrap();
+        let b = Broker::start();
+        b.configure(&config(b.conf_dir("127.83.21.7")));
+        b.wait_ready();
+        let began = Instant::now();
+        assert_eq!(b.failure(&alice()), Failure::Deadline, "{}", b.log());
+        let took = began.elapsed();
+        assert!(took >= Duration::from_millis(1_300) && took < Duration::from_secs(4), "{took:?}");
+        assert!(matches!(b.ask(&Request::Ping), Reply::Pong));
+    }
+
+    #[test]
+    #[ignore = "needs libafsauthent2"]
+    fn authenticators_die_with_the_broker() {
+        let mut b = Broker::start();
+        b.configure(&config(b.conf_dir("127.83.21.8")));
+        b.wait_ready();
+        let children = |pid: u32| -> Vec<u32> {
+            let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+            text.split_whitespace().map(|w| w.parse().unwrap()).collect()
+        };
+        let authenticators = children(b.child.id());
+        assert!(!authenticators.is_empty());
+        for pid in &authenticators {
+            assert_eq!(status_line(*pid, "NoNewPrivs"), "1");
+            assert_eq!(status_line(*pid, "CapPrm"), "0000000000000000");
+        }
+        b.child.kill().unwrap();
+        b.wait_exit();
+        let end = Instant::now() + Duration::from_secs(5);
+        for pid in authenticators {
+            while PathBuf::from(format!("/proc/{pid}/exe")).read_link().is_ok() {
+                assert!(Instant::now() < end, "authenticator {pid} has outlived its broker");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+}
