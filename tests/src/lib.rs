@@ -1,1 +1,27 @@
-//! See docs/architecture.md.
+//! The harness: real AFS cells and a real httpd in a private world, for tests, bench and demo.
+//!
+//! [`namespace`] makes the world: its own root (an overlay, so that nothing of the host changes), network and processes.
+//! [`world`] says what lies in it; [`cell`], [`kaserver`] and [`httpd`] each start and stop one thing there.
+//! It knows nothing of how the module, the broker or the nanny work: those are built programs here.
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::missing_errors_doc,
+    reason = "errors are anyhow's: they say what failed, and nobody tells them apart"
+)]
+
+pub mod built;
+pub mod cell;
+pub mod content;
+pub mod error_log;
+mod fill;
+pub mod http;
+pub mod httpd;
+pub mod kaserver;
+pub mod machine;
+pub mod namespace;
+pub mod process;
+pub mod roles;
+pub mod wait;
+pub mod world;
+
+pub use world::World;

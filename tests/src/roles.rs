@@ -1,0 +1,41 @@
+//! The program is its own helper: the processes that make and hold the world are this executable under another role.
+
+use crate::{fill, machine, namespace};
+use std::io::Write as _;
+use std::process::ExitCode;
+
+/// This program. The link of /proc, since it needs no path that is valid in every root.
+pub(crate) const EXECUTABLE: &str = "/proc/self/exe";
+/// Role: makes the namespaces, and waits.
+pub(crate) const HELPER: &str = "world-helper";
+/// Role: first process of the world; makes its root, reaps.
+pub(crate) const INIT: &str = "world-init";
+/// Role: starts what runs in the world, then the command.
+pub(crate) const MANAGER: &str = "world-manager";
+/// Role: becomes a program on an AFS machine.
+pub(crate) const MACHINE: &str = "world-machine";
+/// Role: fills the cells with directories and files.
+pub(crate) const CONTENT: &str = "world-content";
+
+/// Does what the role in the arguments asks; `None` if there is none, which is how a program usually starts.
+///
+/// To be called first of all in `main` of a program that launches worlds, before it has threads.
+#[must_use]
+pub fn dispatch() -> Option<ExitCode> {
+    let mut args = std::env::args();
+    let role = args.nth(1)?;
+    let args: Vec<String> = args.collect();
+    let result = match role.as_str() {
+        HELPER => namespace::helper(&args),
+        INIT => namespace::init(&args),
+        MANAGER => namespace::manager(&args),
+        CONTENT => fill::fill(&args).map(|()| ExitCode::SUCCESS),
+        MACHINE => machine::become_program(&args).map(|()| ExitCode::SUCCESS),
+        _ => return None,
+    };
+    Some(result.unwrap_or_else(|e| {
+        // Nobody is left to tell if standard error is gone.
+        let _ = writeln!(std::io::stderr(), "{role}: {e:#}");
+        ExitCode::from(namespace::FAILED)
+    }))
+}

@@ -1,0 +1,284 @@
+//! What lies in a world: its description, which tests read, and the standard one.
+//!
+//! Everything secret in here is made up and worthless outside the world.
+
+use crate::machine::Machine;
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+/// The description of the world stands here, inside.
+pub const DESCRIPTION: &str = "/run/afsweb-world.json";
+/// Name of its copy in the directory of results, written when the world is ready.
+pub const DESCRIPTION_COPY: &str = "world.json";
+/// The client's configuration (`ThisCell`, `CellServDB`) of the whole world.
+pub const CONF_DIR: &str = "/etc/openafs";
+/// State of the AFS machines and the kaservers.
+pub(crate) const STATE_DIR: &str = "/srv/afsweb";
+/// The first cell.
+pub const FIRST_CELL: &str = "cell.example";
+/// The second, small cell.
+pub const SECOND_CELL: &str = "other.example";
+/// Who may do everything in a cell.
+pub const ADMIN: &str = "admin";
+
+/// His password has expired.
+pub const EXPIRED: &str = "pwexpired";
+/// His account is locked after [`LOCK_AFTER`] failed logins.
+pub const LOCKABLE: &str = "lockable";
+/// Failed logins that lock [`LOCKABLE`].
+pub const LOCK_AFTER: u8 = 3;
+
+/// A world that is up.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct World {
+    /// Directory on the host that takes what should outlive the world: logs, core facts of failures.
+    pub results: PathBuf,
+    /// The client's configuration.
+    pub conf_dir: PathBuf,
+    /// The cells.
+    pub cells: Vec<Cell>,
+    /// What was installed.
+    pub programs: Programs,
+    /// Sizes of the larger files.
+    pub sizes: Sizes,
+    /// Address of the httpd that the harness started, if it did.
+    pub httpd: Option<SocketAddr>,
+}
+
+/// Installed programs of ours; `None`: had not been built.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Programs {
+    /// The httpd module.
+    pub module: Option<PathBuf>,
+    /// The broker.
+    pub weblog: Option<PathBuf>,
+    /// The nanny.
+    pub weblog_starter: Option<PathBuf>,
+    /// The object of the user-space client.
+    pub uafs: Option<PathBuf>,
+    /// The test kaserver.
+    pub kaserver: Option<PathBuf>,
+}
+
+/// Sizes in bytes of files in `/afs/cell.example/sizes`.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Sizes {
+    /// `big.bin`
+    pub big: u64,
+}
+
+/// A cell that is up.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Cell {
+    /// Its name.
+    pub name: String,
+    /// The DES key of its `afs` principal, 16 hexadecimal digits.
+    pub key_hex: String,
+    /// That key's version.
+    pub kvno: u8,
+    /// Its machines; the first has the databases and the kaserver.
+    pub machines: Vec<Machine>,
+    /// The processes on them.
+    pub servers: Vec<Server>,
+    /// Its users.
+    pub users: Vec<User>,
+    /// Its kaserver; `None`: without.
+    pub kaserver: Option<Kaserver>,
+}
+
+/// A server process of a cell. A signal to `pid` (STOP, CONT) makes it silent for a while.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Server {
+    /// `vlserver`, `ptserver`, `fileserver` or `volserver`.
+    pub program: String,
+    /// Of its machine.
+    pub address: Ipv4Addr,
+    /// Its process id inside the world.
+    pub pid: u32,
+}
+
+/// A user.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct User {
+    /// Name in the protection database and at the kaserver.
+    pub name: String,
+    /// Id in the protection database.
+    pub id: u32,
+    /// Password at the kaserver.
+    pub password: String,
+}
+
+/// A test kaserver.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Kaserver {
+    /// It listens here (UDP).
+    pub address: SocketAddr,
+    /// Its control socket.
+    pub control: PathBuf,
+    /// Its process id inside the world.
+    pub pid: u32,
+}
+
+impl World {
+    /// The world that the caller is in.
+    ///
+    /// # Errors
+    /// There is none: the text says how to get one.
+    pub fn here() -> Result<Self> {
+        let text = fs::read_to_string(DESCRIPTION).with_context(|| {
+            format!("no {DESCRIPTION}: this needs real cells; it is run by `cargo xtask test`")
+        })?;
+        serde_json::from_str(&text).context(DESCRIPTION)
+    }
+
+    /// Writes the description; last of all, since its presence says that the world is ready.
+    pub(crate) fn publish(&self) -> Result<()> {
+        let text = serde_json::to_string_pretty(self)?;
+        for file in [Path::new(DESCRIPTION).to_owned(), self.results.join(DESCRIPTION_COPY)] {
+            let part = file.with_extension("part");
+            fs::write(&part, &text)
+                .and_then(|()| fs::rename(&part, &file))
+                .context(file.display().to_string())?;
+        }
+        Ok(())
+    }
+
+    /// A cell by its name.
+    ///
+    /// # Errors
+    /// There is no such cell.
+    pub fn cell(&self, name: &str) -> Result<&Cell> {
+        self.cells.iter().find(|c| c.name == name).with_context(|| format!("no cell {name} in this world"))
+    }
+}
+
+impl Cell {
+    /// A user by his name.
+    ///
+    /// # Errors
+    /// There is no such user.
+    pub fn user(&self, name: &str) -> Result<&User> {
+        self.users.iter().find(|u| u.name == name).with_context(|| format!("no user {name} in {}", self.name))
+    }
+
+    /// The process of a server program at an address.
+    ///
+    /// # Errors
+    /// There is no such process.
+    pub fn server(&self, program: &str, address: Ipv4Addr) -> Result<&Server> {
+        self.servers
+            .iter()
+            .find(|s| s.program == program && s.address == address)
+            .with_context(|| format!("no {program} at {address}"))
+    }
+
+    /// The key of the `afs` principal.
+    ///
+    /// # Errors
+    /// `key_hex` is not 16 hexadecimal digits.
+    pub fn key(&self) -> Result<[u8; 8]> {
+        Ok(u64::from_str_radix(&self.key_hex, 16).context("key of the cell")?.to_be_bytes())
+    }
+}
+
+/// What a cell shall be made of.
+#[derive(Debug, Clone)]
+pub struct CellSpec {
+    /// Its name.
+    pub name: &'static str,
+    /// Key of `afs`.
+    pub key_hex: &'static str,
+    /// Version of that key.
+    pub kvno: u8,
+    /// Short host name and address of each machine; the first has the databases.
+    pub machines: &'static [(&'static str, Ipv4Addr)],
+    /// Name, id, password.
+    pub users: &'static [(&'static str, u32, &'static str)],
+    /// Group (with its owner before the colon), members.
+    pub groups: &'static [(&'static str, &'static [&'static str])],
+    /// Volume, number of the machine.
+    pub volumes: &'static [(&'static str, usize)],
+    /// Of these, the volumes that get a read-only replica beside them.
+    pub replicas: &'static [&'static str],
+}
+
+/// The cells of the standard world.
+pub const CELLS: [CellSpec; 2] = [
+    CellSpec {
+        name: FIRST_CELL,
+        key_hex: "8c3e1f9b2ad5f107",
+        kvno: 5,
+        machines: &[("afs1", Ipv4Addr::new(192, 0, 2, 1)), ("afs3", Ipv4Addr::new(192, 0, 2, 3))],
+        users: &[
+            (ADMIN, 1, "every-Thing goes"),
+            ("alice", 1001, "wonderland"),
+            ("bob", 1002, "builder:with:colons"),
+            ("carol", 1003, "Sch\u{fc}ne Gr\u{fc}\u{df}e, \u{2603}"),
+            ("mallory", 1004, "m"),
+            ("dave", 1005, "dave's pass"),
+            ("erin", 1006, "erin's pass"),
+            ("frank", 1007, "frank's pass"),
+            ("grace", 1008, "grace's pass"),
+            ("heidi", 1009, "heidi's pass"),
+            ("ivan", 1010, "ivan's pass"),
+            (EXPIRED, 1011, "pwexpired's pass"),
+            (LOCKABLE, 1012, "lockable's pass"),
+        ],
+        groups: &[("alice:friends", &["bob", "carol"])],
+        volumes: &[
+            ("root.afs", 0),
+            ("root.cell", 0),
+            ("user.alice", 0),
+            ("user.bob", 0),
+            ("user.carol", 0),
+            ("vol.rep", 0),
+            ("vol.far", 1),
+        ],
+        replicas: &["vol.rep"],
+    },
+    CellSpec {
+        name: SECOND_CELL,
+        key_hex: "a2cb5d7f4c9b1f38",
+        kvno: 3,
+        machines: &[("db", Ipv4Addr::new(192, 0, 2, 2))],
+        users: &[
+            (ADMIN, 1, "other every-thing"),
+            ("alice", 2001, "looking-glass"),
+            ("zoe", 2002, "zoe's pass"),
+        ],
+        groups: &[],
+        volumes: &[("root.afs", 0), ("root.cell", 0)],
+        replicas: &[],
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_share_neither_address_nor_key_nor_passwords() {
+        let [a, b] = &CELLS;
+        assert_ne!(a.key_hex, b.key_hex);
+        assert!(a.machines.iter().all(|m| b.machines.iter().all(|n| m.1 != n.1)));
+        assert!(a.users.iter().all(|u| b.users.iter().all(|v| u.2 != v.2)));
+    }
+
+    #[test]
+    fn keys_have_odd_parity() {
+        for c in &CELLS {
+            let key = u64::from_str_radix(c.key_hex, 16).unwrap().to_be_bytes();
+            assert!(key.iter().all(|b| b.count_ones() % 2 == 1), "{}", c.name);
+        }
+    }
+
+    #[test]
+    fn outside_a_world_the_way_in_is_named() {
+        if !Path::new(DESCRIPTION).exists() {
+            assert!(format!("{:#}", World::here().unwrap_err()).contains("cargo xtask test"));
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! `cargo xtask cell`: commands inside a private world with two real AFS cells.
+
+use crate::{say, setup};
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, Subcommand, ValueEnum};
+use integration::httpd::Mpm;
+use integration::namespace::{Contents, Launcher, Running};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+/// What can be done with a world.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Cmd {
+    /// Run a command (default: a shell) with everything up; its exit status is passed on, and everything ends with it.
+    Run(Run),
+}
+
+/// Arguments of `cell run`.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// Without httpd.
+    #[arg(long)]
+    bare: bool,
+    /// Without cells: only the private root and network.
+    #[arg(long)]
+    empty: bool,
+    /// How httpd runs its workers.
+    #[arg(long, value_enum, default_value = "event")]
+    mpm: MpmArg,
+    /// The command and its arguments.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<OsString>,
+}
+
+/// The MPMs by name.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum MpmArg {
+    /// A process for each worker.
+    Prefork,
+    /// Threads.
+    Worker,
+    /// Threads, and one that holds idle connections.
+    Event,
+}
+
+impl From<MpmArg> for Mpm {
+    fn from(m: MpmArg) -> Self {
+        match m {
+            MpmArg::Prefork => Self::Prefork,
+            MpmArg::Worker => Self::Worker,
+            MpmArg::Event => Self::Event,
+        }
+    }
+}
+
+/// `cargo xtask cell`.
+pub(crate) fn main(Cmd::Run(args): Cmd) -> Result<ExitCode> {
+    let contents = match (args.empty, args.bare) {
+        (true, _) => Contents::Empty,
+        (false, true) => Contents::Cells,
+        (false, false) => Contents::CellsAndHttpd(args.mpm.into()),
+    };
+    let command = if args.command.is_empty() {
+        vec![std::env::var_os("SHELL").unwrap_or_else(|| "/bin/bash".into())]
+    } else {
+        args.command
+    };
+    let launcher = prepare(contents, "cell")?;
+    let mut running = launcher.spawn(&command)?;
+    end_on_interrupt(&running)?;
+    Ok(ExitCode::from(running.wait()?))
+}
+
+/// Sets up and builds what a world with these contents needs; its results go to `<target>/world/<name>`.
+///
+/// # Errors
+/// Not root, set-up or build failed.
+pub(crate) fn prepare(contents: Contents, name: &str) -> Result<Launcher> {
+    setup::need_root("a world of its own (namespaces, mounts, a network device)")?;
+    let tree = setup::ensure()?;
+    build(contents)?;
+    let results = results_dir(name)?;
+    Ok(Launcher::new(&tree, &setup::cache_dir()?, &results)?.contents(contents))
+}
+
+/// Where the results of a world with this name go.
+///
+/// # Errors
+/// The path of this program cannot be found out.
+pub(crate) fn results_dir(name: &str) -> Result<PathBuf> {
+    let programs = integration::built::directory()?;
+    Ok(programs.parent().context("program without directory")?.join("world").join(name))
+}
+
+/// Ctrl-C, SIGTERM and SIGHUP end the world; the caller sees its end. Once in a process.
+///
+/// # Errors
+/// There is a handler already.
+pub(crate) fn end_on_interrupt(running: &Running) -> Result<()> {
+    let lifeline = running.lifeline();
+    ctrlc::set_handler(move || lifeline.cut()).context("handler of Ctrl-C")
+}
+
+/// Builds our programs as far as these contents need them, into the directory that this program is in.
+fn build(contents: Contents) -> Result<()> {
+    let packages: &[&str] = match contents {
+        Contents::Empty => return Ok(()),
+        Contents::Cells => &["kaserver", "uafs"],
+        Contents::CellsAndHttpd(_) => &["kaserver", "uafs", "weblog", "weblog-starter", "mod-afs"],
+    };
+    say("building");
+    let programs = integration::built::directory()?;
+    let profile = match programs.file_name().and_then(|n| n.to_str()) {
+        Some("debug") => "dev",
+        Some(other) => other,
+        None => bail!("{} is no directory of cargo's", programs.display()),
+    };
+    let target = programs.parent().context("program without directory")?;
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .args(["build", "--quiet", "--profile", profile])
+        .arg("--target-dir")
+        .arg(target)
+        .current_dir(workspace());
+    for p in packages {
+        cargo.args(["--package", p]);
+    }
+    let status = cargo.status().context("cannot run cargo")?;
+    if !status.success() {
+        bail!("the build failed");
+    }
+    Ok(())
+}
+
+/// The checkout.
+pub(crate) fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+}
