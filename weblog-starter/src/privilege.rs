@@ -13,7 +13,7 @@ const KEPT: [Capability; 5] = [
     Capability::CAP_KILL,
 ];
 
-/// Drops all capabilities but [`KEPT`], also from the bounding set, for this process and all that it starts;
+/// Drops all capabilities but SETUID, SETGID, SETPCAP, SYS_RESOURCE and KILL, also from the bounding set, for this process and all that it starts;
 /// forbids to gain any by exec, and to look into its memory.
 ///
 /// # Errors

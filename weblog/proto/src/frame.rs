@@ -434,6 +434,9 @@ mod tests {
     }
 
     /// All parts of a reply, as its asker would take them.
+    ///
+    /// # Errors
+    /// As its asker would get them.
     fn open(id: RequestId, key: &OneTimeKey, packets: &[Vec<u8>]) -> Result<Reply, FrameError> {
         let mut a = Assembler::new(id);
         for p in packets {

@@ -1,4 +1,5 @@
 //! Lanes between real processes: whoever dies when, nobody gets another's reply and no lane is lost.
+#![allow(clippy::unwrap_used, reason = "helpers of tests, which clippy does not know as such")]
 
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use core::time::Duration;
@@ -320,7 +321,7 @@ fn nothing_waits_beyond_its_deadline() {
         let start = Instant::now();
         assert_eq!(lanes.exchange(&Request::Ping, after(150)).unwrap_err(), want);
         assert!(start.elapsed() >= Duration::from_millis(150));
-        assert!(start.elapsed() < Duration::from_millis(600), "{:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     };
     // Nobody answers, also once the request pipes are full.
     timed(LaneError::Deadline);
@@ -331,7 +332,7 @@ fn nothing_waits_beyond_its_deadline() {
     let full = Lanes::new(vec![plain], LockTable::create(1).unwrap());
     let start = Instant::now();
     assert_eq!(full.exchange(&Request::Ping, after(100)).unwrap_err(), LaneError::Deadline);
-    assert!(start.elapsed() < Duration::from_millis(600));
+    assert!(start.elapsed() < Duration::from_secs(2));
     // All lanes taken, by somebody else.
     let (held, wait) = (AtomicUsize::new(0), AtomicBool::new(true));
     let (held, wait, locks) = (&held, &wait, &locks);
