@@ -156,15 +156,18 @@ impl Pool {
         }
     }
 
-    /// Two descriptors of each process, in order: its answers, its end.
+    /// Descriptors of all processes: their answers, their ends.
     pub fn poll_fds<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
         for a in &self.processes {
-            fds.push(PollFd::new(&a.answer, PollFlags::IN));
+            // One that has answered has closed this pipe, which would wake us until it is gone.
+            if a.state != State::Ending {
+                fds.push(PollFd::new(&a.answer, PollFlags::IN));
+            }
             fds.push(PollFd::new(&a.pidfd, PollFlags::IN));
         }
     }
 
-    /// Goes round all processes: reads answers, collects the dead, hands out orders, starts new ones. Never waits.
+    /// Goes round all processes: reads answers, collects the dead, hands out orders. Never waits.
     pub fn turn(&mut self, now_ms: u64, log: &mut Log) -> Ended {
         let mut ended = Ended::new();
         let mut alive = Vec::with_capacity(self.processes.len());
@@ -204,7 +207,6 @@ impl Pool {
         }
         self.processes = alive;
         self.hand_out(now_ms, &mut ended);
-        self.fill(now_ms, log);
         if self.failures >= 2 {
             // None will come soon. Better to say so than to let these run into their deadlines, as if it were the cell.
             ended.extend(self.waiting.drain(..).map(|(login, _)| (login, broken())));
@@ -228,8 +230,8 @@ impl Pool {
         }
     }
 
-    /// Starts as many as are missing, unless they die at their start.
-    fn fill(&mut self, now_ms: u64, log: &mut Log) {
+    /// Starts as many as are missing, unless they die at their start. Takes a millisecond each, so answer askers first.
+    pub fn fill(&mut self, now_ms: u64, log: &mut Log) {
         let (starting, ready, _) = self.counts();
         let wanted = self.plan.ahead.saturating_add(self.waiting.len());
         let missing = wanted.saturating_sub(starting.saturating_add(ready));

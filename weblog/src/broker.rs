@@ -291,6 +291,7 @@ impl Broker {
                 self.dispatch.ended(login, outcome, now);
             }
         }
+        self.pool.fill(now.ms, &mut self.log);
         self.tell_ready();
         self.count();
     }

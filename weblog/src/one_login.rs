@@ -14,6 +14,8 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use weblog_proto::Failure;
 
+/// After so long no further cell is looked up ahead.
+const LOOK_AHEAD_MS: u64 = 1_000;
 /// Exit codes, for the broker's log only.
 const CONFINED_NOT: u8 = 77;
 const LIBRARY: u8 = 69;
@@ -37,7 +39,7 @@ pub fn run(args: &AuthenticatorArgs) -> u8 {
             return LIBRARY;
         }
     };
-    let known: Vec<Known> = args.hints.iter().filter_map(|cell| Known::look_up(&afs, cell).ok()).collect();
+    let known = look_ahead(&afs, &args.hints);
     // Touches the pages of DES and crypt(3) before the visitor waits for them.
     drop(afs.string_to_key(b"warm", "example.com"));
     drop(afs.string_to_key(b"warm and long", "example.com"));
@@ -74,6 +76,16 @@ pub fn run(args: &AuthenticatorArgs) -> u8 {
     // Acknowledges the servers' last replies, so that they need not send them again.
     drop(leftovers);
     if written.is_ok() { 0 } else { PIPES }
+}
+
+/// Addresses of the first cells. Name servers that do not answer must not keep us from getting ready.
+fn look_ahead(afs: &kaserver::sys::Afs, cells: &[String]) -> Vec<Known> {
+    let began = crate::clock::Now::read().ms;
+    cells
+        .iter()
+        .take_while(|_| crate::clock::Now::read().ms.saturating_sub(began) < LOOK_AHEAD_MS)
+        .filter_map(|cell| Known::look_up(afs, cell).ok())
+        .collect()
 }
 
 /// The protocol's time: unsigned 32-bit seconds, good until 2106.

@@ -1,4 +1,11 @@
 //! The real program, with real pipes, and no cell behind it: what it does when it starts, is told things, and ends.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "the helpers of a test are test code as well, which clippy cannot see"
+)]
 
 use command_fds::{CommandFdExt, FdMapping};
 use rustix::fd::OwnedFd;
