@@ -3,6 +3,7 @@
 //! Reads the description of the world that it runs in: `/run/afsweb-world.json`, or the file that AFSWEB_WORLD names.
 //! Takes of it: `conf_dir`, `programs.uafs` (or AFSWEB_UAFS), and of the first cell `name`, `key_hex`, `kvno`, the users
 //! admin, alice and bob, and the `fileserver` with its pid. Makes a directory of its own in root.cell.
+//! With AFSWEB_DISK_CACHE in the environment the client has a disk cache.
 //! A process has one client, so the tests share it and run one after the other.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test, also outside its test functions")]
@@ -11,6 +12,7 @@
 use pag::userspace::{Acl, Config, Files, Kind, Userspace, snapshot_confdir};
 use pag::{AfsClient as _, Cell, Error, Pag, SessionKey, Token};
 use serde_json::Value;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::{Arc, Barrier, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -47,6 +49,11 @@ impl World {
         let object = object.as_deref().or_else(|| about["programs"]["uafs"].as_str()).unwrap();
         let mut config = Config::new(object, conf.path());
         config.dead_time = Duration::from_secs(DEAD_S);
+        if std::env::var_os("AFSWEB_DISK_CACHE").is_some() {
+            let dir = conf.path().join("cache");
+            std::fs::DirBuilder::new().mode(0o700).create(&dir).unwrap();
+            config.cache = pag::userspace::Cache::Disk { dir, kib: 20_000 };
+        }
         let afs = Userspace::start(&config).unwrap();
         let cell = about["cells"][0]["name"].as_str().unwrap().to_owned();
         let dir = format!("/afs/.{cell}/pag-live-{}", std::process::id());

@@ -42,6 +42,9 @@ fn main() {
         "-Wl,-z,defs".to_owned(),
         "-Wl,-Bsymbolic".to_owned(),
         "-Wl,--exclude-libs,ALL".to_owned(),
+        // Files of a disk cache are opened for a moment each; no program may inherit one (see src/start.rs).
+        "-Wl,--wrap=open64".to_owned(),
+        "-Wl,--defsym=__wrap_open64=afsweb_open64".to_owned(),
         // The object is never unloaded: it leaves threads behind.
         "-Wl,-z,nodelete".to_owned(),
     ] {

@@ -2,6 +2,7 @@
 
 use crate::{Cell, Error};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -206,6 +207,13 @@ fn check_disk_cache(dir: &Path, kib: u32, conf_dir: &Path) -> Result<(), Error> 
     {
         return no(format!("{} is no directory that may be written to", dir.display()));
     }
+    let open_to_others = std::fs::metadata(dir).map_or(true, |m| m.permissions().mode() & 0o077 != 0);
+    if open_to_others {
+        return no(format!(
+            "{} may be used by others than its owner: its mode should be 0700",
+            dir.display()
+        ));
+    }
     // libuafs checks the directory that cacheinfo names, we also the one that is used.
     let info = conf_file(conf_dir, "cacheinfo")?;
     let named = info.trim().split(':').nth(1).unwrap_or_default().trim();
@@ -270,6 +278,10 @@ mod tests {
         let disk =
             |kib| Config { cache: Cache::Disk { dir: to.path().into(), kib }, ..config.clone() }.check();
         assert!(disk(8_191).is_err() && disk(1 << 31).is_err());
+        fs::set_permissions(to.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        disk(10_000).unwrap();
+        fs::set_permissions(to.path(), fs::Permissions::from_mode(0o750)).unwrap();
+        assert!(disk(10_000).unwrap_err().to_string().contains("0700"));
         let mut odd = config.clone();
         odd.cache = Cache::Disk { dir: to.path().join("missing"), kib: 10_000 };
         assert!(odd.check().is_err());

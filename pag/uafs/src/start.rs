@@ -184,3 +184,14 @@ fn close_on_exec(before: &HashSet<c_int>) {
         unsafe { libc::fcntl(*fd, libc::F_SETFD, libc::FD_CLOEXEC) };
     }
 }
+
+/// What the archive's calls of open(2) come to: the same with O_CLOEXEC. The archive opens the files of a disk cache
+/// for each access, and a program started at that moment must not inherit what somebody else has read.
+///
+/// # Safety
+/// `path` is NUL-terminated. The archive passes a mode whenever the flags need one.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn afsweb_open64(path: *const c_char, flags: c_int, mode: libc::mode_t) -> c_int {
+    // SAFETY: as the caller says. Not open(2) of libc, which would come here again.
+    unsafe { libc::openat64(libc::AT_FDCWD, path, flags | libc::O_CLOEXEC, mode) }
+}
