@@ -230,13 +230,9 @@ impl Nanny<'_> {
                 Received::Nothing => break,
                 Received::Closed => {
                     broker.control = None;
-                    events.push(Event::Astray);
+                    events.push(Event::Deaf);
                 }
             }
-        }
-        // Whoever is dead has closed its socket too: its end says more.
-        if broker.control.is_none() && events.last() == Some(&Event::Astray) && !running(broker) {
-            events.pop();
         }
         events
     }
@@ -325,10 +321,4 @@ impl Nanny<'_> {
             info!("weblog-starter: httpd does not listen: errno {}", e.raw_os_error());
         }
     }
-}
-
-/// Is its process still there?
-fn running(broker: &Broker) -> bool {
-    let mut fds = [PollFd::new(broker, PollFlags::IN)];
-    !matches!(poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(1..))
 }

@@ -38,8 +38,10 @@ pub enum Event {
     Config,
     /// The broker says that it is ready, and its generation.
     Ready(u64),
-    /// The broker has closed its control socket, or says what it cannot mean.
+    /// The broker says what it cannot mean.
     Astray,
+    /// The broker has closed its control socket: it is about to end, or is of no use any more.
+    Deaf,
     /// The broker has ended and was reaped.
     Ended(End),
     /// The parent is gone, or somebody asks the nanny to end.
@@ -81,6 +83,8 @@ enum Phase {
         ready: bool,
         /// Has a configuration come that it may not have read yet?
         news: bool,
+        /// It is killed at this time, unless it has ended by itself.
+        kill_ms: Option<u64>,
     },
     /// No broker, and none until another configuration comes.
     Refused,
@@ -123,6 +127,7 @@ impl State {
     pub fn next_tick_ms(&self) -> Option<u64> {
         match self.phase {
             Phase::Waiting { until_ms } | Phase::Leaving { until_ms } => Some(until_ms),
+            Phase::Running { kill_ms, .. } => kill_ms,
             _ => None,
         }
     }
@@ -151,7 +156,16 @@ impl State {
                 vec![Action::ReportReady(generation)]
             }
             (Phase::Running { .. }, Event::Ready(_) | Event::Astray) => vec![Action::Kill],
-            (&mut Phase::Running { since_ms, ready, news }, Event::Ended(end)) => {
+            (Phase::Running { kill_ms, .. }, Event::Deaf) => {
+                // Whoever ends closes its socket a little before its end, which says more.
+                *kill_ms = Some(now_ms.saturating_add(GRACE_MS));
+                vec![]
+            }
+            (Phase::Running { kill_ms, .. }, Event::Tick) if kill_ms.is_some_and(|at| now_ms >= at) => {
+                *kill_ms = Some(now_ms.saturating_add(GRACE_MS));
+                vec![Action::Kill]
+            }
+            (&mut Phase::Running { since_ms, ready, news, .. }, Event::Ended(end)) => {
                 self.phase = if end == End::Exit(Error::CONFIG.into()) && !news {
                     Phase::Refused
                 } else {
@@ -183,7 +197,7 @@ impl State {
     /// The next broker.
     fn start(&mut self, now_ms: u64) -> Vec<Action> {
         self.generation = self.generation.saturating_add(1);
-        self.phase = Phase::Running { since_ms: now_ms, ready: false, news: false };
+        self.phase = Phase::Running { since_ms: now_ms, ready: false, news: false, kill_ms: None };
         let mut actions = vec![Action::Start(self.generation)];
         if self.has_config {
             actions.push(Action::SendConfig);
@@ -261,9 +275,22 @@ mod tests {
     }
 
     #[test]
-    fn a_broker_that_lies_about_its_generation_or_closes_its_socket_is_killed() {
+    fn a_broker_that_lies_about_its_generation_is_killed() {
         check(&[STARTED, (1, Event::Ready(99), &[Action::Kill])]);
         check(&[STARTED, (1, Event::Astray, &[Action::Kill])]);
+    }
+
+    #[test]
+    fn a_broker_that_closes_its_socket_may_still_say_why_by_its_exit_code() {
+        let end = End::Exit(78);
+        check(&[
+            STARTED,
+            (1, Event::Deaf, &[]),
+            (2, Event::Tick, &[]),
+            (3, Event::Ended(end), &[Action::ReportDown(end)]),
+        ]);
+        let state = check(&[STARTED, (1, Event::Deaf, &[]), (1_001, Event::Tick, &[Action::Kill])]);
+        assert_eq!(state.next_tick_ms(), Some(2_001));
     }
 
     #[test]

@@ -248,10 +248,10 @@ fn a_full_reply_pipe_never_blocks_the_broker_and_the_lane_comes_back() {
     let (lanes, brokers, _) = lanes(1);
     let (id, key) = fresh().unwrap();
     let start = Instant::now();
-    let sent: Vec<Sent> = (0..100).map(|_| brokers[0].send(&id, &key, &token_of("dead"))).collect();
-    assert!(start.elapsed() < Duration::from_secs(1));
+    let sent: Vec<Sent> = (0..30).map(|_| brokers[0].send(&id, &key, &token_of("dead"))).collect();
+    assert!(start.elapsed() < Duration::from_secs(10), "a blocked broker would still wait");
     assert_eq!(sent[0], Sent::Done);
-    assert_eq!(sent[99], Sent::Full);
+    assert_eq!(sent[29], Sent::Full);
     assert_eq!(brokers[0].hello(9), Sent::Full);
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
