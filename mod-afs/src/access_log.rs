@@ -47,6 +47,9 @@ pub fn open_all(main: Server<'_>, pconf: Pool<'_>) -> Result<(), String> {
 }
 
 /// Opens one log.
+///
+/// # Errors
+/// The errno of open(2), or that the program does not start.
 fn open(path: &Path, pconf: Pool<'_>) -> io::Result<OwnedFd> {
     match path.as_os_str().as_bytes().strip_prefix(b"|") {
         Some(program) => httpd::piped_log(pconf, &CString::new(program)?),
@@ -132,8 +135,7 @@ fn timestamp(line: &mut String, time: i64) {
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     let (hour, minute) = (second / 3_600, second / 60 % 60);
-    let _ =
-        write!(line, "{year:04}-{month:02}-{day_of_month:02}T{hour:02}:{minute:02}:{:02}Z", second % 60);
+    let _ = write!(line, "{year:04}-{month:02}-{day_of_month:02}T{hour:02}:{minute:02}:{:02}Z", second % 60);
 }
 
 #[cfg(test)]

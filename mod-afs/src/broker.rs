@@ -263,6 +263,9 @@ impl Logins {
     }
 
     /// Asks the broker until it has decided.
+    ///
+    /// # Errors
+    /// [`NoVisitor`], at the deadline at the latest.
     fn ask(&self, claim: &Credentials, terms: &Terms) -> Result<Granted, NoVisitor> {
         let request = Request::GetToken(GetToken {
             user: claim.principal.name().to_owned(),
@@ -290,6 +293,9 @@ impl Logins {
     }
 
     /// A PAG of his own for a visitor whom the broker has let in.
+    ///
+    /// # Errors
+    /// [`NoVisitor`] if the token is of no use, or the client does not take it.
     fn admit(&self, claim: &Credentials, token: &Token) -> Outcome {
         if token.cell != *claim.principal.cell() || token.lifetime_s(unix_now()) == 0 {
             return Err(NoVisitor::Broker(Failure::NotAccepted));
@@ -333,6 +339,9 @@ enum Found<'a> {
 
 impl Flight {
     /// Waits for the outcome.
+    ///
+    /// # Errors
+    /// The outcome's, or [`Failure::Deadline`].
     fn wait(&self, deadline: Instant) -> Outcome {
         let mut outcome = lock(&self.outcome);
         loop {
@@ -343,8 +352,10 @@ impl Flight {
             if left.is_zero() {
                 return Err(NoVisitor::Broker(Failure::Deadline));
             }
-            outcome =
-                self.done.wait_timeout(outcome, left).map_or_else(|poisoned| poisoned.into_inner().0, |r| r.0);
+            outcome = self
+                .done
+                .wait_timeout(outcome, left)
+                .map_or_else(|poisoned| poisoned.into_inner().0, |r| r.0);
         }
     }
 }
@@ -361,6 +372,9 @@ struct Lead<'a> {
 
 impl Lead<'_> {
     /// Asks, remembers, tells.
+    ///
+    /// # Errors
+    /// As [`Logins::visitor`].
     fn run(self, claim: &Credentials, terms: &Terms) -> Outcome {
         let outcome = self.logins.ask(claim, terms).and_then(|granted| {
             let visitor = self.logins.admit(claim, &granted.token)?;
@@ -487,7 +501,8 @@ mod tests {
 
     fn set_up(broker: Broker, client: Client) -> (Arc<Broker>, Arc<Client>, Logins) {
         let (broker, client) = (Arc::new(broker), Arc::new(client));
-        let logins = Logins::new(Box::new(Arc::clone(&broker)), Arc::clone(&client) as Arc<dyn AfsClient>).unwrap();
+        let logins =
+            Logins::new(Box::new(Arc::clone(&broker)), Arc::clone(&client) as Arc<dyn AfsClient>).unwrap();
         (broker, client, logins)
     }
 
@@ -611,7 +626,8 @@ mod tests {
 
     #[test]
     fn a_token_of_another_cell_is_nobodys() {
-        let (_, client, logins) = set_up(Broker { cell: "other.org", ..Broker::default() }, Client::default());
+        let (_, client, logins) =
+            set_up(Broker { cell: "other.org", ..Broker::default() }, Client::default());
         let outcome = logins.visitor(&claim("alice", "right"), &terms(1000));
         assert_eq!(outcome.unwrap_err(), NoVisitor::Broker(Failure::NotAccepted));
         assert_eq!(client.made.load(SeqCst), 0);
@@ -629,7 +645,8 @@ mod tests {
     #[test]
     fn simultaneous_requests_with_the_same_credentials_ask_once() {
         for (password, granted) in [("right", true), ("wrong", false)] {
-            let (broker, client, logins) = set_up(Broker { slow_ms: 300, ..Broker::default() }, Client::default());
+            let (broker, client, logins) =
+                set_up(Broker { slow_ms: 300, ..Broker::default() }, Client::default());
             std::thread::scope(|scope| {
                 let all: Vec<_> = (0..20)
                     .map(|_| scope.spawn(|| logins.visitor(&claim("alice", password), &terms(5000)).is_ok()))
@@ -643,14 +660,16 @@ mod tests {
 
     #[test]
     fn a_pending_login_is_asked_for_again() {
-        let (broker, _, logins) = set_up(Broker { pending: 3.into(), ..Broker::default() }, Client::default());
+        let (broker, _, logins) =
+            set_up(Broker { pending: 3.into(), ..Broker::default() }, Client::default());
         assert!(logins.visitor(&claim("alice", "right"), &terms(5000)).is_ok());
         assert_eq!(broker.asked.load(SeqCst), 4);
     }
 
     #[test]
     fn a_login_ends_at_the_deadline() {
-        let (_, _, logins) = set_up(Broker { pending: 100_000.into(), ..Broker::default() }, Client::default());
+        let (_, _, logins) =
+            set_up(Broker { pending: 100_000.into(), ..Broker::default() }, Client::default());
         let start = Instant::now();
         let outcome = logins.visitor(&claim("alice", "right"), &terms(200));
         assert_eq!(outcome.unwrap_err(), NoVisitor::Broker(Failure::Deadline));

@@ -106,6 +106,9 @@ pub fn start(main: Server<'_>) {
 }
 
 /// Starts the user-space client with this child's share of the cache.
+///
+/// # Errors
+/// What is missing, in words.
 fn start_client(
     config: &ServerConfig,
     client_conf: &Path,
@@ -144,6 +147,9 @@ fn bounded(kib: u64, least: u64) -> u32 {
 /// A directory below `dir` that no living child uses, and the lock that keeps it.
 ///
 /// Directories are used again, with what is cached there, by children that come later.
+///
+/// # Errors
+/// What is wrong with the directory, in words.
 fn own_cache_dir(dir: &Path, children: usize) -> Result<(PathBuf, File), String> {
     // Children of two generations live side by side after a graceful restart.
     for n in 0..children.saturating_mul(2).saturating_add(8) {

@@ -89,6 +89,9 @@ impl Afs {
     }
 
     /// Makes a call as `who`.
+    ///
+    /// # Errors
+    /// An errno.
     fn call<T>(
         &self,
         who: &Who,

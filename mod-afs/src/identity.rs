@@ -125,6 +125,9 @@ fn is_token(byte: u8) -> bool {
 }
 
 /// Strict base64 (RFC 4648, padded), into memory that is wiped.
+///
+/// # Errors
+/// [`Refusal::Undecodable`], or [`Refusal::NotAcceptable`] for what is decodable and longer than any login.
 fn decode(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, Refusal> {
     if text.is_empty() {
         return Err(Refusal::Undecodable);
@@ -142,6 +145,9 @@ fn decode(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, Refusal> {
 }
 
 /// User and cell of a name as it was typed.
+///
+/// # Errors
+/// [`Refusal::NotAcceptable`] or [`Refusal::CellNotAllowed`].
 fn principal(name: &[u8], cells: CellRules<'_>) -> Result<Principal, Refusal> {
     let name = core::str::from_utf8(name).map_err(|_| Refusal::NotAcceptable)?;
     let (user, cell) = match name.rsplit_once('@') {
@@ -169,6 +175,10 @@ mod tests {
         format!("Basic {}", STANDARD.encode(plain)).into_bytes()
     }
 
+    /// Who the value of a header says.
+    ///
+    /// # Errors
+    /// As [`claim`].
     fn read(value: &[u8]) -> Result<(String, Vec<u8>), Refusal> {
         let cells = cells();
         let rules = CellRules { allowed: &cells, default: cells.first() };
@@ -178,6 +188,10 @@ mod tests {
         }
     }
 
+    /// Who name and password, before they are encoded, say.
+    ///
+    /// # Errors
+    /// As [`claim`].
     fn check(plain: &[u8]) -> Result<(String, Vec<u8>), Refusal> {
         read(&header(plain))
     }
@@ -254,7 +268,9 @@ mod tests {
 
     #[test]
     fn d51_other_schemes_are_told_what_is_offered() {
-        for value in [&b"Bearer abc"[..], b"Negotiate YII=", b"Digest username=\"a\"", b"Basicx YTpi", b"NTLM"] {
+        for value in
+            [&b"Bearer abc"[..], b"Negotiate YII=", b"Digest username=\"a\"", b"Basicx YTpi", b"NTLM"]
+        {
             assert_eq!(read(value), Err(Refusal::UnsupportedScheme), "{value:?}");
         }
     }
@@ -291,7 +307,8 @@ mod tests {
 
     #[test]
     fn d6_the_claim_keeps_the_cell() {
-        let (first, second) = (check(b"alice@example.com:x").unwrap().0, check(b"alice@other.org:x").unwrap().0);
+        let (first, second) =
+            (check(b"alice@example.com:x").unwrap().0, check(b"alice@other.org:x").unwrap().0);
         assert_ne!(first, second);
     }
 

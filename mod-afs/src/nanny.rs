@@ -9,10 +9,11 @@ use crate::config::ServerConfig;
 use crate::httpd::{self, Ended, KeptFd, Level, Pool, Process, Server, mpm};
 use bincode::{Decode, Encode};
 use core::ffi::CStr;
+use core::time::Duration;
 use pag::Cell;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, bind, listen, recv, send,
-    socket_with, socketpair,
+    AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen,
+    recv, send, socket_with, socketpair,
 };
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
@@ -32,6 +33,10 @@ const DEATHS_MS: u64 = 10_000;
 const BAD_CONFIG: i32 = 78;
 /// Administrators that may wait to be heard.
 const BACKLOG: i32 = 8;
+/// How often and how long a socket in use is waited for.
+const LISTENER_TRIES: u32 = 50;
+/// See [`LISTENER_TRIES`].
+const LISTENER_PAUSE: Duration = Duration::from_millis(100);
 /// Longest report of the nanny.
 const REPORT_MAX: usize = 4096;
 /// Logins at the same time in one cell.
@@ -181,7 +186,24 @@ fn must_pause(deaths: &mut Vec<u64>, now_ms: u64) -> bool {
     deaths.len() >= DEATHS
 }
 
+/// Does somebody still listen there? Waits a little for the broker of an httpd that is just ending.
+fn is_in_use(path: &Path) -> bool {
+    let Ok(address) = SocketAddrUnix::new(path) else { return false };
+    for _ in 0..LISTENER_TRIES {
+        let flags = SocketFlags::CLOEXEC;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None);
+        match socket.and_then(|socket| connect(&socket, &address)) {
+            Ok(()) => std::thread::sleep(LISTENER_PAUSE),
+            Err(_) => return false,
+        }
+    }
+    true
+}
+
 /// Makes the administrators' socket. What lies there from an earlier httpd is removed, anything else is left alone.
+///
+/// # Errors
+/// [`NotStarted`] names the socket and says what is wrong.
 fn make_listener(path: &Path) -> Result<OwnedFd, NotStarted> {
     let wrong = |e: &dyn core::fmt::Display| NotStarted(format!("control socket {}: {e}", path.display()));
     let dir = path.parent().filter(|d| d.components().next() == Some(Component::RootDir));
@@ -195,6 +217,11 @@ fn make_listener(path: &Path) -> Result<OwnedFd, NotStarted> {
         return Err(wrong(&"its directory must belong to root and be writable for root only"));
     }
     match std::fs::symlink_metadata(path) {
+        Ok(meta) if meta.file_type().is_socket() && is_in_use(path) => {
+            return Err(wrong(
+                &"another httpd's broker listens there; SetAFSControlSocket names another one",
+            ));
+        }
         Ok(meta) if meta.file_type().is_socket() => std::fs::remove_file(path).map_err(|e| wrong(&e))?,
         Ok(_) => return Err(wrong(&"something else lies there")),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
@@ -215,6 +242,9 @@ fn make_listener(path: &Path) -> Result<OwnedFd, NotStarted> {
 
 impl Kept {
     /// Makes everything, at httpd's first real start.
+    ///
+    /// # Errors
+    /// [`NotStarted`] says what cannot be had.
     fn make(config: &ServerConfig) -> Result<Self, NotStarted> {
         let lanes_n = usize::from(config.lanes());
         let listener = make_listener(config.control_socket())?;
@@ -269,6 +299,9 @@ impl Kept {
     }
 
     /// Starts a nanny with its descriptors.
+    ///
+    /// # Errors
+    /// [`NotStarted`] if its program is not to be trusted or cannot be started.
     fn start(&mut self) -> Result<(), NotStarted> {
         let program = PathBuf::from(&self.program);
         let broker = program.with_file_name(crate::config::BROKER);
@@ -284,8 +317,9 @@ impl Kept {
         let flags = SocketFlags::CLOEXEC;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
             .map_err(|e| failed("control socket")(&e))?;
-        let dup =
-            |number: i32| KeptFd::with_number(number).dup().map_err(|e| failed("descriptors of the nanny")(&e));
+        let dup = |number: i32| {
+            KeptFd::with_number(number).dup().map_err(|e| failed("descriptors of the nanny")(&e))
+        };
         let mut fds = vec![theirs, dup(self.board)?, dup(self.listener)?];
         for lane in &self.lanes {
             fds.push(dup(lane.broker_request)?);
@@ -317,7 +351,9 @@ impl Kept {
         let Ok(control) = KeptFd::with_number(self.control).dup() else { return };
         match send(&control, &message, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
             Ok(_) => self.unsent = false,
-            Err(e) => main.log(Level::Warning, &format!("the nanny does not take its configuration yet: {e}")),
+            Err(e) => {
+                main.log(Level::Warning, &format!("the nanny does not take its configuration yet: {e}"))
+            }
         }
     }
 
@@ -361,7 +397,9 @@ pub fn configure(main: Server<'_>, pconf: Pool<'_>) -> Result<(), NotStarted> {
         return Ok(());
     }
     if !rustix::process::geteuid().is_root() {
-        return Err(NotStarted("httpd has to be started by root: it starts the broker as another user".to_owned()));
+        return Err(NotStarted(
+            "httpd has to be started by root: it starts the broker as another user".to_owned(),
+        ));
     }
     let restarted = known.is_some();
     let mut kept = match known {
@@ -549,7 +587,10 @@ mod tests {
 
     fn kept() -> Kept {
         Kept {
-            lanes: vec![LaneFds { worker_request: 10, worker_reply: 11, broker_request: 12, broker_reply: 13 }; 8],
+            lanes: vec![
+                LaneFds { worker_request: 10, worker_reply: 11, broker_request: 12, broker_reply: 13 };
+                8
+            ],
             locks: (4096, 512),
             waiting: (8192, 1024),
             board: 20,

@@ -10,8 +10,8 @@ use crate::child::{Child, child};
 use crate::config::{AuthType, DirConfig, ServerConfig};
 use crate::content::{self, Afs, Who};
 use crate::httpd::{
-    DirConfigs, Ended, FileInfo, FileKind, Htaccess, Level, Look, Method, Part, Phases, Pool, Request, Server,
-    Status,
+    DirConfigs, Ended, FileInfo, FileKind, Htaccess, Level, Look, Method, Part, Phases, Pool, Request,
+    Server, Status,
 };
 use crate::identity::{self, CellRules, Claim};
 use crate::{nanny, prompt};
@@ -113,7 +113,6 @@ impl Phases for Module {
     }
 
     fn map_to_storage(r: &mut Request<'_>) -> Status {
-        let Some(child) = child() else { return Status::DECLINED };
         let mount = r.server().config().mount_dir();
         let in_afs = r.filename().is_some_and(|name| content::is_below(name.to_bytes(), mount));
         if !in_afs || effective(r).auth_type() != AuthType::Afs {
@@ -122,10 +121,7 @@ impl Phases for Module {
         if let Err(status) = settle(r, true) {
             return status;
         }
-        match walk(r, child) {
-            Ok(()) => Status::OK,
-            Err(status) => status,
-        }
+        walk(r).map_or_else(|status| status, |()| Status::OK)
     }
 
     fn dirwalk_stat(r: &mut Request<'_>, look: Look) -> Option<Result<FileInfo, i32>> {
@@ -202,7 +198,8 @@ impl Phases for Module {
 
     fn handler(r: &mut Request<'_>) -> Status {
         let Some(afs) = child().and_then(|child| child.afs.as_ref()) else { return Status::DECLINED };
-        let Some(name) = r.filename().map(|name| name.to_bytes().to_vec()).filter(|name| afs.holds(name)) else {
+        let Some(name) = r.filename().map(|name| name.to_bytes().to_vec()).filter(|name| afs.holds(name))
+        else {
             return Status::DECLINED;
         };
         if r.dir_config().auth_type() != AuthType::Afs && r.state::<Visit>().is_none_or(|v| !v.in_afs) {
@@ -281,6 +278,9 @@ fn map_location(r: &mut Request<'_>) -> Status {
 /// Settles who the request is from, once: anonymous, a visitor, or refused.
 ///
 /// `rules`: httpd's own address rules for the location come first.
+///
+/// # Errors
+/// The status that ends the request.
 fn settle(r: &mut Request<'_>, rules: bool) -> Result<(), Status> {
     let config = effective(r);
     let server = r.server().config();
@@ -316,6 +316,9 @@ fn settle(r: &mut Request<'_>, rules: bool) -> Result<(), Status> {
 }
 
 /// httpd's rules that need no user, under the configuration of the location: who is denied by them never logs in.
+///
+/// # Errors
+/// The status of the rule that denies.
 fn address_rules(r: &mut Request<'_>) -> Result<(), Status> {
     let Some(configs) = r.state::<Visit>().and_then(|visit| visit.location.as_ref()).map(|(c, _)| *c) else {
         return Ok(());
@@ -333,6 +336,9 @@ fn address_rules(r: &mut Request<'_>) -> Result<(), Status> {
 }
 
 /// From the Authorization header to the visitor.
+///
+/// # Errors
+/// The status of a refused login.
 fn authenticate(r: &mut Request<'_>, authority: &Authority, server: &ServerConfig) -> Result<Who, Status> {
     let start = Instant::now();
     let Some(header) = r.header_in(c"Authorization") else { return Ok(Who::Anonymous) };
@@ -385,8 +391,12 @@ fn even_out(start: Instant) {
 }
 
 /// httpd's walks through directories and files, answered by AFS as the visitor.
-fn walk(r: &mut Request<'_>, child: &'static Child) -> Result<(), Status> {
-    let Some(afs) = &child.afs else {
+///
+/// # Errors
+/// The status that ends the request: httpd's own, or what AFS's answer comes to.
+fn walk(r: &mut Request<'_>) -> Result<(), Status> {
+    // Never left to httpd, which would look for the file on this machine.
+    let Some(afs) = child().and_then(|child| child.afs.as_ref()) else {
         return Err(refuse(r, Answer::Unavailable, "no-afs-client", None));
     };
     let name = r.filename().map(|name| name.to_bytes().to_vec()).unwrap_or_default();
@@ -516,6 +526,9 @@ fn path_cell(r: &Request<'_>, server: &ServerConfig) -> Option<String> {
 }
 
 /// Answers for a file or directory in AFS.
+///
+/// # Errors
+/// The status of what is not served.
 fn serve(r: &mut Request<'_>, afs: &'static Afs, name: &[u8]) -> Result<Status, Status> {
     let Some(Settled { who, .. }) = settled(r) else { return Err(Status::FORBIDDEN) };
     r.allow_get();
