@@ -38,14 +38,16 @@
 //! # What to know
 //! - **Waiting.** A silent server counts as down after [`Config::dead_time`] (6 s at least, Rx takes no less); until
 //!   it has answered a probe, calls for it fail at once with `ETIMEDOUT`. Other threads go on meanwhile.
+//! - **Cost**, in the cache: enter and leave 0.1 µs, open + stat + read of 4 KiB + close 2 µs, a read of 1 MiB 25 µs; one
+//!   global lock around all calls, released while a call waits for a server. Changing PAG leaks nothing.
 //! - **Threads.** A worker costs 262 KiB at its first call (libuafs's credential has room for 65,536 groups).
 //!   The client's own threads block all signals.
 //! - **Negative ACL entries** take nothing from a visitor that `system:anyuser` has: AFS clients look at the rights of
 //!   nobody first, as he could drop his token. They work against `system:authuser` and groups.
 //! - **Output.** libuafs writes to standard output when it starts and when servers go up or down.
 //! - **The end.** There is no `stop`: libuafs's shutdown asserts, and a signal handler (prefork ends in one) must not
-//!   call it. A process just exits. The file servers keep its callbacks until they break one, which its closed
-//!   socket refuses.
+//!   call it. A process just exits. The file servers keep its callbacks, and the next writer of such a file waits for
+//!   each process that was killed once (3 s measured; 14 s for a stopped one).
 //! - **exit and abort.** libuafs ends the process on a bad configuration; [`Config::check`] comes before it.
 //! - The environment variables AFSCELL and AFSCONF change what libuafs reads; the caller sees to it that they are unset.
 
