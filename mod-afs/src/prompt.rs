@@ -182,7 +182,7 @@ pub fn challenge(realm: &str) -> String {
         }
         quoted.push(c);
     }
-    format!("Basic realm=\"{quoted}\", charset=\"UTF-8\"")
+    format!("Basic realm=\"{quoted}\"")
 }
 
 #[cfg(test)]
@@ -241,14 +241,14 @@ mod tests {
     #[test]
     fn d15_a_realm_keeps_to_its_quotes_and_its_line() {
         let shown = challenge("a\r\nSet-Cookie: x\"y\\z\u{0}\u{7f}\u{85}");
-        assert_eq!(shown, "Basic realm=\"aSet-Cookie: x\\\"y\\\\z\", charset=\"UTF-8\"");
+        assert_eq!(shown, "Basic realm=\"aSet-Cookie: x\\\"y\\\\z\"");
     }
 
     #[test]
     fn a_cut_realm_does_not_end_in_half_an_escape() {
         let shown = challenge(&"\"".repeat(500));
         let inner =
-            shown.strip_prefix("Basic realm=\"").unwrap().strip_suffix("\", charset=\"UTF-8\"").unwrap();
+            shown.strip_prefix("Basic realm=\"").unwrap().strip_suffix("\"").unwrap();
         assert_eq!(inner, "\\\"".repeat(MAX));
     }
 
