@@ -46,8 +46,8 @@
 //!   nobody first, as he could drop his token. They work against `system:authuser` and groups.
 //! - **Output.** libuafs writes to standard output when it starts and when servers go up or down.
 //! - **The end.** There is no `stop`: libuafs's shutdown asserts, and a signal handler (prefork ends in one) must not
-//!   call it. A process just exits. The file servers keep its callbacks, and the next writer of such a file waits for
-//!   each process that was killed once (3 s measured; 14 s for a stopped one).
+//!   call it. A process just exits. The file servers keep its callbacks, and the next writer of such a file waits once
+//!   for a process that is gone (3 s measured; 14 s for a stopped one).
 //! - **exit and abort.** libuafs ends the process on a bad configuration; [`Config::check`] comes before it.
 //! - The environment variables AFSCELL and AFSCONF change what libuafs reads; the caller sees to it that they are unset.
 
