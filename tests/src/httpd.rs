@@ -382,13 +382,15 @@ fn text(world: &World, options: &Options, dir: &Path, address: SocketAddr) -> Re
 /// The nanny had not been built.
 pub fn standard(world: &World, dir: &Path) -> Result<String> {
     let starter = world.programs.weblog_starter.as_deref().context("weblog-starter had not been built")?;
-    let first = world.cells.first().map_or(crate::world::FIRST_CELL, |c| c.name.as_str());
+    let cells: Vec<&str> = world.cells.iter().map(|c| c.name.as_str()).collect();
+    let first = cells.first().copied().unwrap_or(crate::world::FIRST_CELL);
     Ok(format!(
-        "SetAFSClient userspace\nSetAFSWeblogPath {}\nSetAFSDefaultCell {first}\n\
+        "SetAFSClient userspace\nSetAFSWeblogPath {}\nSetAFSDefaultCell {first}\nSetAFSCells {}\n\
          SetAFSAccessLog {}/afs-access.log\nSetAFSLocation /afs\nSetAFSMountpointDir /afs\n\
          <Location /afs>\nAFSAuthType AFS\nAFSLoginPrompt \"AFS cell <%c>\"\n</Location>\n\
          <Directory /afs>\nRequire all granted\nOptions Indexes FollowSymLinks\nAllowOverride All\n</Directory>\n",
         starter.display(),
+        cells.join(" "),
         dir.display()
     ))
 }

@@ -4,10 +4,15 @@ use crate::{say, setup};
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use integration::httpd::Mpm;
-use integration::namespace::{Contents, Launcher, Running};
+use integration::namespace::{Bridge, Contents, Launcher, Running};
 use std::ffi::OsString;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+/// Time for a world to come up.
+const START_LIMIT: Duration = Duration::from_secs(180);
 
 /// What can be done with a world.
 #[derive(Debug, Subcommand)]
@@ -28,6 +33,9 @@ pub(crate) struct Run {
     /// How httpd runs its workers.
     #[arg(long, value_enum, default_value = "event")]
     mpm: MpmArg,
+    /// Relay connections to this port of 127.0.0.1 on the host to httpd; 0: any free port.
+    #[arg(long, conflicts_with_all = ["bare", "empty"])]
+    port: Option<u16>,
     /// The command and its arguments.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<OsString>,
@@ -69,7 +77,20 @@ pub(crate) fn main(Cmd::Run(args): Cmd) -> Result<ExitCode> {
     let launcher = prepare(contents, "cell")?;
     let mut running = launcher.spawn(&command)?;
     end_on_interrupt(&running)?;
+    let _bridge = match args.port {
+        Some(port) => Some(publish(&mut running, port)?),
+        None => None,
+    };
     Ok(ExitCode::from(running.wait()?))
+}
+
+/// Waits until the world is up and relays a port of the host to its httpd.
+fn publish(running: &mut Running, port: u16) -> Result<Bridge> {
+    let world = running.wait_ready(START_LIMIT)?;
+    let inside = world.httpd.context("no httpd in this world")?;
+    let bridge = running.bridge(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), inside)?;
+    say(&format!("http://{}/afs/", bridge.address()));
+    Ok(bridge)
 }
 
 /// Sets up and builds what a world with these contents needs; its results go to `<target>/world/<name>`.
