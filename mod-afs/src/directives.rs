@@ -198,6 +198,9 @@ fn one(words: &[String]) -> &str {
 }
 
 /// A whole number within bounds.
+///
+/// # Errors
+/// What would be right.
 fn number<T>(word: &str, least: T, most: T, what: &str) -> Result<T, String>
 where
     T: TryFrom<u64> + PartialOrd + core::fmt::Display + Copy,
@@ -211,11 +214,17 @@ where
 }
 
 /// The name of a cell.
+///
+/// # Errors
+/// What would be right.
 fn cell(word: &str) -> Result<Cell, String> {
     Cell::new(word).map_err(|e| format!("'{}' is not a cell such as example.com: {e}", shortened(word)))
 }
 
 /// An absolute path, without a slash at its end.
+///
+/// # Errors
+/// What would be right.
 fn absolute(word: &str) -> Result<String, String> {
     if !word.starts_with('/') {
         return Err(format!("'{}' is not an absolute path: it has to start with '/'", shortened(word)));
@@ -235,6 +244,9 @@ fn absolute(word: &str) -> Result<String, String> {
 }
 
 /// On or Off.
+///
+/// # Errors
+/// What would be right.
 fn switch(word: &str) -> Result<bool, String> {
     match word.to_ascii_lowercase().as_str() {
         "on" => Ok(true),
@@ -244,6 +256,9 @@ fn switch(word: &str) -> Result<bool, String> {
 }
 
 /// Bytes, with K, M or G behind the number.
+///
+/// # Errors
+/// What would be right.
 fn size(word: &str) -> Result<u64, String> {
     /// Least: a child needs a few chunks.
     const LEAST: u64 = 1 << 20;
@@ -271,6 +286,9 @@ fn shortened(word: &str) -> String {
 }
 
 /// SetAFSWeblogUser.
+///
+/// # Errors
+/// What would be right.
 fn user(word: &str) -> Result<UserName, String> {
     let wrong = || format!("'{}' is neither the name of a user nor '#' and a number", shortened(word));
     if let Some(id) = word.strip_prefix('#') {
@@ -293,6 +311,9 @@ fn user(word: &str) -> Result<UserName, String> {
 }
 
 /// SetAFSClient.
+///
+/// # Errors
+/// What would be right.
 fn client(word: &str) -> Result<ClientChoice, String> {
     match word.to_ascii_lowercase().as_str() {
         "auto" => Ok(ClientChoice::Auto),
@@ -305,6 +326,9 @@ fn client(word: &str) -> Result<ClientChoice, String> {
 }
 
 /// AFSAuthType.
+///
+/// # Errors
+/// What would be right.
 fn auth_type(word: &str) -> Result<AuthType, String> {
     match word.to_ascii_lowercase().as_str() {
         "afs" => Ok(AuthType::Afs),
@@ -315,6 +339,9 @@ fn auth_type(word: &str) -> Result<AuthType, String> {
 }
 
 /// SetAFSLoginLimit.
+///
+/// # Errors
+/// What would be right.
 fn login_limit(words: &[String]) -> Result<LoginLimit, String> {
     let at = |i: usize| words.get(i).map_or("", String::as_str);
     Ok(LoginLimit {
@@ -325,6 +352,9 @@ fn login_limit(words: &[String]) -> Result<LoginLimit, String> {
 }
 
 /// A URL prefix.
+///
+/// # Errors
+/// What would be right.
 fn location(word: &str) -> Result<String, String> {
     if word.contains(['?', '#', '%', '*']) {
         return Err(format!(
@@ -618,6 +648,9 @@ mod tests {
     const MAIN: Place = Place { virtual_host: false, section: None, limited: false };
 
     /// What the administrator is told of one line.
+    ///
+    /// # Errors
+    /// That.
     fn check(line: &str, place: Place) -> Result<(), String> {
         let mut words = line.split(' ').map(str::to_owned);
         let name = words.next().unwrap();

@@ -111,6 +111,9 @@ impl Prompt {
 
 impl Piece {
     /// What stands between `<` and `>`.
+    ///
+    /// # Errors
+    /// [`PromptError`] for what is no macro.
     fn parse(inside: &str) -> Result<Self, PromptError> {
         let mut sources = Vec::new();
         let mut rest = inside;
@@ -247,8 +250,7 @@ mod tests {
     #[test]
     fn a_cut_realm_does_not_end_in_half_an_escape() {
         let shown = challenge(&"\"".repeat(500));
-        let inner =
-            shown.strip_prefix("Basic realm=\"").unwrap().strip_suffix("\"").unwrap();
+        let inner = shown.strip_prefix("Basic realm=\"").unwrap().strip_suffix("\"").unwrap();
         assert_eq!(inner, "\\\"".repeat(MAX));
     }
 

@@ -200,7 +200,10 @@ pub(super) fn sentinel(brigade: *mut sys::apr_bucket_brigade) -> *mut sys::apr_b
 }
 
 /// Sends the parts and the end of the body down the filters of the request.
-pub(super) fn pass(r: &mut Request<'_>, parts: Vec<Part>) -> Status {
+///
+/// # Errors
+/// The errno if the first chunk of a whole body cannot be read; nothing has been sent then.
+pub(super) fn pass(r: &mut Request<'_>, parts: Vec<Part>) -> Result<Status, i32> {
     let connection = r.rec().connection;
     // SAFETY: a request always has its connection, and that its allocator.
     let list = unsafe { (*connection).bucket_alloc };
@@ -218,10 +221,24 @@ pub(super) fn pass(r: &mut Request<'_>, parts: Vec<Part>) -> Status {
             Part::File { from, start, len } => unsafe { create(list, from, start, len) },
         };
         if bucket.is_null() {
-            return Status::INTERNAL_SERVER_ERROR;
+            return Ok(Status::INTERNAL_SERVER_ERROR);
         }
         // SAFETY: just made.
         unsafe { append(brigade, bucket) };
+    }
+    if !r.header_only() && r.header_in(c"Range").is_none() {
+        // SAFETY: the ring of a live brigade.
+        let first = unsafe { (*sentinel(brigade)).link.next };
+        // SAFETY: a bucket of the brigade, unless it is the sentinel, which is looked at first.
+        if first != sentinel(brigade) && unsafe { is_ours(first) } {
+            // SAFETY: a bucket of ours.
+            let status = unsafe { into_memory(first) };
+            if status != 0 {
+                // SAFETY: our own brigade.
+                unsafe { sys::apr_brigade_cleanup(brigade.cast()) };
+                return Err(status);
+            }
+        }
     }
     // SAFETY: the allocator is alive.
     let eos = unsafe { sys::apr_bucket_eos_create(list) };
@@ -231,13 +248,28 @@ pub(super) fn pass(r: &mut Request<'_>, parts: Vec<Part>) -> Status {
     // SAFETY: the filters of this request, in its handler.
     let status = unsafe { sys::ap_pass_brigade(filters, brigade) };
     if status == 0 || r.is_aborted() {
-        return Status::OK;
+        return Ok(Status::OK);
     }
     // A filter in front of ours could not read, or the connection is gone: the answer must not look whole.
     // SAFETY: `connection` is alive.
     unsafe { break_off(connection) };
     r.log(Level::Info, &format!("answer broken off: {}", status_text(status)));
-    Status::OK
+    Ok(Status::OK)
+}
+
+/// Reads the bucket (or its first chunk) into memory.
+///
+/// # Safety
+/// A bucket of ours in a brigade.
+pub(super) unsafe fn into_memory(bucket: *mut sys::apr_bucket) -> sys::apr_status_t {
+    // SAFETY: the caller's promise.
+    let type_ = unsafe { (*bucket).type_ };
+    // SAFETY: every bucket has its type.
+    let Some(read) = (unsafe { (*type_).read }) else { return sys::APR_EGENERAL as sys::apr_status_t };
+    let mut text: *const c_char = ptr::null();
+    let mut len = 0;
+    // SAFETY: as APR's own macro calls it.
+    unsafe { read(bucket, &raw mut text, &raw mut len, sys::apr_read_type_e::APR_BLOCK_READ) }
 }
 
 /// Marks the connection so that nothing more goes out on it: the visitor sees that the answer is not whole.

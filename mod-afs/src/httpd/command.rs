@@ -64,6 +64,9 @@ const fn allowed(scope: Scope) -> c_int {
 }
 
 /// The words behind the name of a directive, as httpd splits and unquotes them.
+///
+/// # Errors
+/// What is wrong with them.
 fn words(pool: *mut sys::apr_pool_t, args: *const c_char) -> Result<Vec<String>, String> {
     let mut out = Vec::new();
     let mut rest = args;
@@ -149,8 +152,10 @@ unsafe extern "C" fn set(
             // Other threads read the server's configuration now.
             return Err(named(directive, "cannot stand in an access file"));
         }
+        // SAFETY: a directive has its server.
+        let vector = unsafe { (*parms.server).module_config };
         // SAFETY: the vector of the server being configured, which has our slot.
-        let server = unsafe { sys::ap_get_module_config((*parms.server).module_config, module()) };
+        let server = unsafe { sys::ap_get_module_config(vector, module()) };
         // SAFETY: NULL or made by `create_server_config`; only this thread configures, as nothing is served yet.
         let server = unsafe { server.cast::<ServerConfig>().as_mut() };
         let server = server.ok_or_else(|| "no configuration of this server".to_owned())?;

@@ -3,11 +3,10 @@
 //! It stands behind httpd's byte ranges and headers and before anything that sends or keeps data for later, so that
 //! no other thread ever reads a file under another identity.
 
-use super::bucket::{CHUNK, append, break_off, is_ours, sentinel, status_text};
+use super::bucket::{CHUNK, append, break_off, into_memory, is_ours, sentinel, status_text};
 use super::guard::guard;
 use super::log::{Level, log_request};
 use super::request::Request;
-use core::ffi::c_char;
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
 use httpd_sys as sys;
@@ -151,21 +150,6 @@ unsafe fn has_ours(brigade: *mut sys::apr_bucket_brigade) -> bool {
         bucket = unsafe { (*bucket).link.next };
     }
     false
-}
-
-/// Reads the bucket (or its first chunk) into memory.
-///
-/// # Safety
-/// A bucket of ours in a brigade.
-unsafe fn into_memory(bucket: *mut sys::apr_bucket) -> sys::apr_status_t {
-    // SAFETY: the caller's promise.
-    let type_ = unsafe { (*bucket).type_ };
-    // SAFETY: every bucket has its type.
-    let Some(read) = (unsafe { (*type_).read }) else { return sys::APR_EGENERAL as sys::apr_status_t };
-    let mut text: *const c_char = ptr::null();
-    let mut len = 0;
-    // SAFETY: as APR's own macro calls it.
-    unsafe { read(bucket, &raw mut text, &raw mut len, sys::apr_read_type_e::APR_BLOCK_READ) }
 }
 
 /// Takes a bucket out of its brigade.

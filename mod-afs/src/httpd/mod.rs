@@ -76,7 +76,7 @@ pub use kept::{KeptFd, attach_locks, attach_waiting, in_run_directory, main_serv
 pub use log::{Level, log_anywhere};
 pub use pool::{Pool, Process};
 pub use record::afs_module;
-pub use request::{Part, ReadAt, Request};
+pub use request::{Ancestor, Part, ReadAt, Request};
 pub use rules::{DirConfigs, Method, Options};
 pub use server::Server;
 pub use spawn::{Ended, start, watch};

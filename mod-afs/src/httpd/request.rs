@@ -71,7 +71,7 @@ impl<'r> Request<'r> {
     #[must_use]
     pub fn pool(&self) -> Pool<'r> {
         // SAFETY: the pool lives as long as the request; a request always has one.
-        unsafe { Pool::from_raw(self.rec().pool) }.unwrap_or_else(|| unreachable_pool())
+        unsafe { Pool::from_raw(self.rec().pool) }.unwrap_or_else(|| broken_record())
     }
 
     // What was asked.
@@ -160,23 +160,23 @@ impl<'r> Request<'r> {
 
     /// The request of which this is a sub-request.
     #[must_use]
-    pub fn main(&self) -> Option<Request<'_>> {
+    pub fn main(&self) -> Option<Ancestor<'_>> {
         // SAFETY: NULL or alive as long as its sub-request.
-        unsafe { Request::from_raw(self.rec().main) }
+        unsafe { Request::from_raw(self.rec().main) }.map(Ancestor)
     }
 
     /// The request that was redirected internally to this one.
     #[must_use]
-    pub fn prev(&self) -> Option<Request<'_>> {
+    pub fn prev(&self) -> Option<Ancestor<'_>> {
         // SAFETY: NULL or alive as long as the one that it was redirected to.
-        unsafe { Request::from_raw(self.rec().prev) }
+        unsafe { Request::from_raw(self.rec().prev) }.map(Ancestor)
     }
 
     /// Its server.
     #[must_use]
     pub fn server(&self) -> Server<'r> {
         // SAFETY: servers live until the children that use them end.
-        unsafe { Server::from_raw(self.rec().server) }.unwrap_or_else(|| unreachable_pool())
+        unsafe { Server::from_raw(self.rec().server) }.unwrap_or_else(|| broken_record())
     }
 
     // Configuration.
@@ -189,7 +189,7 @@ impl<'r> Request<'r> {
         let ours: *const DirConfig = ours.cast();
         // SAFETY: NULL or made by `create_dir_config` or `merge_dir_config` in a pool that lives as long as the
         // request (its own, its parent's or the configuration's); not changed any more.
-        unsafe { ours.as_ref() }.unwrap_or(DirConfig::empty())
+        unsafe { ours.as_ref() }.unwrap_or_else(|| broken_record())
     }
 
     /// Puts the configuration back to what the server has outside all sections, as before `map_to_storage`.
@@ -513,10 +513,25 @@ impl<'r> Request<'r> {
     /// Sends the body, in its order, and its end; for the handler, once headers are set.
     ///
     /// A file that cannot be read to its end breaks the connection off, so that nobody takes the part for the whole.
-    /// Returns what the handler should return.
-    pub fn send(&mut self, parts: Vec<Part>) -> Status {
+    /// But if the first chunk of a whole body cannot be read, nothing has been sent yet, and there is an errno instead.
+    ///
+    /// # Errors
+    /// That errno. Otherwise, what the handler should return.
+    pub fn try_send(&mut self, parts: Vec<Part>) -> Result<Status, i32> {
         filter::insert(self);
         bucket::pass(self, parts)
+    }
+
+    /// As [`Request::try_send`], with 403 or 503 for the errno.
+    pub fn send(&mut self, parts: Vec<Part>) -> Status {
+        self.try_send(parts).unwrap_or_else(|errno| {
+            self.log(Level::Error, &format!("reading a file in AFS: {}", bucket::status_text(errno)));
+            if matches!(errno, libc::EACCES | libc::EPERM) {
+                Status::FORBIDDEN
+            } else {
+                Status::SERVICE_UNAVAILABLE
+            }
+        })
     }
 
     // Log.
@@ -536,10 +551,22 @@ impl<'r> Request<'r> {
     }
 }
 
-/// httpd makes no request without pool and server; the guard around each phase turns this into status 500.
+/// httpd makes no request without pool, server and our configuration; the guard turns this into status 500.
 #[allow(clippy::unreachable, reason = "httpd's own invariant, and the guard catches it")]
-fn unreachable_pool() -> ! {
-    unreachable!("a request without pool or server")
+fn broken_record() -> ! {
+    unreachable!("a request without pool, server or configuration")
+}
+
+/// A request that this one came of; only to be looked at.
+#[derive(Debug)]
+pub struct Ancestor<'a>(Request<'a>);
+
+impl<'a> core::ops::Deref for Ancestor<'a> {
+    type Target = Request<'a>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
 }
 
 /// A part of a body.
