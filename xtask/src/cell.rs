@@ -110,8 +110,16 @@ pub(crate) fn prepare(contents: Contents, name: &str) -> Result<Launcher> {
 /// # Errors
 /// The path of this program cannot be found out.
 pub(crate) fn results_dir(name: &str) -> Result<PathBuf> {
+    Ok(target_dir()?.join("world").join(name))
+}
+
+/// Cargo's target directory that this program was built into.
+///
+/// # Errors
+/// The path of this program cannot be found out.
+pub(crate) fn target_dir() -> Result<PathBuf> {
     let programs = integration::built::directory()?;
-    Ok(programs.parent().context("program without directory")?.join("world").join(name))
+    Ok(programs.parent().context("program without directory")?.to_owned())
 }
 
 /// Ctrl-C, SIGTERM and SIGHUP end the world; the caller sees its end. Once in a process.
@@ -128,7 +136,9 @@ fn build(contents: Contents) -> Result<()> {
     let packages: &[&str] = match contents {
         Contents::Empty => return Ok(()),
         Contents::Cells => &["kaserver", "uafs"],
-        Contents::CellsAndHttpd(_) => &["kaserver", "uafs", "weblog", "weblog-starter", "mod-afs"],
+        Contents::CellsAndPrograms | Contents::CellsAndHttpd(_) => {
+            &["kaserver", "uafs", "weblog", "weblog-starter", "mod-afs"]
+        }
     };
     say("building");
     let programs = integration::built::directory()?;
@@ -137,7 +147,7 @@ fn build(contents: Contents) -> Result<()> {
         Some(other) => other,
         None => bail!("{} is no directory of cargo's", programs.display()),
     };
-    let target = programs.parent().context("program without directory")?;
+    let target = target_dir()?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .args(["build", "--quiet", "--profile", profile])
