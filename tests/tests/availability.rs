@@ -1,0 +1,89 @@
+//! What is silent or gone, and who goes on nevertheless.
+
+mod common;
+
+use common::{ANSWER_LIMIT, Mischief, first, get_as, second, start, timed, world};
+use integration::content::owner_file;
+use integration::process::signal_pid;
+use integration::world::{FIRST_CELL, SECOND_CELL};
+use rustix::process::Signal;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn with_a_silent_kaserver_the_other_cell_and_cached_visitors_go_on() {
+    let world = world();
+    let httpd = start(&world, "");
+    assert_eq!(get_as(&world, &httpd, &first(&owner_file("alice")), "alice").status, 200);
+    let silent = Mischief::mode(&world, FIRST_CELL, "silent", None);
+    std::thread::scope(|s| {
+        // Many visitors of the silent cell, each with other credentials.
+        let stuck: Vec<_> = (0..24)
+            .map(|i| {
+                let httpd = &httpd;
+                s.spawn(move || timed(|| httpd.get_as(&first(&owner_file("bob")), "bob", &format!("pw {i}")).unwrap().status))
+            })
+            .collect();
+        std::thread::sleep(Duration::from_millis(500));
+        for _ in 0..20 {
+            let (r, took) = timed(|| httpd.get_as(&second(&owner_file("zoe")), "zoe@other.example", "zoe's pass").unwrap());
+            assert_eq!(r.status, 200, "a login to the other cell");
+            assert!(took < Duration::from_secs(3), "{took:?}");
+            let (r, took) = timed(|| get_as(&world, &httpd, &first(&owner_file("alice")), "alice"));
+            assert_eq!(r.status, 200, "a visitor who is cached");
+            assert!(took < Duration::from_secs(3), "{took:?}");
+        }
+        let alice2 = &world.cell(SECOND_CELL).unwrap().user("alice").unwrap().password;
+        assert_eq!(httpd.get_as(&second(&owner_file("alice")), "alice@other.example", alice2).unwrap().status, 200, "a fresh login");
+        for t in stuck {
+            let (status, took) = t.join().unwrap();
+            assert_eq!(status, 503);
+            assert!(took < ANSWER_LIMIT, "{took:?}");
+        }
+    });
+    drop(silent);
+    integration::wait::until_true("logins to the first cell", Duration::from_secs(30), || {
+        Ok(get_as(&world, &httpd, &first(&owner_file("carol")), "carol").status == 200)
+    })
+    .unwrap();
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn with_a_silent_file_server_other_volumes_go_on_and_the_rest_is_503() {
+    let world = world();
+    let httpd = start(&world, "");
+    let far = first("far/page.html");
+    assert_eq!(httpd.get(&far).unwrap().status, 200);
+    let server = world.cell(FIRST_CELL).unwrap().server("fileserver", Ipv4Addr::new(192, 0, 2, 3)).unwrap().pid;
+    signal_pid(server, Signal::STOP).unwrap();
+    let outcome = std::panic::catch_unwind(|| {
+        std::thread::scope(|s| {
+            let stuck: Vec<_> = (0..60)
+                .map(|i| {
+                    let httpd = &httpd;
+                    s.spawn(move || timed(|| httpd.get(&first(&format!("far/missing-{i}.html"))).unwrap().status))
+                })
+                .collect();
+            std::thread::sleep(Duration::from_secs(3));
+            for _ in 0..20 {
+                let (r, took) = timed(|| httpd.get(&first("public/page.html")).unwrap());
+                assert_eq!(r.status, 200, "another volume");
+                assert!(took < Duration::from_secs(5), "{took:?}");
+                assert_eq!(get_as(&world, &httpd, &first(&owner_file("alice")), "alice").status, 200);
+            }
+            let mut answers: Vec<(u16, Duration)> = stuck.into_iter().map(|t| t.join().unwrap()).collect();
+            answers.sort_by_key(|a| a.1);
+            assert!(answers.iter().all(|a| a.0 == 503), "{answers:?}");
+            assert!(answers.iter().all(|a| a.1 < ANSWER_LIMIT), "{answers:?}");
+        });
+    });
+    signal_pid(server, Signal::CONT).unwrap();
+    if let Err(cause) = outcome {
+        std::panic::resume_unwind(cause);
+    }
+    integration::wait::until_true("the volume", Duration::from_secs(120), || Ok(httpd.get(&far)?.status == 200)).unwrap();
+    httpd.stop(&[]).unwrap();
+}

@@ -1,0 +1,206 @@
+//! Mixed load of ten visitors and nobody while children, brokers and nannies are killed at any moment.
+//!
+//! Every body belongs to the visitor who asked; every answer is the right one or 503; nothing waits beyond its deadline.
+
+mod common;
+
+use common::{ANSWER_LIMIT, below, broker_of, first, get_as, nanny_of, password, start, world};
+use integration::content::{PUBLIC_LINE, owner_file, owner_line};
+use integration::http::{Connection, Request};
+use integration::httpd::Httpd;
+use integration::process::signal_pid;
+use integration::wait;
+use integration::world::{FIRST_CELL, World};
+use rustix::process::Signal;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+const VISITORS: [&str; 10] = ["alice", "bob", "carol", "mallory", "dave", "erin", "frank", "grace", "heidi", "ivan"];
+const CLIENTS: u64 = 12;
+
+/// A small generator (xorshift), so that a run can be repeated with its seed.
+struct Dice(u64);
+
+impl Dice {
+    fn throw(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % sides
+    }
+}
+
+#[derive(Default)]
+struct Tally {
+    right: AtomicU64,
+    unavailable: AtomicU64,
+    cut: AtomicU64,
+    slowest_ms: AtomicU64,
+    faults: Mutex<Vec<String>>,
+}
+
+impl Tally {
+    fn fault(&self, text: String) {
+        let mut faults = self.faults.lock().unwrap();
+        if faults.len() < 20 {
+            faults.push(text);
+        }
+    }
+}
+
+/// One client: keeps a connection for some requests, changes visitors on it.
+fn client(world: &World, httpd: &Httpd, seed: u64, stop: &AtomicBool, tally: &Tally) {
+    let cell = world.cell(FIRST_CELL).unwrap();
+    let mut dice = Dice(seed * 0x9E37_79B9_7F4A_7C15 | 1);
+    let mut connection: Option<Connection> = None;
+    while !stop.load(Ordering::Relaxed) {
+        let who = dice.throw(11);
+        let visitor = VISITORS.get(usize::try_from(who).unwrap()).copied();
+        let of = VISITORS[usize::try_from(dice.throw(10)).unwrap()];
+        let own = visitor.unwrap_or(of);
+        let (path, status, line) = match dice.throw(4) {
+            0 => (first("public/page.html"), 200, PUBLIC_LINE.to_owned()),
+            1 | 2 => match visitor {
+                Some(v) => (first(&owner_file(own)), 200, owner_line(v, FIRST_CELL)),
+                None => (first(&owner_file(own)), 401, String::new()),
+            },
+            _ => match visitor {
+                Some(v) if v == of => (first(&owner_file(of)), 200, owner_line(of, FIRST_CELL)),
+                Some(_) => (first(&owner_file(of)), 403, String::new()),
+                None => (first(&owner_file(of)), 401, String::new()),
+            },
+        };
+        let mut request = Request::get(&path);
+        if let Some(v) = visitor {
+            request = request.login(v, password(cell, v));
+        }
+        let mut c = match connection.take() {
+            Some(c) => c,
+            None => match Connection::open_within(httpd.address(), ANSWER_LIMIT) {
+                Ok(c) => c,
+                Err(_) => {
+                    std::thread::sleep(Duration::from_millis(20));
+                    continue;
+                }
+            },
+        };
+        let begin = Instant::now();
+        let answer = c.send(&request);
+        let took = begin.elapsed();
+        tally.slowest_ms.fetch_max(u64::try_from(took.as_millis()).unwrap(), Ordering::Relaxed);
+        if took > ANSWER_LIMIT {
+            tally.fault(format!("{visitor:?} waited {took:?} for {path}"));
+        }
+        let r = match answer {
+            Ok(r) => r,
+            // The child was killed before it had answered.
+            Err(_) => {
+                tally.cut.fetch_add(1, Ordering::Relaxed);
+                continue;
+            }
+        };
+        // Whatever came, also the beginning of a body that was cut off, must be the right visitor's.
+        let text = r.text();
+        let body_right = if status == 200 { line.starts_with(&text) || text.starts_with(&line) } else { !text.contains("owner: ") };
+        if r.status == 503 && !text.contains("owner: ") {
+            tally.unavailable.fetch_add(1, Ordering::Relaxed);
+        } else if r.status == status && body_right {
+            if r.complete { &tally.right } else { &tally.cut }.fetch_add(1, Ordering::Relaxed);
+        } else {
+            let head: String = text.chars().take(60).collect();
+            tally.fault(format!("{visitor:?} asked for {path}: wanted {status} {line:?}, got {} {head:?}", r.status));
+        }
+        if r.complete && dice.throw(8) != 0 && r.header("Connection") != Some("close") {
+            connection = Some(c);
+        }
+    }
+}
+
+/// Kills `children` children, `brokers` brokers and `nannies` nannies, one after the other, at moments that nobody can foresee.
+fn killer(httpd: &Httpd, children: u64, brokers: u64, nannies: u64) -> (u64, u64, u64) {
+    let mut dice = Dice(0x1234_5678_9ABC_DEF1);
+    let (mut c, mut b, mut n) = (0, 0, 0);
+    let limit = Instant::now() + Duration::from_secs(if children > 500 { 3000 } else { 240 });
+    let mut last_broker = 0;
+    while (c < children || b < brokers || n < nannies) && Instant::now() < limit {
+        // A broker is killed only when it is another one than the last; a nanny only when it has a broker.
+        if b < brokers && c * brokers >= b * children
+            && let Some(pid) = broker_of(httpd).filter(|p| *p != last_broker)
+            && signal_pid(pid, Signal::KILL).is_ok()
+        {
+            last_broker = pid;
+            b += 1;
+        }
+        if n < nannies && c * nannies >= n * children
+            && let Some(pid) = nanny_of(httpd).filter(|_| broker_of(httpd).is_some())
+            && signal_pid(pid, Signal::KILL).is_ok()
+        {
+            n += 1;
+        }
+        if c < children {
+            let all = httpd.children();
+            if all.len() > 1 {
+                let pick = usize::try_from(dice.throw(all.len() as u64)).unwrap();
+                if signal_pid(all[pick], Signal::KILL).is_ok() {
+                    c += 1;
+                }
+            }
+        }
+        std::thread::sleep(Duration::from_millis(10 + dice.throw(60)));
+    }
+    (c, b, n)
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn whoever_is_killed_every_body_belongs_to_the_visitor_who_asked() {
+    let world = world();
+    // Logins are remembered for a second only, so that most requests go to the broker.
+    let httpd = start(&world, "SetAFSCacheExpiration 1\nSetAFSLanes 4");
+    let (children, brokers, nannies) = if common::long() { (1000, 200, 50) } else { (60, 10, 3) };
+    let stop = AtomicBool::new(false);
+    let tally = Tally::default();
+    let began = Instant::now();
+    let killed = std::thread::scope(|s| {
+        for seed in 1..=CLIENTS {
+            let (world, httpd, stop, tally) = (&world, &httpd, &stop, &tally);
+            s.spawn(move || client(world, httpd, seed, stop, tally));
+        }
+        let killed = killer(&httpd, children, brokers, nannies);
+        std::thread::sleep(Duration::from_secs(1));
+        stop.store(true, Ordering::Relaxed);
+        killed
+    });
+    let count = |c: &AtomicU64| c.load(Ordering::Relaxed);
+    println!(
+        "killed {killed:?} (children, brokers, nannies) in {:.0?}: {} right, {} times 503, {} connections cut, slowest answer {} ms",
+        began.elapsed(),
+        count(&tally.right),
+        count(&tally.unavailable),
+        count(&tally.cut),
+        count(&tally.slowest_ms)
+    );
+    assert_eq!(*tally.faults.lock().unwrap(), Vec::<String>::new());
+    assert_eq!(killed, (children, brokers, nannies));
+    assert!(count(&tally.right) > 200, "too little was served to prove anything");
+
+    // All lanes are in service again: four times as many logins at once as there are lanes, none of them cached.
+    wait::until("the broker", Duration::from_secs(60), || Ok(broker_of(&httpd))).unwrap();
+    wait::until_true("logins", Duration::from_secs(60), || {
+        Ok(VISITORS.iter().all(|v| get_as(&world, &httpd, &first(&owner_file(v)), v).status == 200))
+    })
+    .unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    std::thread::scope(|s| {
+        let all: Vec<_> = (0..16)
+            .map(|i| {
+                let (world, httpd) = (&world, &httpd);
+                s.spawn(move || get_as(world, httpd, &first(&owner_file(VISITORS[i % 10])), VISITORS[i % 10]).status)
+            })
+            .collect();
+        assert!(all.into_iter().all(|t| t.join().unwrap() == 200), "a lane is lost");
+    });
+    assert_eq!(below(httpd.pid(), "weblog-starter").len(), 1, "one nanny");
+    httpd.stop(&["exit signal Killed", "weblog"]).unwrap();
+}

@@ -1,0 +1,134 @@
+//! What the tests of this directory share.
+#![allow(dead_code, reason = "each test program uses its own part")]
+
+use integration::http::{Request, Response};
+use integration::httpd::{Httpd, Mpm, Options};
+use integration::world::{Cell, FIRST_CELL, SECOND_CELL, World};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Waits of the product are configured to be shorter than this in all tests; a longer answer is a failure.
+pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+
+pub(crate) fn world() -> World {
+    World::here().unwrap()
+}
+
+/// Whether the volumes of a release are asked for.
+pub(crate) fn long() -> bool {
+    std::env::var("AFSWEB_LONG").is_ok_and(|v| v == "1")
+}
+
+/// Our module's configuration in tests: the README's lines, both cells, short deadlines.
+pub(crate) fn afs_config(world: &World, more: &str) -> String {
+    let starter = world.programs.weblog_starter.as_deref().expect("weblog-starter is built");
+    format!(
+        "SetAFSClient userspace\nSetAFSWeblogPath {}\nSetAFSCells {FIRST_CELL} {SECOND_CELL}\nSetAFSDefaultCell {FIRST_CELL}\n\
+         SetAFSLocation /afs\nSetAFSLoginDeadline 6\nSetAFSFileDeadline 8\nSetAFSLoginLimit 100 1000 60\n\
+         <Location /afs>\nAFSAuthType AFS\nAFSLoginPrompt \"AFS cell <%cno cell>\"\n</Location>\n\
+         <Directory /afs>\nRequire all granted\nOptions FollowSymLinks\nAllowOverride All\n</Directory>\n{more}\n",
+        starter.display()
+    )
+}
+
+pub(crate) fn start(world: &World, more: &str) -> Httpd {
+    start_with(world, more, |o| o)
+}
+
+pub(crate) fn start_with(world: &World, more: &str, change: impl FnOnce(Options) -> Options) -> Httpd {
+    let mut options = Options::new(Mpm::from_env().unwrap());
+    options.afs = Some(afs_config(world, more));
+    Httpd::start(world, change(options)).unwrap()
+}
+
+/// A path in the first cell.
+pub(crate) fn first(path: &str) -> String {
+    format!("/afs/{FIRST_CELL}/{path}")
+}
+
+/// A path in the second cell.
+pub(crate) fn second(path: &str) -> String {
+    format!("/afs/{SECOND_CELL}/{path}")
+}
+
+pub(crate) fn password<'a>(cell: &'a Cell, user: &str) -> &'a str {
+    &cell.user(user).unwrap().password
+}
+
+/// A user of the first cell asks for a path.
+pub(crate) fn get_as(world: &World, httpd: &Httpd, path: &str, user: &str) -> Response {
+    let cell = world.cell(FIRST_CELL).unwrap();
+    httpd.get_as(path, user, password(cell, user)).unwrap()
+}
+
+/// The first line of a body.
+pub(crate) fn first_line(r: &Response) -> String {
+    r.text().lines().next().unwrap_or_default().to_owned()
+}
+
+/// Sends a command to the test kaserver of a cell; it must succeed.
+pub(crate) fn kaserver(world: &World, cell: &str, command: &str) -> String {
+    let socket = &world.cell(cell).unwrap().kaserver.as_ref().expect("the cell has a kaserver").control;
+    kaserver_at(socket, command)
+}
+
+fn kaserver_at(socket: &Path, command: &str) -> String {
+    kaserver::control::Control::connect(socket).unwrap().command(command).unwrap()
+}
+
+/// Puts a kaserver back to normal when it goes, also when a test fails.
+pub(crate) struct Mischief<'a> {
+    world: &'a World,
+    cell: &'a str,
+    undo: String,
+}
+
+impl<'a> Mischief<'a> {
+    pub(crate) fn mode(world: &'a World, cell: &'a str, mode: &str, user: Option<&str>) -> Self {
+        let whom = user.map(|u| format!(" for {u}")).unwrap_or_default();
+        kaserver(world, cell, &format!("mode {mode}{whom}"));
+        Self { world, cell, undo: format!("mode normal{whom}") }
+    }
+
+    pub(crate) fn skew(world: &'a World, cell: &'a str, seconds: i64) -> Self {
+        kaserver(world, cell, &format!("skew {seconds}"));
+        Self { world, cell, undo: "skew 0".into() }
+    }
+}
+
+impl Drop for Mischief<'_> {
+    fn drop(&mut self) {
+        kaserver(self.world, self.cell, &self.undo);
+    }
+}
+
+/// `f` and how long it took.
+pub(crate) fn timed<T>(f: impl FnOnce() -> T) -> (T, Duration) {
+    let begin = Instant::now();
+    let value = f();
+    (value, begin.elapsed())
+}
+
+/// A request with an Authorization header as it is.
+pub(crate) fn raw_authorization(path: &str, value: &str) -> Request {
+    Request::get(path).header("Authorization", value)
+}
+
+/// Processes of the world by their program, among those below `pid`.
+pub(crate) fn below(pid: u32, name: &str) -> Vec<u32> {
+    integration::process::descendants_of(pid)
+        .into_iter()
+        .filter(|p| std::fs::read_to_string(format!("/proc/{p}/comm")).is_ok_and(|c| c.trim_end() == name))
+        .collect()
+}
+
+/// The broker below an httpd: the one whose parent is the nanny.
+pub(crate) fn broker_of(httpd: &Httpd) -> Option<u32> {
+    let nanny = nanny_of(httpd)?;
+    integration::process::children_of(nanny).into_iter().next()
+}
+
+/// The nanny of an httpd.
+pub(crate) fn nanny_of(httpd: &Httpd) -> Option<u32> {
+    below(httpd.pid(), "weblog-starter").into_iter().next()
+}

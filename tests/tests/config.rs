@@ -1,0 +1,61 @@
+//! What `configtest` says to configurations that cannot work: each a sentence that names what would be right.
+
+mod common;
+
+use common::{afs_config, world};
+use integration::httpd::{Mpm, Options, configtest};
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn the_standard_configuration_passes() {
+    let world = world();
+    for mpm in Mpm::ALL {
+        let mut options = Options::new(mpm);
+        options.afs = Some(afs_config(&world, ""));
+        let out = configtest(&world, options).unwrap();
+        assert!(out.status.success(), "{mpm}: {}", String::from_utf8_lossy(&out.stderr));
+    }
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn wrong_configurations_are_refused_with_a_useful_sentence() {
+    let world = world();
+    let good = afs_config(&world, "");
+    let loose = "/run/loose-weblog-starter";
+    std::fs::copy(world.programs.weblog_starter.as_deref().unwrap(), loose).unwrap();
+    std::fs::set_permissions(loose, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    // What is changed or added, and words that the sentence must have.
+    let table: Vec<(String, &[&str])> = vec![
+        (format!("{good}SetAFSDefaultCell bad..cell\n"), &["SetAFSDefaultCell", "letters"]),
+        (format!("{good}SetAFSDefaultCell third.example\n"), &["third.example", "SetAFSCells"]),
+        (format!("{good}SetAFSCells cell.example nowhere.example\n"), &["nowhere.example", "CellServDB"]),
+        (format!("{good}SetAFSCacheExpiration soon\n"), &["SetAFSCacheExpiration", "seconds"]),
+        (format!("{good}SetAFSTokenExpiration -5\n"), &["SetAFSTokenExpiration", "seconds"]),
+        (format!("{good}SetAFSWeblogPath /nonexistent/weblog-starter\n"), &["/nonexistent/weblog-starter"]),
+        (format!("{good}SetAFSWeblogPath {loose}\n"), &["/run/loose-weblog-starter", "writable"]),
+        (format!("{good}<Location /x>\nAFSAuthType AFS-DFS\n</Location>\n"), &["AFS-DFS", "AFS"]),
+        (format!("{good}<Location /x>\nAFSAuthType Afs5\n</Location>\n"), &["AFSAuthType", "None"]),
+        (format!("{good}<Directory /afs>\nAFSAuthType AFS\n</Directory>\n"), &["AFSAuthType", "Location"]),
+        (format!("{good}SetAFSClient floppy\n"), &["SetAFSClient", "userspace"]),
+        (format!("{good}SetAFSLanes 0\n"), &["SetAFSLanes", "64"]),
+        (format!("{good}SetAFSWeblogUser root\n"), &["SetAFSWeblogUser", "root"]),
+        (format!("{good}SetAFSWeblogUser www-data\n"), &["SetAFSWeblogUser", "www-data"]),
+        (format!("{good}SetAFSWeblogUser no-such-user\n"), &["no-such-user"]),
+        (format!("{good}SetAFSConfDir /nonexistent\n"), &["/nonexistent", "CellServDB"]),
+        (format!("{good}SetAFSMountpointDir afs\n"), &["SetAFSMountpointDir", "absolute"]),
+        (format!("{good}SetAFSCacheSize many\n"), &["SetAFSCacheSize"]),
+    ];
+    for (afs, words) in table {
+        let mut options = Options::new(Mpm::Event);
+        let last = afs.lines().rev().take(3).map(str::to_owned).collect::<Vec<_>>().join(" / ");
+        options.afs = Some(afs);
+        let out = configtest(&world, options).unwrap();
+        let said = String::from_utf8_lossy(&out.stderr).into_owned() + &String::from_utf8_lossy(&out.stdout);
+        assert!(!out.status.success(), "accepted: {last}");
+        for word in words {
+            assert!(said.contains(word), "{last}: {word:?} is not in: {said}");
+        }
+        println!("{}", said.lines().find(|l| words.iter().all(|w| l.contains(w))).unwrap_or(&said).trim());
+    }
+}

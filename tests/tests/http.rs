@@ -1,0 +1,254 @@
+//! What a file in AFS looks like over HTTP: ranges, conditions, types, directories, links; and httpd's own rules for it.
+
+mod common;
+
+use common::{first, get_as, start, start_with, world};
+use integration::content::{NAMES, PUBLIC_LINE, owner_file, pattern};
+use integration::http::{Connection, Request, escape};
+use std::io::Read as _;
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn head_is_get_without_the_body() {
+    let world = world();
+    let httpd = start(&world, "");
+    let get = httpd.get(&first("sizes/4k.bin")).unwrap();
+    let head = httpd.request(&Request::new("HEAD", &first("sizes/4k.bin"))).unwrap();
+    assert_eq!((get.status, head.status), (200, 200));
+    assert_eq!(get.body, pattern(0, 4096));
+    assert!(head.body.is_empty());
+    for name in ["Content-Length", "Content-Type", "ETag", "Last-Modified", "Accept-Ranges"] {
+        assert_eq!(get.header(name), head.header(name), "{name}");
+    }
+    assert_eq!(get.header("Content-Length"), Some("4096"));
+    assert!(get.header("ETag").is_some_and(|e| e.starts_with('"')), "a strong validator: {:?}", get.headers);
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn ranges_give_the_bytes_asked_for() {
+    let world = world();
+    let httpd = start(&world, "");
+    let size: u64 = 1 << 20;
+    let path = first("sizes/1m.bin");
+    let ask = |range: &str| httpd.request(&Request::get(&path).header("Range", range)).unwrap();
+    for (range, from, to) in [
+        ("bytes=0-0", 0, 1),
+        ("bytes=100-199", 100, 200),
+        ("bytes=1048570-", 1_048_570, size),
+        ("bytes=-16", size - 16, size),
+        ("bytes=65530-65550", 65_530, 65_551),
+        ("bytes=1048575-9999999", size - 1, size),
+        ("bytes=131072-917503", 131_072, 917_504),
+    ] {
+        let r = ask(range);
+        assert_eq!(r.status, 206, "{range}");
+        assert_eq!(r.header("Content-Range"), Some(format!("bytes {from}-{}/{size}", to - 1).as_str()));
+        assert!(r.body == pattern(from, usize::try_from(to - from).unwrap()), "{range}: wrong bytes");
+    }
+    assert_eq!(ask("bytes=1048576-").status, 416);
+    let r = ask("bytes=0-9,100-109");
+    assert_eq!(r.status, 206);
+    assert!(r.header("Content-Type").is_some_and(|t| t.starts_with("multipart/byteranges")));
+    let text = r.text();
+    assert!(text.contains("000000000000000") && text.contains(&String::from_utf8_lossy(&pattern(100, 10)).into_owned()));
+    let whole = httpd.get(&path).unwrap();
+    assert!(whole.body == pattern(0, 1 << 20) && whole.complete);
+    let etag = whole.header("ETag").unwrap().to_owned();
+    let with = |condition: &str| {
+        httpd.request(&Request::get(&path).header("Range", "bytes=0-9").header("If-Range", condition)).unwrap().status
+    };
+    assert_eq!((with(&etag), with("\"other\"")), (206, 200));
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn conditions_are_answered_from_what_afs_knows() {
+    let world = world();
+    let httpd = start(&world, "");
+    let path = first("public/plain.txt");
+    let r = httpd.get(&path).unwrap();
+    let (etag, date) = (r.header("ETag").unwrap().to_owned(), r.header("Last-Modified").unwrap().to_owned());
+    let ask = |name: &str, value: &str| httpd.request(&Request::get(&path).header(name, value)).unwrap().status;
+    assert_eq!(ask("If-None-Match", &etag), 304);
+    assert_eq!(ask("If-None-Match", "\"x\""), 200);
+    assert_eq!(ask("If-Modified-Since", &date), 304);
+    assert_eq!(ask("If-Modified-Since", "Thu, 01 Jan 1998 00:00:00 GMT"), 200);
+    assert_eq!(ask("If-Match", &etag), 200);
+    assert_eq!(ask("If-Match", "\"x\""), 412);
+    assert_eq!(ask("If-Unmodified-Since", "Thu, 01 Jan 1998 00:00:00 GMT"), 412);
+    let other = httpd.get(&first("public/page.html")).unwrap();
+    assert_ne!(other.header("ETag"), Some(etag.as_str()));
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn types_directories_and_indexes_are_as_for_local_files() {
+    let world = world();
+    let httpd = start(&world, "");
+    for (path, want) in [("public/page.html", "text/html"), ("public/plain.txt", "text/plain")] {
+        let r = httpd.get(&first(path)).unwrap();
+        assert_eq!(r.header("Content-Type"), Some(want), "{path}");
+    }
+    let r = httpd.get(&first("public/empty.txt")).unwrap();
+    assert_eq!((r.status, r.body.len(), r.header("Content-Length")), (200, 0, Some("0")));
+    let r = httpd.get(&first("public/index")).unwrap();
+    assert_eq!(r.status, 301);
+    assert!(r.header("Location").is_some_and(|l| l.ends_with("/public/index/")), "{:?}", r.headers);
+    let r = httpd.get(&first("public/index/")).unwrap();
+    assert!(r.status == 200 && r.text().contains("an index"));
+    let r = get_as(&world, &httpd, &first("alice-only/"), "alice");
+    assert!(r.status == 200 && r.text().starts_with("owner: alice@"), "index under the visitor's token");
+    assert_eq!(httpd.get(&first("alice-only/")).unwrap().status, 401);
+    assert_eq!(httpd.get(&first("public/list/")).unwrap().status, 403, "no listing without index");
+    assert_eq!(httpd.get(&first("public/page.html/more")).unwrap().status, 404, "PATH_INFO behind a static file");
+    assert_eq!(httpd.get(&first("")).unwrap().status, 200, "the root of the cell");
+    for name in NAMES.iter().filter(|n| !n.contains('\n') && !n.contains('\u{1}')) {
+        let r = httpd.get(&escape(&first(&format!("public/names/{name}")))).unwrap();
+        assert!(r.status == 200 && r.text().starts_with(PUBLIC_LINE) && r.text().contains(name), "{name:?}: {}", r.status);
+    }
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn links_and_mount_points_lead_where_afs_says_and_nowhere_else() {
+    let world = world();
+    let httpd = start(&world, "");
+    for path in ["links/inside", "links/directory/page.html", "links/absolute", "links/other-cell"] {
+        let r = httpd.get(&first(path)).unwrap();
+        assert!(r.status == 200 && r.text().starts_with(PUBLIC_LINE), "{path}: {}", r.status);
+    }
+    for path in ["links/outside", "links/up", "links/loop", "links/missing"] {
+        let r = httpd.get(&first(path)).unwrap();
+        assert!([403, 404].contains(&r.status), "{path}: {}", r.status);
+        assert!(!r.text().contains("root:"), "{path}: the host's own file");
+    }
+    let r = httpd.get(&first("dangling/x")).unwrap();
+    assert!([404, 503].contains(&r.status), "dangling mount point: {}", r.status);
+    for path in ["/afs/../etc/passwd", "/afs/cell.example/public/../../../etc/passwd", "/afs/%2e%2e/etc/passwd", "/afs/cell.example/public/%2e%2e%2f%2e%2e/x", "/afs/cell.example/public/page.html%00.txt"] {
+        let mut c = Connection::open(httpd.address()).unwrap();
+        let r = c.send(&Request::get(path)).unwrap();
+        assert!([400, 403, 404].contains(&r.status), "{path}: {}", r.status);
+        assert!(!r.text().contains("root:"), "{path}");
+    }
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn rules_of_httpd_keep_applying_to_paths_in_afs() {
+    let world = world();
+    let more = "<Directory /afs/cell.example/public/deep>\nRequire all denied\n</Directory>\n\
+                <Directory /afs/cell.example/links>\nOptions -FollowSymLinks\n</Directory>\n\
+                <Directory /afs/cell.example/auth>\nRequire user bob@cell.example\n</Directory>\n\
+                <Files \"*.bin\">\nRequire all denied\n</Files>\n\
+                <Location /afs/cell.example/friends>\nRequire valid-user\n</Location>";
+    let httpd = start(&world, more);
+    assert_eq!(httpd.get(&first("public/deep/er/page.txt")).unwrap().status, 403);
+    assert_eq!(httpd.get(&first("links/inside")).unwrap().status, 403, "no FollowSymLinks");
+    assert_eq!(httpd.get(&first("sizes/4k.bin")).unwrap().status, 403, "Files section");
+    assert_eq!(httpd.get(&first("public/htaccess-deny/page.html")).unwrap().status, 403);
+    let r = httpd.get(&first("public/htaccess-type/page.probe")).unwrap();
+    assert_eq!((r.status, r.header("Content-Type")), (200, Some("text/x-probe")));
+    assert_eq!(httpd.get(&first("public/htaccess-broken/page.html")).unwrap().status, 500);
+    assert_eq!(httpd.get(&first("public/page.html")).unwrap().status, 200);
+    let r = get_as(&world, &httpd, &first("alice-only/page.html"), "alice");
+    assert_eq!((r.status, r.header("X-Alice")), (200, Some("yes")), ".htaccess is read as the visitor");
+    assert_eq!(get_as(&world, &httpd, &first("auth/page.html"), "bob").status, 200);
+    assert!([401, 403].contains(&get_as(&world, &httpd, &first("auth/page.html"), "alice").status), "Require user");
+    assert_eq!(httpd.get(&first("friends/page.html")).unwrap().status, 401);
+    assert_eq!(get_as(&world, &httpd, &first("friends/page.html"), "bob").status, 200, "Require valid-user");
+    httpd.stop(&["NoSuchDirective"]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn other_methods_and_handlers_are_refused_and_never_show_the_source() {
+    let world = world();
+    let more = "AddHandler cgi-script .html\n<Directory /afs/cell.example/public>\nOptions +ExecCGI\n</Directory>";
+    let httpd = start_with(&world, more, |mut o| {
+        o.modules.push("cgid".into());
+        o
+    });
+    let r = httpd.get(&first("public/page.html")).unwrap();
+    assert_eq!(r.status, 403);
+    assert!(!r.text().contains("a page"));
+    for method in ["PUT", "POST", "DELETE", "MKCOL", "PROPFIND"] {
+        let r = httpd.request(&Request::new(method, &first("public/plain.txt")).body(b"x")).unwrap();
+        assert_eq!(r.status, 405, "{method}");
+        assert!(r.header("Allow").is_some_and(|a| a.contains("GET")), "{method}");
+    }
+    assert_eq!(httpd.get(&first("public/plain.txt")).unwrap().text(), format!("{PUBLIC_LINE}text\n"));
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn a_large_file_needs_little_memory_and_a_slow_reader_gets_all_of_it() {
+    let world = world();
+    let httpd = start(&world, "SetAFSCacheSize 64M");
+    let path = first("sizes/big.bin");
+    let mut c = Connection::open(httpd.address()).unwrap();
+    c.send_only(&Request::get(&path)).unwrap();
+    let before = peak_rss_kib(&httpd);
+    // Reads slowly at first, so that httpd has to hold back, then all the rest.
+    let mut socket = c.socket().try_clone().unwrap();
+    let mut total = 0u64;
+    let mut buffer = vec![0u8; 1 << 16];
+    let mut head = Vec::new();
+    let mut expected: Option<u64> = None;
+    loop {
+        let n = socket.read(&mut buffer).unwrap();
+        if n == 0 {
+            break;
+        }
+        if expected.is_none() {
+            head.extend_from_slice(&buffer[..n]);
+            let text = String::from_utf8_lossy(&head).into_owned();
+            let Some((headers, _)) = text.split_once("\r\n\r\n") else { continue };
+            let length: u64 = headers.lines().find_map(|l| l.strip_prefix("Content-Length: ")).unwrap().trim().parse().unwrap();
+            assert_eq!(length, world.sizes.big);
+            expected = Some(length);
+            total = head.len() as u64 - headers.len() as u64 - 4;
+        } else {
+            total += n as u64;
+        }
+        if total < 2_000_000 {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        if Some(total) == expected {
+            break;
+        }
+    }
+    assert_eq!(total, world.sizes.big);
+    let grown = peak_rss_kib(&httpd).saturating_sub(before);
+    assert!(grown < 96 * 1024, "memory grew by {grown} KiB for a file of {} bytes", world.sizes.big);
+    httpd.stop(&[]).unwrap();
+}
+
+/// The largest peak of resident memory among the children.
+fn peak_rss_kib(httpd: &integration::httpd::Httpd) -> u64 {
+    let peak = |pid: u32| -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?.trim().strip_suffix(" kB")?.trim().parse().ok()
+    };
+    httpd.children().into_iter().filter_map(peak).max().unwrap_or(0)
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn prompts_quote_what_comes_from_the_url() {
+    let world = world();
+    let httpd = start(&world, "<Location /afs/cell.example/home>\nAFSLoginPrompt \"Files below <%unowhere>\"\n</Location>");
+    let r = httpd.get(&first("home/%22evil%0d%0aX-Evil:%20yes/x")).unwrap();
+    assert!(r.header("X-Evil").is_none());
+    let long = httpd.get(&format!("/afs/{}", "a".repeat(3000))).unwrap();
+    assert!([401, 403, 404].contains(&long.status), "{}", long.status);
+    let r = httpd.get(&first(&owner_file("alice"))).unwrap();
+    assert_eq!(r.header("WWW-Authenticate"), Some("Basic realm=\"Files below /afs/cell.example\""));
+    httpd.stop(&[]).unwrap();
+}

@@ -1,0 +1,183 @@
+//! The life of httpd, nanny, broker and children: who dies when, and what visitors notice of it.
+
+mod common;
+
+use common::{below, broker_of, first, first_line, get_as, kaserver, nanny_of, start, world};
+use integration::content::{owner_file, owner_line};
+use integration::httpd::Httpd;
+use integration::process::{is_alive, signal_pid};
+use integration::wait;
+use integration::world::{FIRST_CELL, World};
+use rustix::process::Signal;
+use std::time::{Duration, Instant};
+
+/// A new broker is there and answers.
+fn new_broker(httpd: &Httpd, old: u32) -> u32 {
+    wait::until("another broker", Duration::from_secs(20), || Ok(broker_of(httpd).filter(|b| *b != old))).unwrap()
+}
+
+/// alice is served again within the limit; meanwhile nothing but 503.
+fn served_again(world: &World, httpd: &Httpd) {
+    let begin = Instant::now();
+    loop {
+        let r = get_as(world, httpd, &first(&owner_file("alice")), "alice");
+        if r.status == 200 {
+            assert_eq!(first_line(&r), owner_line("alice", FIRST_CELL).trim_end());
+            return;
+        }
+        assert_eq!(r.status, 503);
+        assert!(begin.elapsed() < Duration::from_secs(30), "still 503 after {:?}", begin.elapsed());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn a_killed_broker_is_replaced_and_visitors_log_in_again() {
+    let world = world();
+    let httpd = start(&world, "");
+    assert_eq!(get_as(&world, &httpd, &first(&owner_file("alice")), "alice").status, 200);
+    let mut broker = new_broker(&httpd, 0);
+    for _ in 0..3 {
+        signal_pid(broker, Signal::KILL).unwrap();
+        broker = new_broker(&httpd, broker);
+        served_again(&world, &httpd);
+        assert_eq!(get_as(&world, &httpd, &first(&owner_file("bob")), "bob").status, 200, "one who was not cached");
+    }
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn a_killed_nanny_takes_its_broker_along_and_is_replaced() {
+    let world = world();
+    let httpd = start(&world, "");
+    assert_eq!(get_as(&world, &httpd, &first(&owner_file("alice")), "alice").status, 200);
+    let (nanny, broker) = (nanny_of(&httpd).unwrap(), new_broker(&httpd, 0));
+    signal_pid(nanny, Signal::KILL).unwrap();
+    wait::until_true("the end of the broker", Duration::from_secs(5), || Ok(!is_alive(broker))).unwrap();
+    new_broker(&httpd, broker);
+    assert_ne!(nanny_of(&httpd), Some(nanny));
+    served_again(&world, &httpd);
+    assert_eq!(get_as(&world, &httpd, &first(&owner_file("bob")), "bob").status, 200);
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn nothing_survives_httpd_even_if_it_is_killed() {
+    let world = world();
+    let httpd = start(&world, "");
+    assert_eq!(get_as(&world, &httpd, &first(&owner_file("alice")), "alice").status, 200);
+    new_broker(&httpd, 0);
+    let ours: Vec<u32> = ["weblog", "weblog-starter"].iter().flat_map(|n| below(httpd.pid(), n)).collect();
+    assert!(ours.len() >= 3, "nanny, broker and authenticators: {ours:?}");
+    signal_pid(httpd.pid(), Signal::KILL).unwrap();
+    wait::until_true("the end of nanny, broker, authenticators", Duration::from_secs(10), || {
+        Ok(!ours.iter().any(|p| is_alive(*p)))
+    })
+    .unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn a_graceful_restart_keeps_broker_and_logins_and_applies_what_changed() {
+    let world = world();
+    let mut httpd = start(&world, "");
+    assert_eq!(get_as(&world, &httpd, &first(&owner_file("alice")), "alice").status, 200);
+    let broker = new_broker(&httpd, 0);
+    kaserver(&world, FIRST_CELL, "stats reset");
+    for _ in 0..3 {
+        httpd.graceful().unwrap();
+        assert_eq!(get_as(&world, &httpd, &first(&owner_file("alice")), "alice").status, 200);
+        assert_eq!(broker_of(&httpd), Some(broker));
+    }
+    let stats: serde_json::Value = serde_json::from_str(&kaserver(&world, FIRST_CELL, "stats")).unwrap();
+    assert_eq!(stats["users"]["alice"]["authenticate"].as_u64().unwrap_or(0), 0, "nobody logged in again: {stats}");
+    let zoe = |h: &Httpd| h.get_as("/afs/other.example/home/zoe/owner.txt", "zoe@other.example", "zoe's pass").unwrap().status;
+    assert_eq!(zoe(&httpd), 200);
+    httpd.rewrite(|t| t.replace("SetAFSCells cell.example other.example", "SetAFSCells cell.example")).unwrap();
+    httpd.graceful().unwrap();
+    assert_eq!(zoe(&httpd), 401, "the cell is not allowed any more");
+    httpd.rewrite(|t| t.replace("SetAFSCells cell.example", "SetAFSCells cell.example other.example")).unwrap();
+    httpd.restart().unwrap();
+    assert_eq!(zoe(&httpd), 200);
+    assert_eq!(broker_of(&httpd), Some(broker), "also over a restart");
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn forgetting_a_visitor_reaches_every_child_before_its_next_request() {
+    let world = world();
+    let httpd = start(&world, &format!("SetAFSControlSocket {}", "/run/weblog-test.sock"));
+    let path = first(&owner_file("alice"));
+    let warm = || {
+        for _ in 0..40 {
+            assert_eq!(get_as(&world, &httpd, &path, "alice").status, 200);
+        }
+    };
+    warm();
+    kaserver(&world, FIRST_CELL, "stats reset");
+    warm();
+    let logins = || -> u64 {
+        let stats: serde_json::Value = serde_json::from_str(&kaserver(&world, FIRST_CELL, "stats")).unwrap();
+        stats["users"]["alice"]["authenticate"].as_u64().unwrap_or(0)
+    };
+    assert_eq!(logins(), 0);
+    let weblog = world.programs.weblog.as_deref().unwrap();
+    let out = std::process::Command::new(weblog)
+        .args(["forget", "--socket", "/run/weblog-test.sock", "alice@cell.example"])
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    // The account is refused from now on: whoever still served it would have remembered it.
+    kaserver(&world, FIRST_CELL, "mode silent for alice");
+    let statuses: Vec<u16> = (0..3).map(|_| get_as(&world, &httpd, &path, "alice").status).collect();
+    kaserver(&world, FIRST_CELL, "mode normal for alice");
+    assert_eq!(statuses, [503; 3]);
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn processes_have_the_rights_of_the_privilege_table_and_no_more() {
+    let world = world();
+    let httpd = start(&world, "");
+    assert_eq!(get_as(&world, &httpd, &first(&owner_file("alice")), "alice").status, 200);
+    let broker = new_broker(&httpd, 0);
+    let nanny = nanny_of(&httpd).unwrap();
+    let field = |pid: u32, name: &str| -> String {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        status.lines().find_map(|l| l.strip_prefix(&format!("{name}:"))).unwrap_or_default().trim().to_owned()
+    };
+    let authenticators: Vec<u32> = integration::process::children_of(broker);
+    assert!(!authenticators.is_empty());
+    let maps = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    for pid in authenticators.iter().copied().chain([broker]) {
+        assert!(!field(pid, "Uid").split_whitespace().any(|u| u == "0"), "uid {}", field(pid, "Uid"));
+        assert_ne!(field(pid, "Uid"), field(httpd.children()[0], "Uid"), "a user of its own");
+        for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+            assert_eq!(u64::from_str_radix(&field(pid, set), 16).unwrap(), 0, "{set} of {pid}");
+        }
+        assert_eq!(field(pid, "NoNewPrivs"), "1");
+        assert!(std::fs::read(format!("/proc/{pid}/environ")).unwrap().is_empty(), "environment of {pid}");
+    }
+    assert!(!maps(broker).contains("libafsauthent"), "only authenticators map it");
+    assert!(authenticators.iter().any(|a| maps(*a).contains("libafsauthent")));
+    assert!(!maps(nanny).contains("libafsauthent"));
+    assert_ne!(field(broker, "VmLck"), "0 kB", "memory of the broker is locked");
+    assert!(std::fs::read(format!("/proc/{nanny}/environ")).unwrap().is_empty());
+    let sys_admin = 1u64 << 21;
+    assert_eq!(u64::from_str_radix(&field(nanny, "CapBnd"), 16).unwrap() & sys_admin, 0, "nanny's bounding set");
+    for child in httpd.children() {
+        let links: Vec<String> = std::fs::read_dir(format!("/proc/{child}/fd"))
+            .unwrap()
+            .filter_map(|e| std::fs::read_link(e.ok()?.path()).ok())
+            .map(|l| l.display().to_string())
+            .collect();
+        assert!(!maps(child).contains("libafsauthent"));
+        assert!(links.iter().all(|l| !l.contains("weblog.sock")), "{links:?}");
+    }
+    httpd.stop(&[]).unwrap();
+}
