@@ -463,8 +463,13 @@ pub fn forget() {
 
 /// The nanny is gone: starts another, at once or at the next [`monitor`].
 pub fn ended(pid: i32, how: Ended) {
+    httpd::with_main_server(|main| ended_under(main, pid, how));
+}
+
+/// As [`ended`], with the server that logs it.
+fn ended_under(main: Server<'_>, pid: i32, how: Ended) {
     let mut state = parent();
-    let (Some(parent), Some(main)) = (state.as_mut(), httpd::main_server()) else { return };
+    let Some(parent) = state.as_mut() else { return };
     if parent.kept.nanny != pid {
         return;
     }

@@ -84,13 +84,12 @@ pub fn attach_waiting(parts: (usize, usize)) -> Result<WaitTable, Error> {
     unsafe { WaitTable::attach(parts.0, parts.1) }
 }
 
-/// The main server of this httpd.
-#[must_use]
-pub fn main_server<'s>() -> Option<Server<'s>> {
+/// Calls `f` with the main server, if there is one: it lives until the configuration is read anew.
+pub fn with_main_server<R>(f: impl FnOnce(Server<'_>) -> R) -> Option<R> {
     // SAFETY: set by httpd in its only thread before any child starts.
     let main = unsafe { sys::ap_server_conf };
-    // SAFETY: NULL or the main server, which lives until the configuration is read anew.
-    unsafe { Server::from_raw(main) }
+    // SAFETY: NULL or the main server, which is not replaced while `f` runs.
+    unsafe { Server::from_raw(main) }.map(f)
 }
 
 /// A name relative to httpd's directory for things of this run, made absolute.

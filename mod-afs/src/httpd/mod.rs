@@ -72,7 +72,7 @@ mod status;
 pub use file_info::{FileInfo, FileKind, Look};
 pub use hook::Phases;
 pub use htaccess::Htaccess;
-pub use kept::{KeptFd, attach_locks, attach_waiting, in_run_directory, main_server, piped_log};
+pub use kept::{KeptFd, attach_locks, attach_waiting, in_run_directory, piped_log, with_main_server};
 pub use log::{Level, log_anywhere};
 pub use pool::{Pool, Process};
 pub use record::afs_module;
