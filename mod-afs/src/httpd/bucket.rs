@@ -247,7 +247,8 @@ pub(super) fn pass(r: &mut Request<'_>, parts: Vec<Part>) -> Result<Status, i32>
     let filters = r.rec().output_filters;
     // SAFETY: the filters of this request, in its handler.
     let status = unsafe { sys::ap_pass_brigade(filters, brigade) };
-    if status == 0 || r.is_aborted() {
+    // A filter that has answered by itself (416 for a range, for instance) says AP_FILTER_ERROR.
+    if status == 0 || status == sys::AP_FILTER_ERROR || r.is_aborted() {
         return Ok(Status::OK);
     }
     // A filter in front of ours could not read, or the connection is gone: the answer must not look whole.

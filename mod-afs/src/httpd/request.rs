@@ -489,7 +489,17 @@ impl<'r> Request<'r> {
 
     /// Says in `Allow` that GET and HEAD will do, and OPTIONS.
     pub fn allow_get(&mut self) {
-        self.rec_mut().allowed |= (1 << sys::M_GET) | (1 << sys::M_OPTIONS);
+        let end: c_int = -1;
+        // SAFETY: the request is alive; the list of methods ends with -1.
+        unsafe {
+            sys::ap_allow_standard_methods(
+                self.raw(),
+                sys::MERGE_ALLOW as c_int,
+                sys::M_GET as c_int,
+                sys::M_OPTIONS as c_int,
+                end,
+            );
+        }
     }
 
     /// Keeps shared caches of httpd from storing the answer.
