@@ -17,6 +17,9 @@ const UAFS: (&str, &str) = ("libafsweb_uafs.so", "/usr/lib/afsweb/libafsweb_uafs
 /// As above.
 const KASERVER: (&str, &str) = ("test-kaserver", "/usr/lib/afsweb-test/test-kaserver");
 
+/// As above.
+const LOGIN: (&str, &str) = ("libafsauthent-login", "/usr/lib/afsweb-test/libafsauthent-login");
+
 /// The directory that cargo put the running program in: `target/debug` or `target/release`.
 ///
 /// # Errors
@@ -41,6 +44,7 @@ pub fn install(from: &Path) -> Result<Programs> {
         weblog_starter: place(from, STARTER)?,
         uafs: place(from, UAFS)?,
         kaserver: place(from, KASERVER)?,
+        login: place(from, LOGIN)?,
     })
 }
 

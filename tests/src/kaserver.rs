@@ -71,6 +71,15 @@ impl TestKaserver {
     }
 }
 
+/// Tells a running test kaserver to do something (see [`kaserver::control`]): its answer.
+///
+/// # Errors
+/// Nobody listens at `control`, or the kaserver does not understand it.
+pub fn tell(control: &Path, command: &str) -> Result<String> {
+    let answer = kaserver::Control::connect(control).and_then(|mut c| c.command(command));
+    answer.with_context(|| format!("kaserver at {}: {command}", control.display()))
+}
+
 /// The configuration of the kaserver of `cell`: its users, and the key that its file servers have.
 ///
 /// # Errors

@@ -17,6 +17,8 @@ mod fill;
 pub mod http;
 pub mod httpd;
 pub mod kaserver;
+pub mod lane_pair;
+pub mod login_pair;
 pub mod machine;
 pub mod namespace;
 pub mod process;

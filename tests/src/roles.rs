@@ -1,6 +1,6 @@
 //! The program is its own helper: the processes that make and hold the world are this executable under another role.
 
-use crate::{fill, machine, namespace};
+use crate::{fill, lane_pair, machine, namespace};
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -16,6 +16,10 @@ pub(crate) const MANAGER: &str = "world-manager";
 pub(crate) const MACHINE: &str = "world-machine";
 /// Role: fills the cells with directories and files.
 pub(crate) const CONTENT: &str = "world-content";
+/// Role: the broker's side of a lane, for measuring.
+pub(crate) const LANE_RESPONDER: &str = "lane-responder";
+/// Role: answers bytes with bytes, for measuring.
+pub(crate) const BARE_RESPONDER: &str = "bare-responder";
 
 /// Does what the role in the arguments asks; `None` if there is none, which is how a program usually starts.
 ///
@@ -30,6 +34,8 @@ pub fn dispatch() -> Option<ExitCode> {
         INIT => namespace::init(&args),
         MANAGER => namespace::manager(&args),
         CONTENT => fill::fill(&args).map(|()| ExitCode::SUCCESS),
+        LANE_RESPONDER => lane_pair::lane_responder(),
+        BARE_RESPONDER => lane_pair::bare_responder(),
         MACHINE => machine::become_program(&args).map(|()| ExitCode::SUCCESS),
         _ => return None,
     };

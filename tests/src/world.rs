@@ -26,10 +26,10 @@ pub const ADMIN: &str = "admin";
 
 /// His password has expired.
 pub const EXPIRED: &str = "pwexpired";
-/// His account is locked after [`LOCK_AFTER`] failed logins.
+/// His account is locked after twice [`LOCK_AFTER`] failed logins.
 pub const LOCKABLE: &str = "lockable";
-/// Failed logins that lock [`LOCKABLE`].
-pub const LOCK_AFTER: u8 = 3;
+/// Twice as many failed logins lock [`LOCKABLE`] (kaserver doubles its limit).
+pub const LOCK_AFTER: u8 = 2;
 
 /// A world that is up.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -61,6 +61,8 @@ pub struct Programs {
     pub uafs: Option<PathBuf>,
     /// The test kaserver.
     pub kaserver: Option<PathBuf>,
+    /// Logs in by Debian's libafsauthent alone.
+    pub login: Option<PathBuf>,
 }
 
 /// Sizes in bytes of files in `/afs/cell.example/sizes`.

@@ -1,10 +1,11 @@
 //! `cargo xtask dist`: a tree and a .deb that install where Debian's a2enmod finds them.
 
+use crate::{cell, setup};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 /// What was built.
 pub(crate) struct Dist {
@@ -35,6 +36,14 @@ const TEXTS: &[(&str, &str)] = &[
     ("docs/protocol.md", "usr/share/doc/libapache2-mod-afs/protocol.md"),
 ];
 
+/// `cargo xtask dist`.
+pub(crate) fn main() -> Result<ExitCode> {
+    setup::ensure()?;
+    let made = run(cell::workspace(), &cell::target_dir()?)?;
+    println!("tree: {}\npackage: {}", made.tree.display(), made.deb.display());
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Builds for release and packs.
 ///
 /// # Errors
@@ -43,6 +52,8 @@ pub(crate) fn run(root: &Path, target: &Path) -> Result<Dist> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .args(["build", "--release", "-p", "mod-afs", "-p", "uafs", "-p", "weblog", "-p", "weblog-starter"])
+        .arg("--target-dir")
+        .arg(target)
         .current_dir(root)
         .status()
         .context("cargo build")?;
@@ -72,7 +83,10 @@ pub(crate) fn run(root: &Path, target: &Path) -> Result<Dist> {
     let debian = tree.join("DEBIAN");
     fs::create_dir_all(&debian)?;
     fs::write(debian.join("control"), control)?;
-    fs::write(debian.join("conffiles"), "/etc/apache2/mods-available/afs.load\n/etc/apache2/mods-available/afs.conf\n")?;
+    fs::write(
+        debian.join("conffiles"),
+        "/etc/apache2/mods-available/afs.load\n/etc/apache2/mods-available/afs.conf\n",
+    )?;
     place(&root.join("xtask/dist/postinst"), &debian.join("postinst"), 0o755)?;
     place(&root.join("xtask/dist/postrm"), &debian.join("postrm"), 0o755)?;
     let deb = dist.join(format!("libapache2-mod-afs_{version}_amd64.deb"));

@@ -4,12 +4,23 @@
     clippy::missing_errors_doc,
     reason = "errors are anyhow's: they say what failed, and nobody tells them apart"
 )]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "these are commands: they speak to who typed them"
+)]
 
+mod bench;
 mod cell;
+mod demo;
+mod dist;
 mod setup;
+mod test;
+mod tidy;
 
 use clap::{Parser, Subcommand};
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// The project's commands.
@@ -28,6 +39,33 @@ enum Cmd {
     /// A private world with two real AFS cells.
     #[command(subcommand)]
     Cell(cell::Cmd),
+    /// Two cells, Apache and a URL for a browser; with --check it asks everything by itself.
+    Demo(demo::Demo),
+    /// Everything that is tested, with a summary.
+    Test(test::Test),
+    /// How fast it is: ratios, both sides measured in one run.
+    Bench(bench::Bench),
+    /// A tree and a package for Debian's Apache.
+    Dist,
+    /// Checks the rules of docs/architecture.md that a program can check.
+    Tidy,
+    /// The part of `demo` inside the world.
+    #[command(hide = true)]
+    DemoInside {
+        /// `show` or `check`.
+        what: String,
+    },
+    /// The part of `test` inside the world.
+    #[command(hide = true)]
+    Inside {
+        /// The suites to run.
+        plan: PathBuf,
+        /// What came of them.
+        report: PathBuf,
+    },
+    /// The part of `bench` inside the world.
+    #[command(hide = true)]
+    BenchInside(bench::Bench),
 }
 
 fn main() -> ExitCode {
@@ -37,6 +75,14 @@ fn main() -> ExitCode {
     let result = match Args::parse().command {
         Cmd::Setup => setup::main(),
         Cmd::Cell(cmd) => cell::main(cmd),
+        Cmd::Demo(args) => demo::main(args),
+        Cmd::Test(args) => test::main(args),
+        Cmd::Bench(args) => bench::main(&args),
+        Cmd::Dist => dist::main(),
+        Cmd::Tidy => tidy::run(cell::workspace()).map(|()| ExitCode::SUCCESS),
+        Cmd::DemoInside { what } => demo::inside(&what),
+        Cmd::Inside { plan, report } => test::inside(&plan, &report),
+        Cmd::BenchInside(args) => bench::inside(&args),
     };
     result.unwrap_or_else(|e| {
         // Nobody is left to tell if standard error is gone.

@@ -273,8 +273,8 @@ fn build_test(package: &str, test: &str) -> Result<PathBuf> {
     String::from_utf8_lossy(&out.stdout)
         .lines()
         .filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok())
-        .filter(|m| m["target"]["name"] == test)
-        .find_map(|m| m["executable"].as_str().map(PathBuf::from))
+        .filter(|m| m.pointer("/target/name").is_some_and(|n| n == test))
+        .find_map(|m| m.get("executable")?.as_str().map(PathBuf::from))
         .with_context(|| format!("cargo named no program for the test {test} of {package}"))
 }
 

@@ -32,8 +32,12 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Crates whose root must forbid unsafe code.
-const FORBID: &[&str] =
-    &["cache/src/lib.rs", "weblog/proto/src/lib.rs", "weblog-starter/src/lib.rs", "tests/kaserver/src/lib.rs"];
+const FORBID: &[&str] = &[
+    "cache/src/lib.rs",
+    "weblog/proto/src/lib.rs",
+    "weblog-starter/src/lib.rs",
+    "tests/kaserver/src/lib.rs",
+];
 
 /// Checks the tree and lists every offence.
 ///
@@ -102,7 +106,10 @@ fn arrows(root: &Path, faults: &mut Vec<String>) -> Result<()> {
         bail!("cargo metadata: {}", String::from_utf8_lossy(&out.stderr).trim());
     }
     let meta: serde_json::Value = serde_json::from_slice(&out.stdout)?;
-    let packages = meta["packages"].as_array().context("cargo metadata has no packages")?;
+    let packages = meta
+        .get("packages")
+        .and_then(serde_json::Value::as_array)
+        .context("cargo metadata has no packages")?;
     let ours: BTreeSet<&str> = packages.iter().filter_map(|p| p["name"].as_str()).collect();
     for package in packages {
         let name = package["name"].as_str().unwrap_or_default();
@@ -141,13 +148,18 @@ fn code_of(line: &str) -> String {
 
 fn unsafe_outside_fences(file: &str, text: &str, faults: &mut Vec<String>) {
     let in_fence = FENCES.iter().any(|f| file.starts_with(f));
-    let in_tests = file.starts_with("tests/") || file.contains("/tests/") || file.contains("/fuzz/") || file.contains("/benches/");
+    let in_tests = file.starts_with("tests/")
+        || file.contains("/tests/")
+        || file.contains("/fuzz/")
+        || file.contains("/benches/");
     if in_fence || in_tests {
         return;
     }
     for (n, line) in text.lines().enumerate() {
         let code = code_of(line);
-        let word = code.split(|c: char| !(c.is_alphanumeric() || c == '_')).any(|w| w == "unsafe" || w == "unsafe_code");
+        let word = code
+            .split(|c: char| !(c.is_alphanumeric() || c == '_'))
+            .any(|w| w == "unsafe" || w == "unsafe_code");
         if word && !code.contains("forbid(unsafe_code)") && !code.contains("deny(unsafe_code)") {
             faults.push(format!("{file}:{}: unsafe code outside the fences", n + 1));
         }
@@ -155,7 +167,8 @@ fn unsafe_outside_fences(file: &str, text: &str, faults: &mut Vec<String>) {
 }
 
 fn unfinished(file: &str, text: &str, faults: &mut Vec<String>) {
-    let marks = [concat!("to", "do!("), concat!("unimple", "mented!("), concat!("FIX", "ME"), concat!("X", "XX ")];
+    let marks =
+        [concat!("to", "do!("), concat!("unimple", "mented!("), concat!("FIX", "ME"), concat!("X", "XX ")];
     for (n, line) in text.lines().enumerate() {
         if marks.iter().any(|m| line.contains(m)) {
             faults.push(format!("{file}:{}: unfinished", n + 1));
@@ -182,11 +195,16 @@ fn links(root: &Path, file: &str, text: &str, faults: &mut Vec<String>) {
 
 /// Every directive of the module's table stands in the administrator's page, and the other way round.
 fn directives(root: &Path, faults: &mut Vec<String>) -> Result<()> {
-    let code = std::fs::read_to_string(root.join("mod-afs/src/directives.rs")).context("mod-afs/src/directives.rs")?;
+    let code = std::fs::read_to_string(root.join("mod-afs/src/directives.rs"))
+        .context("mod-afs/src/directives.rs")?;
     let page = std::fs::read_to_string(root.join("docs/admin.md")).context("docs/admin.md")?;
     let names = |text: &str| -> BTreeSet<String> {
         text.split(|c: char| !c.is_alphanumeric())
-            .filter(|w| (w.starts_with("SetAFS") || w.starts_with("AFS")) && w.len() > 6 && w.chars().any(char::is_lowercase))
+            .filter(|w| {
+                (w.starts_with("SetAFS") || w.starts_with("AFS"))
+                    && w.len() > 6
+                    && w.chars().any(char::is_lowercase)
+            })
             .map(str::to_owned)
             .collect()
     };
@@ -212,7 +230,11 @@ mod tests {
     #[test]
     fn finds_unsafe_in_code_but_not_in_words() {
         let mut faults = Vec::new();
-        unsafe_outside_fences("weblog/src/a.rs", "let x = \"unsafe\"; // unsafe\nunsafe { f() }\n", &mut faults);
+        unsafe_outside_fences(
+            "weblog/src/a.rs",
+            "let x = \"unsafe\"; // unsafe\nunsafe { f() }\n",
+            &mut faults,
+        );
         assert_eq!(faults.len(), 1, "{faults:?}");
         assert!(faults[0].contains(":2:"), "{faults:?}");
     }

@@ -2,8 +2,10 @@
 //! `ka_GetToken`.
 //!
 //! The library keeps global state and holds one lock over each call, so every login is a process of its own.
-//! Reads a `Login` as JSON from standard input; one line on standard output is `outcome ` and an `Outcome` as JSON.
-//! The library prints to standard output as well.
+//! First it opens and starts the library (with the cells of the directory given as argument, else with its own) and
+//! writes a line `ready`.
+//! Then it reads a `Login` as JSON from standard input; one line on standard output is `outcome ` and an `Outcome` as
+//! JSON. The library prints to standard output as well.
 //!
 //! # Safety
 //! The library is opened by its soname; its prototypes are written down here from OpenAFS 1.8.9
@@ -11,7 +13,7 @@
 //! All strings handed over are NUL-terminated and short enough for the 64-byte arrays that the library copies to.
 #![allow(unsafe_code, reason = "calls a C library; this is a test client, in a process of its own")]
 
-use std::ffi::{CString, c_char, c_int, c_void};
+use std::ffi::{CString, c_char, c_int, c_uint, c_void};
 use std::io::{Write, stdin, stdout};
 use std::net::SocketAddrV4;
 use std::ptr;
@@ -139,6 +141,10 @@ const _: () = assert!(size_of::<AfsconfCell>() == 728);
 
 /// `struct ubik_client *`.
 type Connection = *mut c_void;
+/// `ka_CellConfig`.
+type CellConfig = unsafe extern "C" fn(*const c_char) -> c_int;
+/// `rx_Init`.
+type RxInit = unsafe extern "C" fn(c_uint) -> c_int;
 /// `ka_StringToKey`.
 type StringToKey = unsafe extern "C" fn(*mut c_char, *mut c_char, *mut [u8; 8]);
 /// `ka_AuthSpecificServersConn`.
@@ -175,6 +181,10 @@ type Destroy = unsafe extern "C" fn(Connection) -> c_int;
 
 /// The library's functions that a login needs.
 struct Kauth {
+    /// Reads the cells of a directory.
+    cell_config: CellConfig,
+    /// Starts Rx.
+    rx_init: RxInit,
     /// Makes a key of a password.
     string_to_key: StringToKey,
     /// Connects to servers at given addresses.
@@ -199,6 +209,10 @@ impl Kauth {
         // It has threads from the first connection on, so it stays until the process ends.
         let library: &'static Library = Box::leak(Box::new(library));
         // SAFETY: the function has this prototype.
+        let cell_config = *unsafe { library.get::<CellConfig>(b"ka_CellConfig\0") }?;
+        // SAFETY: the function has this prototype.
+        let rx_init = *unsafe { library.get::<RxInit>(b"rx_Init\0") }?;
+        // SAFETY: the function has this prototype.
         let string_to_key = *unsafe { library.get::<StringToKey>(b"ka_StringToKey\0") }?;
         // SAFETY: the function has this prototype.
         let connect = *unsafe { library.get::<Connect>(b"ka_AuthSpecificServersConn\0") }?;
@@ -208,7 +222,24 @@ impl Kauth {
         let get_token = *unsafe { library.get::<GetToken>(b"ka_GetToken\0") }?;
         // SAFETY: the function has this prototype.
         let destroy = *unsafe { library.get::<Destroy>(b"ubik_ClientDestroy\0") }?;
-        Ok(Self { string_to_key, connect, authenticate, get_token, destroy })
+        Ok(Self { cell_config, rx_init, string_to_key, connect, authenticate, get_token, destroy })
+    }
+
+    /// Does ahead what needs no credentials.
+    ///
+    /// # Errors
+    /// The library cannot read the cells in `conf_dir`, or has no socket.
+    fn prepare(&self, conf_dir: Option<String>) -> anyhow::Result<()> {
+        if let Some(dir) = conf_dir {
+            let dir = CString::new(dir).context("directory of the cells")?;
+            // SAFETY: `dir` is NUL-terminated; the library copies it.
+            let code = unsafe { (self.cell_config)(dir.as_ptr()) };
+            ensure!(code == 0, "ka_CellConfig: {code}");
+        }
+        // SAFETY: port 0 is any; Rx has not been started before. The library's own calls of it then do nothing.
+        let code = unsafe { (self.rx_init)(0) };
+        ensure!(code == 0, "rx_Init: {code}");
+        Ok(())
     }
 }
 
@@ -256,8 +287,7 @@ fn cell_with(login: &Login) -> anyhow::Result<AfsconfCell> {
 ///
 /// # Errors
 /// If it cannot even be tried; a failed login is an [`Outcome`].
-fn log_in(login: &Login) -> anyhow::Result<Outcome> {
-    let kauth = Kauth::open()?;
+fn log_in(kauth: &Kauth, login: &Login) -> anyhow::Result<Outcome> {
     let [name, instance] = [c_string(&login.name, NAME_MAX)?, c_string(&login.instance, NAME_MAX)?];
     let [name, instance] = [name.into_raw(), instance.into_raw()];
     let cell = c_string(&login.cell, NAME_MAX)?.into_raw();
@@ -349,9 +379,13 @@ fn log_in(login: &Login) -> anyhow::Result<Outcome> {
 /// # Errors
 /// If the login cannot even be tried.
 fn main() -> anyhow::Result<()> {
-    let login = serde_json::from_reader(stdin()).context("read the login")?;
-    let outcome = serde_json::to_string(&log_in(&login)?)?;
+    let kauth = Kauth::open()?;
+    kauth.prepare(std::env::args().nth(1))?;
     let mut out = stdout();
+    writeln!(out, "ready")?;
+    out.flush()?;
+    let login = serde_json::from_reader(stdin()).context("read the login")?;
+    let outcome = serde_json::to_string(&log_in(&kauth, &login)?)?;
     writeln!(out, "\noutcome {outcome}")?;
     Ok(out.flush()?)
 }

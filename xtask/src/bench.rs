@@ -1,0 +1,394 @@
+//! `cargo xtask bench`: ratios, both sides measured in turn in one run.
+//!
+//! A row compares us with something that a reader knows. The unit of both sides is the same; `ratio` is ours divided by theirs.
+
+use crate::cell::{self, workspace};
+use crate::{say, setup};
+use anyhow::{Context as _, Result, ensure};
+use clap::Args;
+use integration::http::{self, Request};
+use integration::httpd::{Httpd, Mpm, Options};
+use integration::lane_pair::{BarePair, LanePair};
+use integration::login_pair::{BareLogin, BrokerLogin};
+use integration::namespace::Contents;
+use integration::world::{FIRST_CELL, SECOND_CELL, World};
+use serde::Serialize;
+use std::ffi::OsString;
+use std::fs;
+use std::net::SocketAddr;
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+/// Rounds of each row; each has both sides, the order changes from round to round.
+const ROUNDS: usize = 5;
+
+/// Arguments of `bench`.
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// One JSON object a line instead of a table.
+    #[arg(long)]
+    json: bool,
+    /// Only rows whose name contains this.
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+}
+
+/// Which way is better.
+#[derive(Debug, Clone, Copy)]
+enum Goal {
+    /// Ours at least so many times theirs (rates).
+    AtLeast(f64),
+    /// Ours at most so many times theirs (times).
+    AtMost(f64),
+    /// No goal was set.
+    None,
+}
+
+/// One comparison.
+#[derive(Debug, Serialize)]
+struct Row {
+    row: &'static str,
+    ours: f64,
+    theirs: f64,
+    unit: &'static str,
+    ratio: f64,
+    goal: String,
+    met: Option<bool>,
+    rounds: usize,
+}
+
+/// `cargo xtask bench`.
+pub(crate) fn main(args: &Bench) -> Result<ExitCode> {
+    setup::need_root("the bench (it needs real cells)")?;
+    let me = std::env::current_exe().context("path of this program")?;
+    if cfg!(debug_assertions) {
+        say("building for release");
+        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        command
+            .args(["run", "--release", "--quiet", "--package", "xtask", "--", "bench"])
+            .current_dir(workspace());
+        if args.json {
+            command.arg("--json");
+        }
+        if let Some(only) = &args.only {
+            command.args(["--only", only]);
+        }
+        let status = command.status().context("cargo run --release")?;
+        return Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    let launcher = cell::prepare(Contents::CellsAndPrograms, "bench")?;
+    let mut command: Vec<OsString> = vec![me.into(), "bench-inside".into()];
+    if args.json {
+        command.push("--json".into());
+    }
+    if let Some(only) = &args.only {
+        command.extend(["--only".into(), only.into()]);
+    }
+    Ok(ExitCode::from(launcher.run(&command)?))
+}
+
+/// The part of the bench that runs inside the world.
+pub(crate) fn inside(args: &Bench) -> Result<ExitCode> {
+    let world = World::here()?;
+    if !args.json {
+        println!(
+            "{:<66} {:>10} {:>10} {:<8} {:>6}  goal",
+            "row (median of rounds)", "ours", "theirs", "unit", "ratio"
+        );
+    }
+    let wanted = |name: &str| args.only.as_ref().is_none_or(|o| name.contains(o.as_str()));
+    let report = |row: &Row| -> Result<()> {
+        if args.json {
+            println!("{}", serde_json::to_string(row)?);
+        } else {
+            let met = row.met.map_or("", |m| if m { "met" } else { "MISSED" });
+            println!(
+                "{:<66} {:>10.1} {:>10.1} {:<8} {:>6.2}  {} {met}",
+                row.row, row.ours, row.theirs, row.unit, row.ratio, row.goal
+            );
+        }
+        Ok(())
+    };
+    if wanted("GET") {
+        gets(&world, &wanted, &report)?;
+    }
+    if wanted("silent") {
+        silent(&world, &report)?;
+    }
+    if wanted("lane") {
+        lanes(&report)?;
+    }
+    if wanted("login") {
+        logins(&world, &report)?;
+    }
+    if wanted("start") {
+        starts(&world, &report)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Measures both sides in turn and makes a row of the medians.
+fn compare(
+    row: &'static str,
+    unit: &'static str,
+    goal: Goal,
+    mut ours: impl FnMut() -> Result<f64>,
+    mut theirs: impl FnMut() -> Result<f64>,
+) -> Result<Row> {
+    let (mut a, mut b) = (Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        if round % 2 == 0 {
+            a.push(ours()?);
+            b.push(theirs()?);
+        } else {
+            b.push(theirs()?);
+            a.push(ours()?);
+        }
+    }
+    // The ratio of each round, since load from elsewhere meets both sides of a round alike.
+    let ratio = median(a.iter().zip(&b).map(|(x, y)| x / y).collect());
+    let (goal, met) = match goal {
+        Goal::AtLeast(g) => (format!(">= {g}"), Some(ratio >= g)),
+        Goal::AtMost(g) => (format!("<= {g}"), Some(ratio <= g)),
+        Goal::None => (String::new(), None),
+    };
+    Ok(Row { row, ours: median(a), theirs: median(b), unit, ratio, goal, met, rounds: ROUNDS })
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// The module's configuration: both cells, and beside them local files without and with a password.
+fn options(world: &World) -> Result<Options> {
+    let mut options = Options::new(Mpm::Event);
+    options.log_level = "warn".into();
+    let local = world.results.join("bench-docs");
+    fs::create_dir_all(&local)?;
+    for (name, size) in [("4k.bin", 4 << 10), ("1m.bin", 1 << 20)] {
+        fs::write(local.join(name), integration::content::pattern(0, size))?;
+    }
+    let htpasswd = world.results.join("bench-htpasswd");
+    let alice = world.cell(FIRST_CELL)?.user("alice")?;
+    let out =
+        Command::new("htpasswd").args(["-cbs"]).arg(&htpasswd).args(["alice", &alice.password]).output()?;
+    ensure!(out.status.success(), "htpasswd: {}", String::from_utf8_lossy(&out.stderr));
+    options.extra = format!(
+        "Alias /local {0}\nAlias /basic {0}\n<Directory {0}>\nRequire all granted\nOptions FollowSymLinks\n</Directory>\n\
+         <Location /basic>\nAuthType Basic\nAuthName x\nAuthUserFile {1}\nRequire valid-user\n</Location>\n",
+        local.display(),
+        htpasswd.display()
+    );
+    Ok(options)
+}
+
+/// Requests per second that `ab` gets on kept connections.
+fn rate(at: SocketAddr, path: &str, login: Option<&str>, requests: u32) -> Result<f64> {
+    let mut command = Command::new("ab");
+    command.args(["-q", "-k", "-c", "8", "-n", &requests.to_string()]);
+    if let Some(login) = login {
+        command.args(["-A", login]);
+    }
+    let out = command.arg(format!("http://{at}{path}")).output().context("ab")?;
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    let field = |name: &str| text.lines().find_map(|l| l.strip_prefix(name)).map(str::trim);
+    ensure!(field("Failed requests:") == Some("0") && field("Non-2xx responses:").is_none(), "ab: {text}");
+    let value =
+        field("Requests per second:").and_then(|v| v.split_whitespace().next()).context("ab says no rate")?;
+    Ok(value.parse()?)
+}
+
+type Report<'a> = &'a dyn Fn(&Row) -> Result<()>;
+
+fn gets(world: &World, wanted: &dyn Fn(&str) -> bool, report: Report<'_>) -> Result<()> {
+    let httpd = Httpd::start(world, options(world)?)?;
+    let at = httpd.address();
+    let alice = world.cell(FIRST_CELL)?.user("alice")?;
+    let login = format!("alice:{}", alice.password);
+    let afs = |name: &str| format!("/afs/{FIRST_CELL}/alice-sizes/{name}");
+    for (name, requests, rows) in [
+        (
+            "4k.bin",
+            20_000,
+            [
+                "GET 4 KiB, logged in and cached / plain httpd, local file",
+                "GET 4 KiB, logged in and cached / local file, htpasswd (SHA-1)",
+            ],
+        ),
+        (
+            "1m.bin",
+            1_500,
+            [
+                "GET 1 MiB, logged in and cached / plain httpd, local file",
+                "GET 1 MiB, logged in and cached / local file, htpasswd (SHA-1)",
+            ],
+        ),
+    ] {
+        // Fills caches on both sides; and what comes is what was asked for.
+        for path in [afs(name), format!("/local/{name}"), format!("/basic/{name}")] {
+            let r = http::request(at, &Request::get(&path).login("alice", &alice.password))?;
+            ensure!(
+                r.status == 200 && r.body == integration::content::pattern(0, r.body.len()),
+                "{path}: {}",
+                r.status
+            );
+            rate(at, &path, Some(&login), requests / 4)?;
+        }
+        let [plain, basic] = rows;
+        let goal = if name == "4k.bin" {
+            [Goal::AtLeast(1.0), Goal::AtLeast(1.0)]
+        } else {
+            [Goal::AtLeast(0.9), Goal::None]
+        };
+        let [plain_goal, basic_goal] = goal;
+        if wanted(plain) {
+            report(&compare(
+                plain,
+                "req/s",
+                plain_goal,
+                || rate(at, &afs(name), Some(&login), requests),
+                || rate(at, &format!("/local/{name}"), None, requests),
+            )?)?;
+        }
+        if wanted(basic) {
+            report(&compare(
+                basic,
+                "req/s",
+                basic_goal,
+                || rate(at, &afs(name), Some(&login), requests),
+                || rate(at, &format!("/basic/{name}"), Some(&login), requests),
+            )?)?;
+        }
+    }
+    httpd.stop(&[])?;
+    Ok(())
+}
+
+/// Time of a login to the second cell while the first cell's kaserver is silent and asked by many, and while it is not.
+fn silent(world: &World, report: Report<'_>) -> Result<()> {
+    let mut options = options(world)?;
+    options.extra.push_str("SetAFSCacheExpiration 1\nSetAFSLoginLimit 10000 10000 60\n");
+    let httpd = Httpd::start(world, options)?;
+    let at = httpd.address();
+    let control = &world.cell(FIRST_CELL)?.kaserver.as_ref().context("no kaserver")?.control;
+    let zoe = &world.cell(SECOND_CELL)?.user("zoe")?.password;
+    let name = format!("zoe@{SECOND_CELL}");
+    let path = format!("/afs/{SECOND_CELL}/{}", integration::content::owner_file("zoe"));
+    let login = || -> Result<f64> {
+        // What is remembered lasts for a second.
+        std::thread::sleep(Duration::from_millis(1_200));
+        let (r, took) = http::timed(at, &Request::get(&path).login(&name, zoe))?;
+        ensure!(r.status == 200, "login to the second cell: {}", r.status);
+        Ok(took.as_secs_f64() * 1e3)
+    };
+    let beside_silence = || -> Result<f64> {
+        integration::kaserver::tell(control, "mode silent")?;
+        std::thread::scope(|s| {
+            for i in 0..16 {
+                s.spawn(move || {
+                    let path = format!("/afs/{FIRST_CELL}/auth/page.html");
+                    http::request(at, &Request::get(&path).login("bob", &format!("guess {i}")))
+                });
+            }
+            let took = login();
+            integration::kaserver::tell(control, "mode normal").and(took)
+        })
+    };
+    report(&compare(
+        "login to cell B while cell A is silent / while it answers",
+        "ms",
+        Goal::None,
+        beside_silence,
+        login,
+    )?)?;
+    httpd.stop(&[])?;
+    Ok(())
+}
+
+fn lanes(report: Report<'_>) -> Result<()> {
+    let (lane, bare) = (LanePair::start()?, BarePair::start()?);
+    let p50 = |f: &dyn Fn() -> Result<Duration>| -> Result<f64> {
+        let mut times: Vec<Duration> = (0..5_000).map(|_| f()).collect::<Result<_>>()?;
+        times.sort_unstable();
+        Ok(times.get(times.len() / 2).context("no times")?.as_secs_f64() * 1e6)
+    };
+    report(&compare(
+        "token over a lane, p50 / bare locked pipes, same sizes",
+        "us",
+        Goal::AtMost(2.0),
+        || p50(&|| lane.exchange()),
+        || p50(&|| bare.exchange()),
+    )?)
+}
+
+fn logins(world: &World, report: Report<'_>) -> Result<()> {
+    let cell = world.cell(FIRST_CELL)?;
+    let mut ours = BrokerLogin::start(world)?;
+    let mut theirs = BareLogin::start(world)?;
+    let users: Vec<(&str, &str)> =
+        ["alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi", "ivan"]
+            .iter()
+            .map(|u| Ok((*u, cell.user(u)?.password.as_str())))
+            .collect::<Result<_>>()?;
+    let each = |f: &mut dyn FnMut(&str, &str) -> Result<Duration>| -> Result<f64> {
+        let times: Vec<f64> =
+            users.iter().map(|(u, p)| Ok(f(u, p)?.as_secs_f64() * 1e3)).collect::<Result<_>>()?;
+        Ok(median(times))
+    };
+    report(&compare(
+        "login by the broker, proved to the cell / bare calls, not proved",
+        "ms",
+        Goal::AtMost(2.0),
+        || each(&mut |u, p| ours.login(FIRST_CELL, u, p)),
+        || each(&mut |u, p| theirs.login(FIRST_CELL, u, p)),
+    )?)
+}
+
+fn starts(world: &World, report: Report<'_>) -> Result<()> {
+    let start = |with: bool| -> Result<f64> {
+        let mut options = options(world)?;
+        options.module = with;
+        let begin = Instant::now();
+        let httpd = Httpd::start(world, options)?;
+        let r = http::request(httpd.address(), &Request::get("/index.html"))?;
+        let took = begin.elapsed();
+        ensure!(r.status == 200, "httpd with our module: {with}: {}", r.status);
+        httpd.stop(&[])?;
+        Ok(took.as_secs_f64() * 1e3)
+    };
+    report(&compare(
+        "start of httpd to its first answer, with us / without",
+        "ms",
+        Goal::None,
+        || start(true),
+        || start(false),
+    )?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ratio_is_the_median_of_the_rounds() {
+        let mut n = 0.0;
+        let row = compare(
+            "x",
+            "ms",
+            Goal::AtMost(2.5),
+            || {
+                n += 1.0;
+                Ok(n * 2.0)
+            },
+            || Ok(2.0),
+        )
+        .unwrap();
+        assert!((row.ratio - 3.0).abs() < 1e-9 && row.met == Some(false), "{row:?}");
+    }
+
+    #[test]
+    fn a_rate_that_cannot_be_read_is_an_error() {
+        assert!(rate(SocketAddr::from(([127, 0, 0, 1], 1)), "/", None, 1).is_err());
+    }
+}
