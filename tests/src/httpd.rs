@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -166,6 +167,8 @@ impl Httpd {
         let out = File::create(dir.join("stdout.log"))?;
         let mut command = command(&dir);
         command.arg("-DFOREGROUND").stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
+        // A prefork parent signals its process group when it stops: that must not be ours.
+        command.process_group(0);
         let process = Guarded::spawn(&mut command, "httpd", STOP_LIMIT)?;
         let mut server = Self { process, address, dir };
         let log = server.error_log();
