@@ -52,7 +52,7 @@ impl Tally {
 /// One client: keeps a connection for some requests, changes visitors on it.
 fn client(world: &World, httpd: &Httpd, seed: u64, stop: &AtomicBool, tally: &Tally) {
     let cell = world.cell(FIRST_CELL).unwrap();
-    let mut dice = Dice(seed * 0x9E37_79B9_7F4A_7C15 | 1);
+    let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     let mut connection: Option<Connection> = None;
     while !stop.load(Ordering::Relaxed) {
         let who = dice.throw(11);

@@ -33,7 +33,7 @@ fn wrong_configurations_are_refused_with_a_useful_sentence() {
         (format!("{good}SetAFSCacheExpiration soon\n"), &["SetAFSCacheExpiration", "seconds"]),
         (format!("{good}SetAFSTokenExpiration -5\n"), &["SetAFSTokenExpiration", "seconds"]),
         (format!("{good}SetAFSWeblogPath /nonexistent/weblog-starter\n"), &["/nonexistent/weblog-starter"]),
-        (format!("{good}SetAFSWeblogPath {loose}\n"), &["/run/loose-weblog-starter", "writable"]),
+        (format!("{good}SetAFSWeblogPath {loose}\n"), &["/run/loose-weblog-starter", "written to by others"]),
         (format!("{good}<Location /x>\nAFSAuthType AFS-DFS\n</Location>\n"), &["AFS-DFS", "AFS"]),
         (format!("{good}<Location /x>\nAFSAuthType Afs5\n</Location>\n"), &["AFSAuthType", "None"]),
         (format!("{good}<Directory /afs>\nAFSAuthType AFS\n</Directory>\n"), &["AFSAuthType", "Location"]),

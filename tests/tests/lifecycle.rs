@@ -70,7 +70,7 @@ fn nothing_survives_httpd_even_if_it_is_killed() {
     let httpd = start(&world, "");
     assert_eq!(get_as(&world, &httpd, &first(&owner_file("alice")), "alice").status, 200);
     new_broker(&httpd, 0);
-    let ours: Vec<u32> = ["weblog", "weblog-starter"].iter().flat_map(|n| below(httpd.pid(), n)).collect();
+    let ours: Vec<u32> = ["weblog", "weblog-starter", "weblog-login"].iter().flat_map(|n| below(httpd.pid(), n)).collect();
     assert!(ours.len() >= 3, "nanny, broker and authenticators: {ours:?}");
     signal_pid(httpd.pid(), Signal::KILL).unwrap();
     wait::until_true("the end of nanny, broker, authenticators", Duration::from_secs(10), || {

@@ -24,6 +24,8 @@ const PIPES: u8 = 74;
 /// The whole life of an authenticator; the exit code.
 #[must_use]
 pub fn run(args: &AuthenticatorArgs) -> u8 {
+    // Started through /proc/self/exe, it would be "exe" in ps; not worth failing for.
+    let _ = rustix::thread::set_name(c"weblog-login");
     let mut log = Log::new("weblog-authenticator");
     if let Err(error) = privilege::confine_authenticator(args.parent) {
         log.write(Level::Error, format_args!("{error}"));
