@@ -7,7 +7,7 @@ use afsweb_cache::{Store, Verifier, VerifierKey, expires_ms};
 use core::fmt;
 use core::num::NonZeroUsize;
 use core::time::Duration;
-use pag::{AfsClient, Pag, Principal, Token};
+use pag::{AfsClient, Cell, Pag, Principal, Token};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 use std::net::IpAddr;
@@ -16,6 +16,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use weblog_proto::{Failure, GetToken, Granted, Reply, Request};
 
 use crate::identity::Credentials;
+use crate::waiting::Wait;
 
 /// Longest time that a child relies on a login without asking the broker again, seconds.
 const ENTRY_MAX_S: u64 = 60;
@@ -37,6 +38,14 @@ pub trait Ask: Send + Sync {
 
     /// Rises when something was revoked.
     fn epoch(&self) -> u64;
+
+    /// The calling worker is about to wait for a login in `cell`, until the guard is dropped.
+    ///
+    /// # Errors
+    /// [`NoVisitor::Broker`] with [`Failure::Overload`] if too many workers wait for that cell already.
+    fn begin(&self, _cell: &Cell) -> Result<Option<Wait>, NoVisitor> {
+        Ok(None)
+    }
 }
 
 /// Somebody whose cell has said that he is who he claims to be.
@@ -209,11 +218,14 @@ impl Logins {
             match self.find_or_begin(&key, &verifier) {
                 Found::Visitor(visitor) => return Ok(visitor),
                 Found::Mine(lead) => return lead.run(claim, terms),
-                Found::Theirs(flight) => match flight.wait(terms.deadline) {
-                    // Who led it had less time left than we have.
-                    Err(NoVisitor::Broker(Failure::Deadline)) if Instant::now() < terms.deadline => {}
-                    outcome => return outcome,
-                },
+                Found::Theirs(flight) => {
+                    let _wait = self.broker.begin(claim.principal.cell())?;
+                    match flight.wait(terms.deadline) {
+                        // Who led it had less time left than we have.
+                        Err(NoVisitor::Broker(Failure::Deadline)) if Instant::now() < terms.deadline => {}
+                        outcome => return outcome,
+                    }
+                }
             }
         }
     }
@@ -376,7 +388,12 @@ impl Lead<'_> {
     /// # Errors
     /// As [`Logins::visitor`].
     fn run(self, claim: &Credentials, terms: &Terms) -> Outcome {
-        let outcome = self.logins.ask(claim, terms).and_then(|granted| {
+        let granted = self.logins.broker.begin(claim.principal.cell()).and_then(|wait| {
+            let granted = self.logins.ask(claim, terms);
+            drop(wait);
+            granted
+        });
+        let outcome = granted.and_then(|granted| {
             let visitor = self.logins.admit(claim, &granted.token)?;
             self.logins.remember(&self.slot, self.flight.epoch, &visitor, granted.valid_s);
             Ok(visitor)
@@ -402,7 +419,7 @@ impl Drop for Lead<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pag::{Cell, ClientKind, SessionKey};
+    use pag::{ClientKind, SessionKey};
     use std::net::Ipv4Addr;
     use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
     use weblog_proto::Password;
@@ -446,6 +463,7 @@ mod tests {
         token_s: i64,
         revokes_meanwhile: bool,
         cell: &'static str,
+        full: bool,
     }
 
     impl Default for Broker {
@@ -459,6 +477,7 @@ mod tests {
                 token_s: 3600,
                 revokes_meanwhile: false,
                 cell: "example.com",
+                full: false,
             }
         }
     }
@@ -496,6 +515,9 @@ mod tests {
         }
         fn epoch(&self) -> u64 {
             self.epoch.load(SeqCst)
+        }
+        fn begin(&self, _: &Cell) -> Result<Option<Wait>, NoVisitor> {
+            if self.full { Err(NoVisitor::Broker(Failure::Overload)) } else { Ok(None) }
         }
     }
 
@@ -704,6 +726,15 @@ mod tests {
         });
         assert!(lock(&logins.state).flights.is_empty());
         assert!(logins.visitor(&claim("alice", "right"), &terms(1000)).is_ok());
+    }
+
+    #[test]
+    fn where_too_many_wait_already_nobody_is_asked() {
+        let (broker, _, logins) = set_up(Broker { full: true, ..Broker::default() }, Client::default());
+        let outcome = logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap_err();
+        assert_eq!(outcome, NoVisitor::Broker(Failure::Overload));
+        assert_eq!(broker.asked.load(SeqCst), 0);
+        assert!(lock(&logins.state).flights.is_empty());
     }
 
     #[test]

@@ -70,7 +70,8 @@ fn fits_together(config: &ServerConfig) -> Vec<String> {
              60 seconds or more make sense, 0 takes what the cell gives"
         ));
     }
-    if let Some(dir) = config.access_log().and_then(Path::parent).filter(|d| !d.is_dir()) {
+    let log = config.access_log().filter(|log| !log.as_os_str().as_encoded_bytes().starts_with(b"|"));
+    if let Some(dir) = log.and_then(Path::parent).filter(|d| !d.is_dir()) {
         out.push(format!("SetAFSAccessLog: the directory {} does not exist", dir.display()));
     }
     out

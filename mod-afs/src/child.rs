@@ -8,17 +8,17 @@ use crate::config::ServerConfig;
 use crate::content::Afs;
 use crate::httpd::{Level, Server, mpm};
 use crate::nanny::{self, Inherited};
-use crate::waiting::Waiting;
+use crate::waiting::{Directory, Wait, Waiting};
 use core::time::Duration;
 use pag::userspace::{Cache, Config};
-use pag::{AfsClient, Userspace};
+use pag::{AfsClient, Cell, Userspace};
 use std::fs::File;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 use weblog_fds::BoardReader;
-use weblog_proto::{LaneError, Lanes, Reply, Request};
+use weblog_proto::{Failure, LaneError, Lanes, Reply, Request};
 
 /// Smallest memory cache of a child, KiB.
 const MEMORY_MIN_KIB: u64 = 4_096;
@@ -55,6 +55,8 @@ struct Broker {
     lanes: Lanes,
     /// The board.
     board: BoardReader,
+    /// Who waits for what.
+    waiting: Option<Waiting>,
 }
 
 impl Ask for Broker {
@@ -69,6 +71,15 @@ impl Ask for Broker {
 
     fn epoch(&self) -> u64 {
         self.board.epoch()
+    }
+
+    fn begin(&self, cell: &Cell) -> Result<Option<Wait>, NoVisitor> {
+        let Some(waiting) = self.waiting else { return Ok(None) };
+        let cell = Directory::of_logins(cell.as_str());
+        if waiting.is_full(cell) {
+            return Err(NoVisitor::Broker(Failure::Overload));
+        }
+        Ok(Some(waiting.begin(cell)))
     }
 }
 
@@ -88,7 +99,7 @@ pub fn start(main: Server<'_>) {
         }
     };
     let broker = match (lanes, board) {
-        (Ok(lanes), Ok(board)) => Some(Broker { lanes, board }),
+        (Ok(lanes), Ok(board)) => Some(Broker { lanes, board, waiting }),
         (Err(e), _) | (_, Err(e)) => {
             main.log(Level::Crit, &format!("nobody can log in through this child: {e}"));
             None

@@ -468,13 +468,21 @@ pub const DIRECTIVES: &[Directive] = &[
     },
     Directive {
         name: c"SetAFSAccessLog",
-        syntax: "FILE",
+        syntax: "FILE|\"|PROGRAM\"",
         words: ONE,
         scope: Scope::Server,
         takes: Takes::Graceful,
         default: "none",
-        help: c"where refused accesses to AFS are written",
-        apply: Apply::Server(|c, w| absolute(one(w)).map(|v| c.access_log = Some(PathBuf::from(v)))),
+        help: c"where refused accesses to AFS are written: a file, or |program",
+        apply: Apply::Server(|c, w| {
+            let value = match one(w).strip_prefix('|') {
+                Some(program) if !program.trim().is_empty() => one(w).to_owned(),
+                Some(_) => return Err("'|' has to be followed by a program".to_owned()),
+                None => absolute(one(w))?,
+            };
+            c.access_log = Some(PathBuf::from(value));
+            Ok(())
+        }),
     },
     Directive {
         name: c"SetAFSDebugLevel",

@@ -61,8 +61,8 @@ struct Visit {
     settled: Option<Settled>,
     /// Its file is in AFS and served by our client.
     in_afs: bool,
-    /// How the last look at AFS ended.
-    last: Option<i32>,
+    /// What first kept the walk from going on, an errno.
+    trouble: Option<i32>,
     /// Symbolic links that the walk has come by, and whether more are to be noted.
     links: Option<Vec<Vec<u8>>>,
 }
@@ -136,19 +136,17 @@ impl Phases for Module {
             Look::Through => afs.stat(&who, &name),
             // The link's target is told, since httpd would look for it on this machine. The rules for links
             // are applied behind the walk.
-            Look::AtLink => afs.lstat(&who, &name).and_then(|stat| {
-                if stat.kind != pag::userspace::Kind::Link {
-                    return Ok(stat);
+            Look::AtLink => match afs.lstat(&who, &name) {
+                Ok(stat) if stat.kind == pag::userspace::Kind::Link => {
+                    if let Some(links) = r.state_mut::<Visit>().and_then(|visit| visit.links.as_mut()) {
+                        links.push(name.clone());
+                    }
+                    afs.stat(&who, &name)
                 }
-                if let Some(links) = r.state_mut::<Visit>().and_then(|visit| visit.links.as_mut()) {
-                    links.push(name.clone());
-                }
-                afs.stat(&who, &name)
-            }),
+                other => other,
+            }
+            .map_err(|errno| stops_walk(r, errno)),
         };
-        if let Some(visit) = r.state_mut::<Visit>() {
-            visit.last = stat.as_ref().err().copied();
-        }
         Some(stat.map(|stat| content::file_info(&stat)))
     }
 
@@ -162,11 +160,10 @@ impl Phases for Module {
         let Some(afs) = child().and_then(|child| child.afs.as_ref()).filter(|afs| afs.holds(&path)) else {
             return Htaccess::NotOurs;
         };
-        let read = afs.read_small(&who, &path);
-        if let Some(visit) = r.state_mut::<Visit>() {
-            visit.last = read.as_ref().err().copied();
+        match afs.read_small(&who, &path) {
+            Ok(bytes) => Htaccess::Content(bytes),
+            Err(errno) => Htaccess::Error(stops_walk(r, errno)),
         }
-        read.map_or_else(Htaccess::Error, Htaccess::Content)
     }
 
     fn check_user_id(r: &mut Request<'_>) -> Status {
@@ -406,20 +403,20 @@ fn walk(r: &mut Request<'_>) -> Result<(), Status> {
     }
     if let Some(visit) = visit(r) {
         visit.in_afs = true;
-        visit.last = None;
+        visit.trouble = None;
         visit.links = Some(Vec::new());
     }
     let status = match r.directory_walk() {
         Status::OK => r.file_walk(),
         other => other,
     };
-    let (last, links) =
-        r.state_mut::<Visit>().map_or((None, None), |visit| (visit.last.take(), visit.links.take()));
+    let (trouble, links) =
+        r.state_mut::<Visit>().map_or((None, None), |visit| (visit.trouble.take(), visit.links.take()));
+    if let Some(errno) = trouble {
+        return Err(afs_says(r, errno));
+    }
     if status != Status::OK {
-        return Err(match last.filter(|_| status == Status::FORBIDDEN) {
-            Some(errno) => afs_says(r, errno),
-            None => status,
-        });
+        return Err(status);
     }
     for link in links.unwrap_or_default() {
         let parent = link.iter().rposition(|b| *b == b'/').and_then(|at| link.get(..=at)).unwrap_or(b"/");
@@ -431,6 +428,18 @@ fn walk(r: &mut Request<'_>) -> Result<(), Status> {
         }
     }
     Ok(())
+}
+
+/// Notes why the walk cannot go on; httpd is told that nothing is there, and ends it.
+///
+/// It would make 403 of anything else, and write a line for each visitor who is to log in first.
+fn stops_walk(r: &mut Request<'_>, errno: i32) -> i32 {
+    if Trouble::of(errno) != Trouble::Absent
+        && let Some(visit) = r.state_mut::<Visit>()
+    {
+        visit.trouble.get_or_insert(errno);
+    }
+    libc::ENOENT
 }
 
 /// AFS did not do what was asked: the answer for this visitor.

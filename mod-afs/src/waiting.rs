@@ -1,4 +1,4 @@
-//! Bounds the workers that wait for one dead file server.
+//! Bounds the workers that wait for one dead file server, or for logins in one silent cell.
 //!
 //! A file server that is silent holds whoever asks it until the client gives it up. So each worker says in shared
 //! memory since when it waits and below which directory; when too many wait there, the next is told at once.
@@ -69,9 +69,20 @@ impl Directory {
     #[must_use]
     pub fn of(path: &str, mount: &str) -> Self {
         let below = path.strip_prefix(mount).unwrap_or(path);
-        // FNV-1a.
+        Self::hash(below.split('/').filter(|c| !c.is_empty()).take(COMPONENTS))
+    }
+
+    /// What waits for logins in `cell` are counted under.
+    #[must_use]
+    pub fn of_logins(cell: &str) -> Self {
+        // No component of a path has a slash.
+        Self::hash(["/login/", cell].into_iter())
+    }
+
+    /// FNV-1a over the components.
+    fn hash<'c>(components: impl Iterator<Item = &'c str>) -> Self {
         let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-        for component in below.split('/').filter(|c| !c.is_empty()).take(COMPONENTS) {
+        for component in components {
             for byte in component.bytes().chain([b'/']) {
                 hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
             }
