@@ -28,6 +28,9 @@ const ENTRIES_MAX: NonZeroUsize = match NonZeroUsize::new(1000) {
 /// Bounds of the pause before a login under way is asked for again, milliseconds.
 const RETRY_MS: core::ops::RangeInclusive<u32> = 5..=1000;
 
+/// A wait for another worker's login that is shorter than this is not counted as waiting.
+const UNCOUNTED: Duration = Duration::from_millis(150);
+
 /// Whom a login is asked of: lanes and board, or a stand-in.
 pub trait Ask: Send + Sync {
     /// One question, one answer, by `deadline`.
@@ -219,8 +222,13 @@ impl Logins {
                 Found::Visitor(visitor) => return Ok(visitor),
                 Found::Mine(lead) => return lead.run(claim, terms),
                 Found::Theirs(flight) => {
-                    let _wait = self.broker.begin(claim.principal.cell())?;
-                    match flight.wait(terms.deadline) {
+                    let soon = terms.deadline.min(Instant::now() + UNCOUNTED);
+                    let mut outcome = flight.wait(soon);
+                    if matches!(outcome, Err(NoVisitor::Broker(Failure::Deadline))) && soon < terms.deadline {
+                        let _wait = self.broker.begin(claim.principal.cell())?;
+                        outcome = flight.wait(terms.deadline);
+                    }
+                    match outcome {
                         // Who led it had less time left than we have.
                         Err(NoVisitor::Broker(Failure::Deadline)) if Instant::now() < terms.deadline => {}
                         outcome => return outcome,
@@ -287,11 +295,16 @@ impl Logins {
             token_lifetime_s: terms.token_lifetime_s,
             cache_expiration_s: terms.cache_expiration_s,
         });
+        // Counted only once it is slow: what the broker knows already is never refused because others wait.
+        let mut wait = None;
         loop {
             match self.broker.exchange(&request, terms.deadline)? {
                 Reply::Granted(granted) => return Ok(granted),
                 Reply::Failed(failure) => return Err(NoVisitor::Broker(failure)),
                 Reply::Pending { retry_ms } => {
+                    if wait.is_none() {
+                        wait = self.broker.begin(claim.principal.cell())?;
+                    }
                     let ms = retry_ms.clamp(*RETRY_MS.start(), *RETRY_MS.end());
                     let pause = Duration::from_millis(u64::from(ms));
                     if Instant::now() + pause >= terms.deadline {
@@ -388,12 +401,7 @@ impl Lead<'_> {
     /// # Errors
     /// As [`Logins::visitor`].
     fn run(self, claim: &Credentials, terms: &Terms) -> Outcome {
-        let granted = self.logins.broker.begin(claim.principal.cell()).and_then(|wait| {
-            let granted = self.logins.ask(claim, terms);
-            drop(wait);
-            granted
-        });
-        let outcome = granted.and_then(|granted| {
+        let outcome = self.logins.ask(claim, terms).and_then(|granted| {
             let visitor = self.logins.admit(claim, &granted.token)?;
             self.logins.remember(&self.slot, self.flight.epoch, &visitor, granted.valid_s);
             Ok(visitor)
@@ -729,11 +737,14 @@ mod tests {
     }
 
     #[test]
-    fn where_too_many_wait_already_nobody_is_asked() {
-        let (broker, _, logins) = set_up(Broker { full: true, ..Broker::default() }, Client::default());
+    fn where_too_many_wait_already_only_what_the_broker_knows_is_served() {
+        let (_, _, logins) = set_up(Broker { full: true, ..Broker::default() }, Client::default());
+        assert!(logins.visitor(&claim("alice", "right"), &terms(1000)).is_ok());
+        let (broker, _, logins) =
+            set_up(Broker { full: true, pending: AtomicU32::new(5), ..Broker::default() }, Client::default());
         let outcome = logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap_err();
         assert_eq!(outcome, NoVisitor::Broker(Failure::Overload));
-        assert_eq!(broker.asked.load(SeqCst), 0);
+        assert_eq!(broker.asked.load(SeqCst), 1);
         assert!(lock(&logins.state).flights.is_empty());
     }
 

@@ -2,19 +2,32 @@
 
 mod common;
 
-use common::{ANSWER_LIMIT, Mischief, first, get_as, second, start, timed, world};
+use common::{ANSWER_LIMIT, Mischief, first, get_as, second, start_with, timed, world};
 use integration::content::owner_file;
+use integration::httpd::{Httpd, Mpm};
 use integration::process::signal_pid;
-use integration::world::{FIRST_CELL, SECOND_CELL};
+use integration::world::{FIRST_CELL, SECOND_CELL, World};
 use rustix::process::Signal;
 use std::net::Ipv4Addr;
 use std::time::Duration;
+
+/// An httpd that has workers to spare from the start: how fast it starts more of them is not our subject.
+fn start(world: &World) -> Httpd {
+    start_with(world, "", |mut o| {
+        if o.mpm == Mpm::Prefork {
+            let n = 64;
+            let sizes = format!("StartServers {n}\nMinSpareServers 4\nMaxSpareServers {n}\nServerLimit {n}\nMaxRequestWorkers {n}\n");
+            o.sizes = Some(sizes);
+        }
+        o
+    })
+}
 
 #[test]
 #[ignore = "needs a world: run by cargo xtask test"]
 fn with_a_silent_kaserver_the_other_cell_and_cached_visitors_go_on() {
     let world = world();
-    let httpd = start(&world, "");
+    let httpd = start(&world);
     assert_eq!(get_as(&world, &httpd, &first(&owner_file("alice")), "alice").status, 200);
     let silent = Mischief::mode(&world, FIRST_CELL, "silent", None);
     std::thread::scope(|s| {
@@ -54,7 +67,7 @@ fn with_a_silent_kaserver_the_other_cell_and_cached_visitors_go_on() {
 #[ignore = "needs a world: run by cargo xtask test"]
 fn with_a_silent_file_server_other_volumes_go_on_and_the_rest_is_503() {
     let world = world();
-    let httpd = start(&world, "");
+    let httpd = start(&world);
     // Nothing of that server is in a cache yet.
     let far = first("far/page.html");
     let server = world.cell(FIRST_CELL).unwrap().server("fileserver", Ipv4Addr::new(192, 0, 2, 3)).unwrap().pid;

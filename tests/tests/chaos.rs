@@ -173,14 +173,14 @@ fn whoever_is_killed_every_body_belongs_to_the_visitor_who_asked() {
         killed
     });
     let count = |c: &AtomicU64| c.load(Ordering::Relaxed);
-    println!(
+    common::report(&format!(
         "killed {killed:?} (children, brokers, nannies) in {:.0?}: {} right, {} times 503, {} connections cut, slowest answer {} ms",
         began.elapsed(),
         count(&tally.right),
         count(&tally.unavailable),
         count(&tally.cut),
         count(&tally.slowest_ms)
-    );
+    ));
     assert_eq!(*tally.faults.lock().unwrap(), Vec::<String>::new());
     assert_eq!(killed, (children, brokers, nannies));
     assert!(count(&tally.right) > 200, "too little was served to prove anything");

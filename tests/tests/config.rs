@@ -56,6 +56,6 @@ fn wrong_configurations_are_refused_with_a_useful_sentence() {
         for word in words {
             assert!(said.contains(word), "{last}: {word:?} is not in: {said}");
         }
-        println!("{}", said.lines().find(|l| words.iter().all(|w| l.contains(w))).unwrap_or(&said).trim());
+        common::report(said.lines().find(|l| words.iter().all(|w| l.contains(w))).unwrap_or(&said).trim());
     }
 }

@@ -102,6 +102,12 @@ impl Drop for Mischief<'_> {
     }
 }
 
+/// A line for whoever reads the run, also where the test passes (libtest keeps back what is printed).
+pub(crate) fn report(text: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "    {text}");
+}
+
 /// `f` and how long it took.
 pub(crate) fn timed<T>(f: impl FnOnce() -> T) -> (T, Duration) {
     let begin = Instant::now();
