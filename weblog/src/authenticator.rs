@@ -1,4 +1,4 @@
-//! The pool of authenticators: started ahead, one login each, replaced at once, killed by pidfd.
+//! The pool of authenticators: started ahead, one login each, replaced when it is done, killed by pidfd.
 //!
 //! Knows nothing of caches, limits or lanes. A login that it was given always ends, in [`Pool::turn`] or by [`Pool::kill`].
 
@@ -28,6 +28,8 @@ const IDLE_MS: u64 = 600_000;
 /// Pause after one has died at its start; doubled each time.
 const PAUSE_MS: u64 = 100;
 const PAUSE_MAX_MS: u64 = 10_000;
+/// A login that takes longer is replaced before it is done. A start beside it would take the processors from it.
+const HOLD_MS: u64 = 20;
 /// Cells whose servers an authenticator looks up ahead.
 const HINTS: usize = 4;
 
@@ -75,6 +77,8 @@ pub struct Pool {
     /// How many in a row have died before they were ready.
     failures: u32,
     not_before_ms: u64,
+    /// When the next replacement is due that waits for its login.
+    held_until_ms: Option<u64>,
 }
 
 impl core::fmt::Debug for Pool {
@@ -104,6 +108,7 @@ impl Pool {
             waiting: VecDeque::new(),
             failures: 0,
             not_before_ms: 0,
+            held_until_ms: None,
         }
     }
 
@@ -233,7 +238,9 @@ impl Pool {
     /// Starts as many as are missing, unless they die at their start. Takes a millisecond each, so answer askers first.
     pub fn fill(&mut self, now_ms: u64, log: &mut Log) {
         let (starting, ready, _) = self.counts();
-        let wanted = self.plan.ahead.saturating_add(self.waiting.len());
+        let (held, due) = self.held(now_ms);
+        self.held_until_ms = due;
+        let wanted = self.plan.ahead.saturating_sub(held).saturating_add(self.waiting.len());
         let missing = wanted.saturating_sub(starting.saturating_add(ready));
         if now_ms < self.not_before_ms || self.plan.ahead == 0 {
             return;
@@ -253,10 +260,18 @@ impl Pool {
         }
     }
 
+    /// How many replacements wait for their logins, and when the first of them will wait no longer.
+    fn held(&self, now_ms: u64) -> (usize, Option<u64>) {
+        let busy = self.processes.iter().filter(|a| matches!(a.state, State::Busy(_)));
+        let ends: Vec<u64> =
+            busy.map(|a| a.since_ms.saturating_add(HOLD_MS)).filter(|end| now_ms < *end).collect();
+        (ends.len(), ends.into_iter().min())
+    }
+
     /// When [`Pool::turn`] has something to do next, whatever poll says.
     #[must_use]
     pub fn next_turn_ms(&self) -> Option<u64> {
-        let clocks = self.processes.iter().filter_map(Authenticator::limit_ms);
+        let clocks = self.processes.iter().filter_map(Authenticator::limit_ms).chain(self.held_until_ms);
         let (starting, ready, _) = self.counts();
         let short = starting.saturating_add(ready) < self.plan.ahead.saturating_add(self.waiting.len());
         clocks.chain((short && self.failures > 0).then_some(self.not_before_ms)).min()

@@ -416,6 +416,28 @@ mod with_library {
 
     #[test]
     #[ignore = "needs libafsauthent2"]
+    fn a_login_that_hangs_is_replaced_before_it_ends() {
+        let _silent = UdpSocket::bind("127.83.21.9:7004").unwrap();
+        let b = Broker::start();
+        let mut c = config(b.conf_dir("127.83.21.9"));
+        c.login_deadline_ms = 10_000;
+        b.configure(&c);
+        b.wait_ready();
+        let began = Instant::now();
+        assert!(matches!(b.ask(&Request::GetToken(alice())), Reply::Pending { .. }));
+        loop {
+            let out = Command::new(PROGRAM).args(["status", "--socket"]).arg(b.socket()).output().unwrap();
+            let text = String::from_utf8(out.stdout).unwrap();
+            if text.contains("authenticators: 2 ready, 0 starting, 1 busy") {
+                break;
+            }
+            assert!(began.elapsed() < Duration::from_secs(5), "{text}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    #[test]
+    #[ignore = "needs libafsauthent2"]
     fn authenticators_die_with_the_broker() {
         let mut b = Broker::start();
         b.configure(&config(b.conf_dir("127.83.21.8")));

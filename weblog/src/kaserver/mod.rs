@@ -62,6 +62,16 @@ impl Known {
         Ok(Self { kaserver: servers(afs, cell, KASERVER)?, ptserver: servers(afs, cell, PTSERVER)? })
     }
 
+    /// Makes connections of both kinds and ends them unused. Nothing is sent; but what the library sets up with the
+    /// first of a process takes it longer than a call to a server, and a visitor need not wait for that.
+    pub fn warm(&self, afs: &Afs) {
+        let (dead_s, hard_s) = patience(0, 1);
+        drop(afs.connect(&self.kaserver, AUTHENTICATE, &Security::Null, dead_s, hard_s));
+        if let Some(token) = RawToken::new(0, [0; 8], &[0; Token::TICKET_MIN]) {
+            drop(afs.connect(&self.ptserver, PROTECTION, &Security::Rxkad(&token), dead_s, hard_s));
+        }
+    }
+
     /// Whether this is about that cell.
     #[must_use]
     pub fn is_for(&self, cell: &str) -> bool {
