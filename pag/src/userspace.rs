@@ -4,15 +4,14 @@
 //!
 //! ```no_run
 //! use pag::userspace::{Config, Userspace, snapshot_confdir};
-//! # fn main() -> Result<(), pag::Error> {
+//! # fn example(token: &pag::Token) -> Result<(), pag::Error> {
 //! // A directory with ThisCell, CellServDB and cacheinfo, made once from the administrator's:
 //! snapshot_confdir("/etc/openafs".as_ref(), "/run/afsweb".as_ref())?;
 //! // Once in a process, in the child; never where libafsauthent is loaded:
 //! let afs = Userspace::start(&Config::new("/usr/lib/afsweb/libafsweb_uafs.so", "/run/afsweb"))?;
 //! // A PAG for a visitor (`pag::AfsClient::new_pag`), with a token:
 //! let pag = pag::AfsClient::new_pag(afs.clone())?;
-//! # let token: pag::Token = todo!();
-//! pag.set_token(&token)?;
+//! pag.set_token(token)?;
 //! // File calls need a scope, in the thread that makes them:
 //! let scope = pag.enter()?;
 //! let files = afs.files(&scope)?;

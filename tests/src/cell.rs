@@ -111,7 +111,7 @@ impl Cell {
     fn start_file_servers(&mut self) -> Result<()> {
         let machines = self.description.machines.clone();
         for m in &machines {
-            self.start_server(m, "fileserver", &["-rxbind", "-p", "16", "-sync", "never"])?;
+            self.start_server(m, "fileserver", &["-rxbind", "-p", "64", "-sync", "never"])?;
         }
         for m in &machines {
             let log = m.log.join("FileLog");

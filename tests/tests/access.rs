@@ -1,8 +1,11 @@
 //! Who gets what: the whole way from the browser to the file server and back, and every row of the table of outcomes.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "this is test code")]
 
 mod common;
 
-use common::{Mischief, first, first_line, get_as, kaserver, raw_authorization, second, start, start_with, timed, world};
+use common::{
+    Mischief, first, first_line, get_as, kaserver, raw_authorization, second, start, start_with, timed, world,
+};
 use integration::content::{PUBLIC_LINE, owner_file, owner_line};
 use integration::http::{Connection, Request};
 use integration::world::{FIRST_CELL, SECOND_CELL};
@@ -13,10 +16,18 @@ use std::time::Duration;
 fn what_everybody_may_read_is_served_without_login() {
     let world = world();
     let httpd = start(&world, "");
-    for path in [first("public/page.html"), second("public/page.html"), first("replica/page.html"), first("far/page.html")] {
+    for path in [
+        first("public/page.html"),
+        second("public/page.html"),
+        first("replica/page.html"),
+        first("far/page.html"),
+    ] {
         let r = httpd.get(&path).unwrap();
         assert_eq!((r.status, r.text().starts_with(PUBLIC_LINE)), (200, true), "{path}");
-        assert!(!r.header("Cache-Control").is_some_and(|v| v.contains("private")), "{path}: not served under a token");
+        assert!(
+            !r.header("Cache-Control").is_some_and(|v| v.contains("private")),
+            "{path}: not served under a token"
+        );
     }
     httpd.stop(&[]).unwrap();
 }
@@ -74,11 +85,23 @@ fn the_same_name_in_another_cell_is_another_visitor() {
     let at = |path: &str, user: &str, password: &str| httpd.get_as(path, user, password).unwrap();
     let r = at(&second("home/alice/owner.txt"), "alice@other.example", other);
     assert_eq!((r.status, first_line(&r)), (200, owner_line("alice", SECOND_CELL).trim_end().to_owned()));
-    assert_eq!(at(&second("home/alice/owner.txt"), "alice@OTHER.Example", other).status, 200, "cells know no case");
-    assert_eq!(at(&first("home/alice/owner.txt"), "alice@other.example", other).status, 403, "the other alice");
+    assert_eq!(
+        at(&second("home/alice/owner.txt"), "alice@OTHER.Example", other).status,
+        200,
+        "cells know no case"
+    );
+    assert_eq!(
+        at(&first("home/alice/owner.txt"), "alice@other.example", other).status,
+        403,
+        "the other alice"
+    );
     assert_eq!(at(&first("home/alice/owner.txt"), "alice", here).status, 200);
     assert_eq!(at(&second("home/alice/owner.txt"), "alice", here).status, 403, "the default cell's alice");
-    assert_eq!(at(&first("home/alice/owner.txt"), "alice@other.example", here).status, 401, "password of the other cell");
+    assert_eq!(
+        at(&first("home/alice/owner.txt"), "alice@other.example", here).status,
+        401,
+        "password of the other cell"
+    );
     httpd.stop(&[]).unwrap();
 }
 
@@ -166,7 +189,12 @@ fn forged_answers_and_wrong_clocks_are_503_and_set_no_variable() {
     let world = world();
     let httpd = start_with(&world, "Header always set X-User \"expr=%{REMOTE_USER}\"", |o| o);
     let path = first("public/page.html");
-    for (mode, user) in [("forge-key", "alice"), ("forge-user mallory", "alice"), ("forge-challenge", "alice"), ("forge-garbage", "alice")] {
+    for (mode, user) in [
+        ("forge-key", "alice"),
+        ("forge-user mallory", "alice"),
+        ("forge-challenge", "alice"),
+        ("forge-garbage", "alice"),
+    ] {
         let forged = Mischief::mode(&world, FIRST_CELL, mode, Some(user));
         let (r, took) = timed(|| get_as(&world, &httpd, &path, user));
         assert_eq!(r.status, 503, "{mode}");
@@ -190,7 +218,10 @@ fn forged_answers_and_wrong_clocks_are_503_and_set_no_variable() {
 #[ignore = "needs a world: run by cargo xtask test"]
 fn the_visitor_of_one_request_is_not_the_visitor_of_the_next_on_the_same_connection() {
     let world = world();
-    let httpd = start(&world, "Header always set X-User \"expr=%{REMOTE_USER}\"\nHeader always set X-Afs \"%{AFS_USER}e|%{AFS_CELL}e|%{AFS_TOKEN_EXPIRES}e\"");
+    let httpd = start(
+        &world,
+        "Header always set X-User \"expr=%{REMOTE_USER}\"\nHeader always set X-Afs \"%{AFS_USER}e|%{AFS_CELL}e|%{AFS_TOKEN_EXPIRES}e\"",
+    );
     let cell = world.cell(FIRST_CELL).unwrap();
     let mut c = Connection::open(httpd.address()).unwrap();
     let path = first("public/page.html");
@@ -226,7 +257,11 @@ fn hundreds_of_requests_with_the_same_credentials_cost_one_login() {
             let threads: Vec<_> = (0..50)
                 .map(|_| {
                     s.spawn(|| {
-                        (0..4).map(|_| httpd.get_as(&first(&owner_file("dave")), user, password).unwrap().status).collect::<Vec<_>>()
+                        (0..4)
+                            .map(|_| {
+                                httpd.get_as(&first(&owner_file("dave")), user, password).unwrap().status
+                            })
+                            .collect::<Vec<_>>()
                     })
                 })
                 .collect();
@@ -249,7 +284,10 @@ fn hundreds_of_requests_with_the_same_credentials_cost_one_login() {
 #[ignore = "needs a world: run by cargo xtask test"]
 fn a_password_goes_to_the_broker_only_for_afs_locations() {
     let world = world();
-    let httpd = start(&world, "Alias /plain /afs\n<Location /afs/cell.example/public>\nAFSAuthType None\n</Location>");
+    let httpd = start(
+        &world,
+        "Alias /plain /afs\n<Location /afs/cell.example/public>\nAFSAuthType None\n</Location>",
+    );
     kaserver(&world, FIRST_CELL, "stats reset");
     let r = httpd.get_as("/index.html", "frank", "frank's pass").unwrap();
     assert_eq!(r.status, 200);

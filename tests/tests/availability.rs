@@ -1,4 +1,5 @@
 //! What is silent or gone, and who goes on nevertheless.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "this is test code")]
 
 mod common;
 
@@ -16,7 +17,9 @@ fn start(world: &World) -> Httpd {
     start_with(world, "", |mut o| {
         if o.mpm == Mpm::Prefork {
             let n = 64;
-            let sizes = format!("StartServers {n}\nMinSpareServers 4\nMaxSpareServers {n}\nServerLimit {n}\nMaxRequestWorkers {n}\n");
+            let sizes = format!(
+                "StartServers {n}\nMinSpareServers 4\nMaxSpareServers {n}\nServerLimit {n}\nMaxRequestWorkers {n}\n"
+            );
             o.sizes = Some(sizes);
         }
         o
@@ -35,12 +38,18 @@ fn with_a_silent_kaserver_the_other_cell_and_cached_visitors_go_on() {
         let stuck: Vec<_> = (0..24)
             .map(|i| {
                 let httpd = &httpd;
-                s.spawn(move || timed(|| httpd.get_as(&first(&owner_file("bob")), "bob", &format!("pw {i}")).unwrap().status))
+                s.spawn(move || {
+                    timed(|| {
+                        httpd.get_as(&first(&owner_file("bob")), "bob", &format!("pw {i}")).unwrap().status
+                    })
+                })
             })
             .collect();
         std::thread::sleep(Duration::from_millis(500));
         for _ in 0..20 {
-            let (r, took) = timed(|| httpd.get_as(&second(&owner_file("zoe")), "zoe@other.example", "zoe's pass").unwrap());
+            let (r, took) = timed(|| {
+                httpd.get_as(&second(&owner_file("zoe")), "zoe@other.example", "zoe's pass").unwrap()
+            });
             assert_eq!(r.status, 200, "a login to the other cell");
             assert!(took < Duration::from_secs(3), "{took:?}");
             let (r, took) = timed(|| get_as(&world, &httpd, &first(&owner_file("alice")), "alice"));
@@ -48,7 +57,11 @@ fn with_a_silent_kaserver_the_other_cell_and_cached_visitors_go_on() {
             assert!(took < Duration::from_secs(3), "{took:?}");
         }
         let alice2 = &world.cell(SECOND_CELL).unwrap().user("alice").unwrap().password;
-        assert_eq!(httpd.get_as(&second(&owner_file("alice")), "alice@other.example", alice2).unwrap().status, 200, "a fresh login");
+        assert_eq!(
+            httpd.get_as(&second(&owner_file("alice")), "alice@other.example", alice2).unwrap().status,
+            200,
+            "a fresh login"
+        );
         for t in stuck {
             let (status, took) = t.join().unwrap();
             assert_eq!(status, 503);
@@ -70,7 +83,8 @@ fn with_a_silent_file_server_other_volumes_go_on_and_the_rest_is_503() {
     let httpd = start(&world);
     // Nothing of that server is in a cache yet.
     let far = first("far/page.html");
-    let server = world.cell(FIRST_CELL).unwrap().server("fileserver", Ipv4Addr::new(192, 0, 2, 3)).unwrap().pid;
+    let server =
+        world.cell(FIRST_CELL).unwrap().server("fileserver", Ipv4Addr::new(192, 0, 2, 3)).unwrap().pid;
     signal_pid(server, Signal::STOP).unwrap();
     let outcome = std::panic::catch_unwind(|| {
         std::thread::scope(|s| {
@@ -98,6 +112,9 @@ fn with_a_silent_file_server_other_volumes_go_on_and_the_rest_is_503() {
     if let Err(cause) = outcome {
         std::panic::resume_unwind(cause);
     }
-    integration::wait::until_true("the volume", Duration::from_secs(120), || Ok(httpd.get(&far)?.status == 200)).unwrap();
+    integration::wait::until_true("the volume", Duration::from_secs(120), || {
+        Ok(httpd.get(&far)?.status == 200)
+    })
+    .unwrap();
     httpd.stop(&[]).unwrap();
 }

@@ -1,4 +1,5 @@
 //! What `configtest` says to configurations that cannot work: each a sentence that names what would be right.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "this is test code")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! What a file in AFS looks like over HTTP: ranges, conditions, types, directories, links; and httpd's own rules for it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "this is test code")]
 
 mod common;
 
@@ -54,13 +55,19 @@ fn ranges_give_the_bytes_asked_for() {
     let text = r.text();
     for offset in [0, 100] {
         let part = String::from_utf8_lossy(&pattern(offset, 10)).into_owned();
-        assert!(text.contains(&format!("bytes {offset}-{}/{size}\r\n\r\n{part}\r\n", offset + 9)), "{offset}: {text}");
+        assert!(
+            text.contains(&format!("bytes {offset}-{}/{size}\r\n\r\n{part}\r\n", offset + 9)),
+            "{offset}: {text}"
+        );
     }
     let whole = httpd.get(&path).unwrap();
     assert!(whole.body == pattern(0, 1 << 20) && whole.complete);
     let etag = whole.header("ETag").unwrap().to_owned();
     let with = |condition: &str| {
-        httpd.request(&Request::get(&path).header("Range", "bytes=0-9").header("If-Range", condition)).unwrap().status
+        httpd
+            .request(&Request::get(&path).header("Range", "bytes=0-9").header("If-Range", condition))
+            .unwrap()
+            .status
     };
     assert_eq!((with(&etag), with("\"other\"")), (206, 200));
     httpd.stop(&[]).unwrap();
@@ -74,7 +81,8 @@ fn conditions_are_answered_from_what_afs_knows() {
     let path = first("public/plain.txt");
     let r = httpd.get(&path).unwrap();
     let (etag, date) = (r.header("ETag").unwrap().to_owned(), r.header("Last-Modified").unwrap().to_owned());
-    let ask = |name: &str, value: &str| httpd.request(&Request::get(&path).header(name, value)).unwrap().status;
+    let ask =
+        |name: &str, value: &str| httpd.request(&Request::get(&path).header(name, value)).unwrap().status;
     assert_eq!(ask("If-None-Match", &etag), 304);
     assert_eq!(ask("If-None-Match", "\"x\""), 200);
     assert_eq!(ask("If-Modified-Since", &date), 304);
@@ -107,11 +115,19 @@ fn types_directories_and_indexes_are_as_for_local_files() {
     assert!(r.status == 200 && r.text().starts_with("owner: alice@"), "index under the visitor's token");
     assert_eq!(httpd.get(&first("alice-only/")).unwrap().status, 401);
     assert_eq!(httpd.get(&first("public/list/")).unwrap().status, 403, "no listing without index");
-    assert_eq!(httpd.get(&first("public/page.html/more")).unwrap().status, 404, "PATH_INFO behind a static file");
+    assert_eq!(
+        httpd.get(&first("public/page.html/more")).unwrap().status,
+        404,
+        "PATH_INFO behind a static file"
+    );
     assert_eq!(httpd.get(&first("")).unwrap().status, 200, "the root of the cell");
     for name in NAMES.iter().filter(|n| !n.contains('\n') && !n.contains('\u{1}')) {
         let r = httpd.get(&escape(&first(&format!("public/names/{name}")))).unwrap();
-        assert!(r.status == 200 && r.text().starts_with(PUBLIC_LINE) && r.text().contains(name), "{name:?}: {}", r.status);
+        assert!(
+            r.status == 200 && r.text().starts_with(PUBLIC_LINE) && r.text().contains(name),
+            "{name:?}: {}",
+            r.status
+        );
     }
     httpd.stop(&[]).unwrap();
 }
@@ -132,7 +148,13 @@ fn links_and_mount_points_lead_where_afs_says_and_nowhere_else() {
     }
     let r = httpd.get(&first("dangling/x")).unwrap();
     assert!([404, 503].contains(&r.status), "dangling mount point: {}", r.status);
-    for path in ["/afs/../etc/passwd", "/afs/cell.example/public/../../../etc/passwd", "/afs/%2e%2e/etc/passwd", "/afs/cell.example/public/%2e%2e%2f%2e%2e/x", "/afs/cell.example/public/page.html%00.txt"] {
+    for path in [
+        "/afs/../etc/passwd",
+        "/afs/cell.example/public/../../../etc/passwd",
+        "/afs/%2e%2e/etc/passwd",
+        "/afs/cell.example/public/%2e%2e%2f%2e%2e/x",
+        "/afs/cell.example/public/page.html%00.txt",
+    ] {
         let mut c = Connection::open(httpd.address()).unwrap();
         let r = c.send(&Request::get(path)).unwrap();
         assert!([400, 403, 404].contains(&r.status), "{path}: {}", r.status);
@@ -162,7 +184,10 @@ fn rules_of_httpd_keep_applying_to_paths_in_afs() {
     let r = get_as(&world, &httpd, &first("alice-only/page.html"), "alice");
     assert_eq!((r.status, r.header("X-Alice")), (200, Some("yes")), ".htaccess is read as the visitor");
     assert_eq!(get_as(&world, &httpd, &first("auth/page.html"), "bob").status, 200);
-    assert!([401, 403].contains(&get_as(&world, &httpd, &first("auth/page.html"), "alice").status), "Require user");
+    assert!(
+        [401, 403].contains(&get_as(&world, &httpd, &first("auth/page.html"), "alice").status),
+        "Require user"
+    );
     assert_eq!(httpd.get(&first("friends/page.html")).unwrap().status, 401);
     assert_eq!(get_as(&world, &httpd, &first("friends/page.html"), "bob").status, 200, "Require valid-user");
     httpd.stop(&["NoSuchDirective"]).unwrap();
@@ -172,7 +197,8 @@ fn rules_of_httpd_keep_applying_to_paths_in_afs() {
 #[ignore = "needs a world: run by cargo xtask test"]
 fn other_methods_and_handlers_are_refused_and_never_show_the_source() {
     let world = world();
-    let more = "AddHandler cgi-script .html\n<Directory /afs/cell.example/public>\nOptions +ExecCGI\n</Directory>";
+    let more =
+        "AddHandler cgi-script .html\n<Directory /afs/cell.example/public>\nOptions +ExecCGI\n</Directory>";
     let httpd = start_with(&world, more, |mut o| {
         o.modules.push("cgid".into());
         o
@@ -213,7 +239,13 @@ fn a_large_file_needs_little_memory_and_a_slow_reader_gets_all_of_it() {
             head.extend_from_slice(&buffer[..n]);
             let text = String::from_utf8_lossy(&head).into_owned();
             let Some((headers, _)) = text.split_once("\r\n\r\n") else { continue };
-            let length: u64 = headers.lines().find_map(|l| l.strip_prefix("Content-Length: ")).unwrap().trim().parse().unwrap();
+            let length: u64 = headers
+                .lines()
+                .find_map(|l| l.strip_prefix("Content-Length: "))
+                .unwrap()
+                .trim()
+                .parse()
+                .unwrap();
             assert_eq!(length, world.sizes.big);
             expected = Some(length);
             total = head.len() as u64 - headers.len() as u64 - 4;
@@ -246,7 +278,10 @@ fn peak_rss_kib(httpd: &integration::httpd::Httpd) -> u64 {
 #[ignore = "needs a world: run by cargo xtask test"]
 fn prompts_quote_what_comes_from_the_url() {
     let world = world();
-    let httpd = start(&world, "<Location /afs/cell.example/home>\nAFSLoginPrompt \"Files below <%unowhere>\"\n</Location>");
+    let httpd = start(
+        &world,
+        "<Location /afs/cell.example/home>\nAFSLoginPrompt \"Files below <%unowhere>\"\n</Location>",
+    );
     let r = httpd.get(&first("home/%22evil%0d%0aX-Evil:%20yes/x")).unwrap();
     assert!(r.header("X-Evil").is_none());
     let long = httpd.get(&format!("/afs/{}", "a".repeat(3000))).unwrap();

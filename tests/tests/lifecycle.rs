@@ -1,4 +1,5 @@
 //! The life of httpd, nanny, broker and children: who dies when, and what visitors notice of it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "this is test code")]
 
 mod common;
 
@@ -13,7 +14,8 @@ use std::time::{Duration, Instant};
 
 /// A new broker is there and answers.
 fn new_broker(httpd: &Httpd, old: u32) -> u32 {
-    wait::until("another broker", Duration::from_secs(20), || Ok(broker_of(httpd).filter(|b| *b != old))).unwrap()
+    wait::until("another broker", Duration::from_secs(20), || Ok(broker_of(httpd).filter(|b| *b != old)))
+        .unwrap()
 }
 
 /// alice is served again within the limit; meanwhile nothing but 503.
@@ -42,7 +44,11 @@ fn a_killed_broker_is_replaced_and_visitors_log_in_again() {
         signal_pid(broker, Signal::KILL).unwrap();
         broker = new_broker(&httpd, broker);
         served_again(&world, &httpd);
-        assert_eq!(get_as(&world, &httpd, &first(&owner_file("bob")), "bob").status, 200, "one who was not cached");
+        assert_eq!(
+            get_as(&world, &httpd, &first(&owner_file("bob")), "bob").status,
+            200,
+            "one who was not cached"
+        );
     }
     httpd.stop(&[]).unwrap();
 }
@@ -70,7 +76,8 @@ fn nothing_survives_httpd_even_if_it_is_killed() {
     let httpd = start(&world, "");
     assert_eq!(get_as(&world, &httpd, &first(&owner_file("alice")), "alice").status, 200);
     new_broker(&httpd, 0);
-    let ours: Vec<u32> = ["weblog", "weblog-starter", "weblog-login"].iter().flat_map(|n| below(httpd.pid(), n)).collect();
+    let ours: Vec<u32> =
+        ["weblog", "weblog-starter", "weblog-login"].iter().flat_map(|n| below(httpd.pid(), n)).collect();
     assert!(ours.len() >= 3, "nanny, broker and authenticators: {ours:?}");
     signal_pid(httpd.pid(), Signal::KILL).unwrap();
     wait::until_true("the end of nanny, broker, authenticators", Duration::from_secs(10), || {
@@ -93,13 +100,23 @@ fn a_graceful_restart_keeps_broker_and_logins_and_applies_what_changed() {
         assert_eq!(broker_of(&httpd), Some(broker));
     }
     let stats: serde_json::Value = serde_json::from_str(&kaserver(&world, FIRST_CELL, "stats")).unwrap();
-    assert_eq!(stats["users"]["alice"]["authenticate"].as_u64().unwrap_or(0), 0, "nobody logged in again: {stats}");
-    let zoe = |h: &Httpd| h.get_as("/afs/other.example/home/zoe/owner.txt", "zoe@other.example", "zoe's pass").unwrap().status;
+    assert_eq!(
+        stats["users"]["alice"]["authenticate"].as_u64().unwrap_or(0),
+        0,
+        "nobody logged in again: {stats}"
+    );
+    let zoe = |h: &Httpd| {
+        h.get_as("/afs/other.example/home/zoe/owner.txt", "zoe@other.example", "zoe's pass").unwrap().status
+    };
     assert_eq!(zoe(&httpd), 200);
-    httpd.rewrite(|t| t.replace("SetAFSCells cell.example other.example", "SetAFSCells cell.example")).unwrap();
+    httpd
+        .rewrite(|t| t.replace("SetAFSCells cell.example other.example", "SetAFSCells cell.example"))
+        .unwrap();
     httpd.graceful().unwrap();
     assert_eq!(zoe(&httpd), 401, "the cell is not allowed any more");
-    httpd.rewrite(|t| t.replace("SetAFSCells cell.example", "SetAFSCells cell.example other.example")).unwrap();
+    httpd
+        .rewrite(|t| t.replace("SetAFSCells cell.example", "SetAFSCells cell.example other.example"))
+        .unwrap();
     httpd.restart().unwrap();
     assert_eq!(zoe(&httpd), 200);
     assert_eq!(broker_of(&httpd), Some(broker), "also over a restart");
@@ -169,7 +186,11 @@ fn processes_have_the_rights_of_the_privilege_table_and_no_more() {
     assert_ne!(field(broker, "VmLck"), "0 kB", "memory of the broker is locked");
     assert!(std::fs::read(format!("/proc/{nanny}/environ")).unwrap().is_empty());
     let sys_admin = 1u64 << 21;
-    assert_eq!(u64::from_str_radix(&field(nanny, "CapBnd"), 16).unwrap() & sys_admin, 0, "nanny's bounding set");
+    assert_eq!(
+        u64::from_str_radix(&field(nanny, "CapBnd"), 16).unwrap() & sys_admin,
+        0,
+        "nanny's bounding set"
+    );
     for child in httpd.children() {
         let links: Vec<String> = std::fs::read_dir(format!("/proc/{child}/fd"))
             .unwrap()

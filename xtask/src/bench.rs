@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use integration::http::{self, Request};
 use integration::httpd::{Httpd, Mpm, Options};
-use integration::lane_pair::{BarePair, LanePair};
+use integration::lane_pair::{BarePair, LanePair, OneProcessor};
 use integration::login_pair::{BareLogin, BrokerLogin};
 use integration::namespace::Contents;
 use integration::world::{FIRST_CELL, SECOND_CELL, World};
@@ -307,6 +307,7 @@ fn silent(world: &World, report: Report<'_>) -> Result<()> {
 }
 
 fn lanes(report: Report<'_>) -> Result<()> {
+    let _one = OneProcessor::take()?;
     let (lane, bare) = (LanePair::start()?, BarePair::start()?);
     let p50 = |f: &dyn Fn() -> Result<Duration>| -> Result<f64> {
         let mut times: Vec<Duration> = (0..5_000).map(|_| f()).collect::<Result<_>>()?;

