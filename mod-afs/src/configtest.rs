@@ -1,7 +1,16 @@
-//! `apachectl configtest`, and the same at each start: what [`crate::checks`] finds, into httpd's log.
+//! `apachectl configtest`, and the same at each start: what [`crate::checks`] finds, into httpd's log; and what a running
+//! httpd would not take up.
 
 use crate::checks::{Checked, findings};
-use crate::httpd::{Level, Server, Status, mpm};
+use crate::full_restart;
+use crate::httpd::{Level, Server, Status, in_run_directory, mpm};
+use core::ffi::CStr;
+use std::path::PathBuf;
+
+/// Name of the file that says what is kept, in httpd's run directory.
+const FILE: &CStr = c"mod_afs.kept";
+/// Says in the pool of the process that the file has been written; the number changes with what it means.
+const KEY: &CStr = c"mod_afs/configtest/1";
 
 /// Checks the configuration that httpd has just read. Anything found keeps httpd from starting.
 #[must_use]
@@ -12,5 +21,40 @@ pub fn check(main: Server<'_>) -> Status {
     for sentence in &found {
         main.log(Level::Alert, sentence);
     }
-    if found.is_empty() { Status::OK } else { Status::INTERNAL_SERVER_ERROR }
+    if !found.is_empty() {
+        return Status::INTERNAL_SERVER_ERROR;
+    }
+    if servers.iter().any(|s| s.config.uses_afs()) {
+        match mpm::pass() {
+            mpm::Pass::Rehearsal => {}
+            mpm::Pass::Check => tell(main),
+            mpm::Pass::Real => note(main),
+        }
+    }
+    Status::OK
+}
+
+/// Where what is kept is written down.
+fn file(main: Server<'_>) -> Option<PathBuf> {
+    main.pconf().and_then(|pconf| in_run_directory(pconf, FILE)).map(PathBuf::from)
+}
+
+/// Says what needs a full restart.
+fn tell(main: Server<'_>) {
+    for sentence in file(main).iter().flat_map(|file| full_restart::waiting(file, main.config())) {
+        main.log(Level::Warning, &sentence);
+    }
+}
+
+/// Writes down what is kept from now on, at the first configuration of this httpd that uses AFS.
+fn note(main: Server<'_>) {
+    let (Some(process), Some(file)) = (main.process(), file(main)) else { return };
+    if process.kept(KEY).is_some() {
+        return;
+    }
+    process.keep(KEY, b"written");
+    if let Err(e) = full_restart::write(&file, main.config()) {
+        let text = format!("configtest will not know what needs a full restart: {}: {e}", file.display());
+        main.log(Level::Warning, &text);
+    }
 }

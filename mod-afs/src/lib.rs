@@ -12,6 +12,7 @@ pub mod config;
 pub mod configtest;
 pub mod content;
 pub mod directives;
+pub mod full_restart;
 pub mod httpd;
 pub mod identity;
 pub mod nanny;
