@@ -174,8 +174,8 @@ pub const WEBLOG_USER: &str = "weblog";
 pub const MOUNT_DIR: &str = "/afs";
 /// Default of SetAFSConfDir.
 pub const CONF_DIR: &str = "/etc/openafs";
-/// Default of SetAFSControlSocket.
-pub const CONTROL_SOCKET: &str = "/run/afsweb/weblog.sock";
+/// Default of SetAFSControlSocket; the broker's own client looks there, too.
+pub use weblog_proto::CONTROL_SOCKET;
 /// Default of SetAFSCacheExpiration, as the original's manual recommends.
 pub const CACHE_EXPIRATION_S: u32 = 300;
 /// Default of SetAFSTokenExpiration: what the cell gives.

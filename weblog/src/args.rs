@@ -3,9 +3,7 @@
 use crate::error::Error;
 use std::ffi::OsString;
 use std::path::PathBuf;
-
-/// Where administrators reach the broker.
-pub const DEFAULT_SOCKET: &str = "/run/apache2/weblog.sock";
+use weblog_proto::CONTROL_SOCKET;
 
 /// How to use it.
 pub const USAGE: &str = "usage: weblog forget [--socket PATH] USER@CELL | @CELL | '*'
@@ -91,7 +89,7 @@ fn with_socket<'a, 'b>(words: &'a [&'b str]) -> Result<(PathBuf, &'a [&'b str]),
             Ok((PathBuf::from(path), words.get(..1).unwrap_or_default()))
         }
         ["--socket"] => Err(Error::Usage("--socket needs a path".to_owned())),
-        rest => Ok((PathBuf::from(DEFAULT_SOCKET), rest)),
+        rest => Ok((PathBuf::from(CONTROL_SOCKET), rest)),
     }
 }
 
@@ -205,10 +203,10 @@ mod tests {
     fn the_administrators_lines() {
         let client =
             |socket: &str, message: &str| Ok(Mode::Client { socket: socket.into(), message: message.into() });
-        assert_eq!(check("forget alice@example.com"), client(DEFAULT_SOCKET, "forget alice@example.com"));
+        assert_eq!(check("forget alice@example.com"), client(CONTROL_SOCKET, "forget alice@example.com"));
         assert_eq!(check("forget --socket /s @example.com"), client("/s", "forget @example.com"));
         assert_eq!(check("forget * --socket /s"), client("/s", "forget *"));
-        assert_eq!(check("status"), client(DEFAULT_SOCKET, "status"));
+        assert_eq!(check("status"), client(CONTROL_SOCKET, "status"));
         assert_eq!(check("status --socket /s"), client("/s", "status"));
         for bad in ["forget", "forget a b", "status x", "status --socket", "forget --socket"] {
             assert!(check(bad).is_err(), "{bad}");

@@ -266,11 +266,15 @@ impl Broker {
     /// Everything for the administrator.
     fn status(&self, now: Now) -> String {
         let (starting, ready, busy) = self.pool.counts();
+        let board = self.board.reader();
         format!(
-            "broker of generation {}, pid {}\nlanes: {} of {}\nauthenticators: {ready} ready, {starting} starting, {busy} busy\n\
+            "broker of generation {}, pid {}, {}, revocations: {}\nlanes: {} of {} in service\n\
+             authenticators: {ready} ready, {starting} starting, {busy} busy\n\
              bad frames: {}, replies nobody took: {}\n{}",
             self.generation,
             rustix::process::getpid().as_raw_nonzero(),
+            if board.ready() { "ready" } else { "not ready yet" },
+            board.epoch(),
             self.lanes.iter().flatten().count(),
             self.lanes.len(),
             self.bad_frames,

@@ -2,6 +2,9 @@
 
 use bincode::{Decode, Encode};
 
+/// Where administrators reach the broker unless the configuration says otherwise (SetAFSControlSocket).
+pub const CONTROL_SOCKET: &str = "/run/afsweb/weblog.sock";
+
 /// How users of a cell are authenticated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum Method {

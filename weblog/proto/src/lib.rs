@@ -8,7 +8,7 @@ pub mod reply;
 pub mod request;
 mod wire;
 
-pub use config::{BrokerConfig, CellConfig, ConfigError, Method};
+pub use config::{BrokerConfig, CONTROL_SOCKET, CellConfig, ConfigError, Method};
 pub use frame::{
     Assembler, FrameError, OneTimeKey, Packet, RequestId, decode_request, encode_request, hello,
     parse_packet, seal_reply,
