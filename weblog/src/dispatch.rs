@@ -245,7 +245,18 @@ impl<A> Dispatch<A> {
         ]);
         let key = LoginKey { who, verifier };
 
-        if let Some(granted) = self.cached(&key, &get, now) {
+        let granted = self.cached(&key, &get, now);
+        let under_way = self.logins.find(&key);
+        // Not the one who began it: his own attempt counts as used up.
+        let of_another =
+            under_way.and_then(|id| self.logins.get(id)).is_some_and(|l| l.address != get.address);
+        if (granted.is_some() || of_another)
+            && let Some(limit) = self.limiter.hides(&key.who, get.address, now.ms)
+        {
+            self.counts.stopped = self.counts.stopped.saturating_add(1);
+            return self.deny(lane, asker, &get, Failure::Overload, Source::Limit(limit.word()));
+        }
+        if let Some(granted) = granted {
             self.counts.cached = self.counts.cached.saturating_add(1);
             self.log(audit::decision(&get.user, &get.cell, get.address, Verdict::Granted, Source::Memory));
             return self.reply(lane, asker, Reply::Granted(granted));
@@ -258,7 +269,7 @@ impl<A> Dispatch<A> {
             cache_s: get.cache_expiration_s,
             until_ms: now.ms.saturating_add(PARK_MS),
         };
-        if let Some(login) = self.logins.find(&key) {
+        if let Some(login) = under_way {
             return self.logins.join(login, waiter(asker));
         }
         if let Some(failure) = self.refused.get(&key, now.ms).copied() {
@@ -797,6 +808,43 @@ mod tests {
         assert_eq!(w.started, 3, "nor for the same name in another cell");
         w.answer(right_is_secret);
         assert_eq!(w.granted(b).token.cell.as_str(), "other.example");
+    }
+
+    #[test]
+    fn who_has_used_up_his_guesses_does_not_learn_the_right_one_from_the_cache() {
+        let mut w = World::new(|c| c.limit_per_user = 3);
+        w.ask(0, alice("secret"));
+        w.answer(right_is_secret);
+        let from_elsewhere =
+            |password: &str| GetToken { address: IpAddr::from([198, 51, 100, 9]), ..alice(password) };
+        let a = w.ask(0, from_elsewhere("secret"));
+        w.granted(a);
+        for i in 0..3 {
+            let a = w.ask(0, from_elsewhere(&format!("guess {i}")));
+            w.answer(right_is_secret);
+            assert_eq!(w.failure(a), Failure::WrongPassword);
+        }
+        let wrong = w.ask(0, from_elsewhere("guess 4"));
+        let right = w.ask(0, from_elsewhere("secret"));
+        assert_eq!(w.failure(wrong), Failure::Overload);
+        assert_eq!(w.failure(right), Failure::Overload, "the right guess looks like the wrong one");
+        let a = w.ask(0, alice("secret"));
+        w.granted(a);
+        assert_eq!(w.started, 4);
+        w.advance(3_600_000);
+        let a = w.ask(0, from_elsewhere("secret"));
+        w.granted(a);
+    }
+
+    #[test]
+    fn the_last_attempt_that_is_let_through_gets_its_answer_also_when_it_is_slow() {
+        let mut w = World::new(|c| c.limit_per_user = 1);
+        let a = w.ask(0, alice("secret"));
+        w.advance(200);
+        assert!(matches!(w.reply(a), Reply::Pending { .. }));
+        let b = w.ask(0, alice("secret"));
+        w.answer(right_is_secret);
+        w.granted(b);
     }
 
     #[test]

@@ -117,23 +117,42 @@ impl Limiter {
     pub fn begin(&mut self, who: &Principal, from: IpAddr, now_ms: u64) -> Result<Attempt, Exceeded> {
         let from = Origin::new(from);
         let pair = (who.clone(), from);
-        let per_user = usize::from(self.limits.per_user);
-        let per_address = usize::from(self.limits.per_address);
+        if let Some(limit) = self.exceeded(&pair, now_ms) {
+            return Err(limit);
+        }
         let window = self.limits.window_ms;
-        if full(&mut self.pairs, &pair, per_user, window, now_ms) {
-            return Err(Exceeded::UserFromAddress);
-        }
-        if full(&mut self.origins, &from, per_address, window, now_ms) {
-            return Err(Exceeded::Address);
-        }
-        let known = self.known.get(&pair, now_ms).is_some();
-        if !known && full(&mut self.users, who, per_user.saturating_mul(ALL_ADDRESSES), window, now_ms) {
-            return Err(Exceeded::User);
-        }
         note(&mut self.pairs, pair, window, now_ms);
         note(&mut self.origins, from, window, now_ms);
         note(&mut self.users, who.clone(), window, now_ms);
         Ok(Attempt { who: who.clone(), from, at_ms: now_ms })
+    }
+
+    /// Whether an answer from memory would help a guesser: who has used up his guesses must not learn from the cache
+    /// which one is right. Where the user himself is known, an attack does not cut him off from what is cached.
+    #[must_use]
+    pub fn hides(&mut self, who: &Principal, from: IpAddr, now_ms: u64) -> Option<Exceeded> {
+        let pair = (who.clone(), Origin::new(from));
+        if self.known.get(&pair, now_ms).is_some() {
+            return None;
+        }
+        self.exceeded(&pair, now_ms)
+    }
+
+    /// The limit that further guesses at this user from there have reached.
+    fn exceeded(&mut self, pair: &(Principal, Origin), now_ms: u64) -> Option<Exceeded> {
+        let (who, from) = pair;
+        let per_user = usize::from(self.limits.per_user);
+        let per_address = usize::from(self.limits.per_address);
+        let window = self.limits.window_ms;
+        if full(&mut self.pairs, pair, per_user, window, now_ms) {
+            return Some(Exceeded::UserFromAddress);
+        }
+        if full(&mut self.origins, from, per_address, window, now_ms) {
+            return Some(Exceeded::Address);
+        }
+        let known = self.known.get(pair, now_ms).is_some();
+        let everywhere = per_user.saturating_mul(ALL_ADDRESSES);
+        (!known && full(&mut self.users, who, everywhere, window, now_ms)).then_some(Exceeded::User)
     }
 
     /// The cell has accepted it: the user's own slips from there are forgotten.
@@ -286,6 +305,29 @@ mod tests {
         }
         assert_eq!(l.begin(&user("alice"), ip("203.0.113.1"), 2).unwrap_err(), Exceeded::User);
         assert!(l.begin(&user("alice"), ip("198.51.100.1"), 2).is_ok());
+    }
+
+    #[test]
+    fn memory_answers_nobody_whose_guesses_are_used_up_but_the_user_where_he_is_known() {
+        let mut l = limiter(3, 5);
+        let a = l.begin(&user("alice"), ip("198.51.100.1"), 0).unwrap();
+        l.succeeded(a, 0);
+        assert_eq!(l.hides(&user("alice"), ip("192.0.2.7"), 0), None);
+        for at in ["192.0.2.7", "198.51.100.1"] {
+            for _ in 0..3 {
+                let a = l.begin(&user("alice"), ip(at), 1).unwrap();
+                l.failed(a);
+            }
+        }
+        assert_eq!(l.hides(&user("alice"), ip("192.0.2.7"), 2), Some(Exceeded::UserFromAddress));
+        assert_eq!(l.hides(&user("alice"), ip("198.51.100.1"), 2), None, "he is known there");
+        assert_eq!(l.hides(&user("bob"), ip("192.0.2.7"), 2), None);
+        for _ in 0..2 {
+            let a = l.begin(&user("carol"), ip("192.0.2.7"), 2).unwrap();
+            l.failed(a);
+        }
+        assert_eq!(l.hides(&user("bob"), ip("192.0.2.7"), 3), Some(Exceeded::Address));
+        assert_eq!(l.hides(&user("alice"), ip("192.0.2.7"), 60_002), None);
     }
 
     #[test]
