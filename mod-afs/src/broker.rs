@@ -114,6 +114,8 @@ pub struct Terms {
 struct Key {
     /// User and cell.
     principal: Principal,
+    /// Where the visitor is: the broker, which bounds guesses, is asked once from each address.
+    address: IpAddr,
     /// As in [`Terms`].
     token_lifetime_s: u32,
     /// As in [`Terms`].
@@ -209,6 +211,7 @@ impl Logins {
     pub fn visitor(&self, claim: &Credentials, terms: &Terms) -> Outcome {
         let key = Key {
             principal: claim.principal.clone(),
+            address: terms.address,
             token_lifetime_s: terms.token_lifetime_s,
             cache_expiration_s: terms.cache_expiration_s,
         };
@@ -603,6 +606,17 @@ mod tests {
         logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
         let strict = Terms { cache_expiration_s: 5, ..terms(1000) };
         logins.visitor(&claim("alice", "right"), &strict).unwrap();
+        assert_eq!(broker.asked.load(SeqCst), 2);
+    }
+
+    #[test]
+    fn a_guess_from_another_address_is_not_confirmed_from_the_cache() {
+        let (broker, _, logins) = set_up(Broker::default(), Client::default());
+        logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
+        let elsewhere = Terms { address: IpAddr::V4(Ipv4Addr::new(198, 51, 100, 9)), ..terms(1000) };
+        logins.visitor(&claim("alice", "right"), &elsewhere).unwrap();
+        assert_eq!(broker.asked.load(SeqCst), 2, "the broker, which counts guesses, was not asked");
+        logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
         assert_eq!(broker.asked.load(SeqCst), 2);
     }
 
