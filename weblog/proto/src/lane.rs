@@ -12,10 +12,15 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::time::Instant;
 use weblog_fds::{LockError, LockGuard, LockTable};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 /// How long a worker waits for one lane before it tries the next.
 const SLICE: Duration = Duration::from_millis(20);
+
+thread_local! {
+    /// A number of this thread that its siblings, and threads of sibling processes, hardly have.
+    static THREAD: usize = usize::try_from(rustix::thread::gettid().as_raw_nonzero().get()).unwrap_or(0);
+}
 
 /// The worker's ends of a lane.
 #[derive(Debug)]
@@ -120,7 +125,7 @@ impl Lanes {
             return Err(LaneError::Busy);
         }
         // Threads start at different lanes, also those of sibling processes.
-        let start = usize::try_from(rustix::thread::gettid().as_raw_nonzero().get()).unwrap_or(0);
+        let start = THREAD.with(|t| *t);
         let at = |i: usize| start.wrapping_add(i) % n;
         let mut wait_for = 0usize;
         loop {
@@ -196,10 +201,9 @@ impl Lane {
         let mut assembler = Assembler::new(question.id);
         let mut asked_again = false;
         loop {
-            let Some(bytes) = self.read(&mut buffer)? else {
-                wait(&self.reply, PollFlags::IN, deadline)?;
-                continue;
-            };
+            // The broker is never so quick that a look at the pipe before would find something.
+            wait(&self.reply, PollFlags::IN, deadline)?;
+            let Some(bytes) = self.read(&mut buffer)? else { continue };
             // What cannot be read is nobody's reply.
             let Ok(packet) = frame::parse_packet(bytes) else { continue };
             if let Packet::Hello { generation: g } = packet {
@@ -365,11 +369,17 @@ impl BrokerLane {
     /// [`RecvError::Frame`] costs its sender his answer and nobody else anything: count it and go on.
     /// The others mean that the lane is of no use any more.
     pub fn recv(&self) -> Result<Option<(RequestId, OneTimeKey, Request)>, RecvError> {
-        let mut buffer = Zeroizing::new([0u8; PACKET_MAX]);
-        match read_packet(&self.request, buffer.as_mut_slice()) {
+        let mut buffer = [0u8; PACKET_MAX];
+        match read_packet(&self.request, &mut buffer) {
             Ok(None) => Ok(None),
             Ok(Some(0)) => Err(RecvError::Closed),
-            Ok(Some(n)) => Ok(Some(frame::decode_request(buffer.get(..n).unwrap_or_default())?)),
+            Ok(Some(n)) => {
+                // Only what was written is wiped: all of it would take longer than the rest of this call.
+                let packet = buffer.get_mut(..n).unwrap_or_default();
+                let request = frame::decode_request(packet);
+                packet.zeroize();
+                Ok(Some(request?))
+            }
             Err(e) => Err(RecvError::Errno(e.raw_os_error())),
         }
     }
