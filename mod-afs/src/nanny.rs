@@ -11,6 +11,8 @@ use bincode::{Decode, Encode};
 use core::ffi::CStr;
 use core::time::Duration;
 use pag::Cell;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen,
     recv, send, socket_with, socketpair,
@@ -37,6 +39,8 @@ const BACKLOG: i32 = 8;
 const LISTENER_TRIES: u32 = 50;
 /// See [`LISTENER_TRIES`].
 const LISTENER_PAUSE: Duration = Duration::from_millis(100);
+/// After so many tries without an answer nobody is there.
+const LISTENER_SILENCE: u32 = 25;
 /// Longest report of the nanny.
 const REPORT_MAX: usize = 4096;
 /// Logins at the same time in one cell.
@@ -186,18 +190,42 @@ fn must_pause(deaths: &mut Vec<u64>, now_ms: u64) -> bool {
     deaths.len() >= DEATHS
 }
 
-/// Does somebody still listen there? Waits a little for the broker of an httpd that is just ending.
+/// Does a broker answer there? Waits a little for that of an httpd that is just ending.
+///
+/// Who only holds the socket, as a CGI daemon that has survived its httpd does, answers nothing; nobody waits for him.
 fn is_in_use(path: &Path) -> bool {
     let Ok(address) = SocketAddrUnix::new(path) else { return false };
+    let mut unanswered = 0;
     for _ in 0..LISTENER_TRIES {
-        let flags = SocketFlags::CLOEXEC;
+        // Not blocking: where nobody takes connections, one too many would wait for ever.
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None);
-        match socket.and_then(|socket| connect(&socket, &address)) {
-            Ok(()) => std::thread::sleep(LISTENER_PAUSE),
+        match socket.and_then(|socket| connect(&socket, &address).map(|()| socket)) {
+            Ok(socket) if answers(&socket) => {
+                unanswered = 0;
+                std::thread::sleep(LISTENER_PAUSE);
+            }
+            Ok(_) => unanswered += 1,
+            Err(Errno::AGAIN) => {
+                unanswered += 1;
+                std::thread::sleep(LISTENER_PAUSE);
+            }
             Err(_) => return false,
+        }
+        if unanswered >= LISTENER_SILENCE {
+            return false;
         }
     }
     true
+}
+
+/// Is a question answered within [`LISTENER_PAUSE`]?
+fn answers(socket: &OwnedFd) -> bool {
+    let pause = rustix::time::Timespec::try_from(LISTENER_PAUSE).ok();
+    let mut fds = [PollFd::new(socket, PollFlags::IN)];
+    send(socket, b"status", SendFlags::DONTWAIT | SendFlags::NOSIGNAL).is_ok()
+        && poll(&mut fds, pause.as_ref()).is_ok_and(|n| n > 0)
+        && recv(socket, &mut [0; 1], RecvFlags::DONTWAIT).is_ok_and(|(n, _)| n > 0)
 }
 
 /// Makes the administrators' socket. What lies there from an earlier httpd is removed, anything else is left alone.
@@ -660,6 +688,50 @@ mod tests {
         assert_eq!(cells, [a, b]);
         let config = broker_config(&ServerConfig::EMPTY, &cells, 5);
         assert_eq!(BrokerConfig::from_bytes(&config.to_bytes().unwrap()).unwrap(), config);
+    }
+
+    /// A socket in a directory of its own that somebody listens on; the rest is his business.
+    fn listened_to(name: &str) -> (PathBuf, OwnedFd) {
+        let dir = std::env::temp_dir().join(format!("afsweb-{name}-{}", std::process::id()));
+        std::fs::create_dir(&dir).unwrap();
+        let path = dir.join("s");
+        let socket = make_listener(&path).unwrap();
+        (path, socket)
+    }
+
+    #[test]
+    fn a_socket_that_somebody_holds_but_nobody_answers_on_does_not_keep_httpd_from_starting() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        // As a CGI daemon that has survived its httpd holds it.
+        let (path, _held) = listened_to("held");
+        let (tell, told) = std::sync::mpsc::channel();
+        let there = path.clone();
+        std::thread::spawn(move || tell.send(make_listener(&there).is_ok()));
+        assert_eq!(told.recv_timeout(Duration::from_secs(20)), Ok(true));
+        std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn a_socket_on_which_a_broker_answers_is_spared() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let (path, socket) = listened_to("live");
+        std::thread::spawn(move || {
+            rustix::io::ioctl_fionbio(&socket, false).unwrap();
+            while let Ok(asker) = rustix::net::accept(&socket) {
+                let mut buffer = [0; 64];
+                if recv(&asker, &mut buffer, RecvFlags::empty()).is_ok() {
+                    let _ = send(&asker, b"a broker\n", SendFlags::NOSIGNAL);
+                }
+            }
+        });
+        let error = make_listener(&path).unwrap_err().to_string();
+        assert!(error.contains("another httpd's broker"), "{error}");
+        assert!(path.exists());
+        std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
     }
 
     #[test]
