@@ -52,9 +52,28 @@ pub fn open_all(main: Server<'_>, pconf: Pool<'_>) -> Result<(), String> {
 /// The errno of open(2), or that the program does not start.
 fn open(path: &Path, pconf: Pool<'_>) -> io::Result<OwnedFd> {
     match path.as_os_str().as_bytes().strip_prefix(b"|") {
-        Some(program) => httpd::piped_log(pconf, &CString::new(program)?),
-        None => Ok(OpenOptions::new().append(true).create(true).mode(0o640).open(path)?.into()),
+        Some(program) => never_waiting(httpd::piped_log(pconf, &CString::new(program)?)?),
+        None => open_file(path),
     }
+}
+
+/// Opens a file, or a named pipe that somebody reads; never waits for anybody who would.
+///
+/// # Errors
+/// The errno of open(2): ENXIO for a named pipe that nobody reads.
+fn open_file(path: &Path) -> io::Result<OwnedFd> {
+    let mut how = OpenOptions::new();
+    let how = how.append(true).create(true).mode(0o640).custom_flags(libc::O_NONBLOCK);
+    never_waiting(how.open(path)?.into())
+}
+
+/// A log whose reader does not read loses lines; no request waits for him.
+///
+/// # Errors
+/// The errno of ioctl(2).
+fn never_waiting(log: OwnedFd) -> io::Result<OwnedFd> {
+    rustix::io::ioctl_fionbio(&log, true)?;
+    Ok(log)
 }
 
 /// The open logs: of a child, which takes them over.
@@ -199,6 +218,32 @@ mod tests {
         }
         timestamp(&mut String::new(), i64::MAX);
         timestamp(&mut String::new(), i64::MIN);
+    }
+
+    #[test]
+    fn no_request_waits_for_whoever_should_read_the_log() {
+        let (tell, told) = std::sync::mpsc::channel();
+        let (reader, writer) = std::io::pipe().unwrap();
+        std::thread::spawn(move || {
+            let log = never_waiting(writer.into()).unwrap();
+            // More than a pipe holds.
+            for _ in 0..20_000 {
+                refused(None, b"/").write_to(log.as_fd());
+            }
+            tell.send(())
+        });
+        assert_eq!(told.recv_timeout(std::time::Duration::from_secs(20)), Ok(()));
+        drop(reader);
+    }
+
+    #[test]
+    fn a_named_pipe_that_nobody_reads_is_an_error_at_start_and_not_a_wait() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("log");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || tell.send(open_file(&fifo).map(drop).map_err(|e| e.raw_os_error())));
+        assert_eq!(told.recv_timeout(std::time::Duration::from_secs(20)), Ok(Err(Some(libc::ENXIO))));
     }
 
     #[test]
