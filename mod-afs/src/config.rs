@@ -175,7 +175,8 @@ pub const MOUNT_DIR: &str = "/afs";
 /// Default of SetAFSConfDir.
 pub const CONF_DIR: &str = "/etc/openafs";
 /// Default of SetAFSControlSocket; the broker's own client looks there, too.
-pub use weblog_proto::CONTROL_SOCKET;
+/// Name of the administrators' socket in httpd's run directory.
+pub const CONTROL_SOCKET: &core::ffi::CStr = c"weblog.sock";
 /// Default of SetAFSCacheExpiration, as the original's manual recommends.
 pub const CACHE_EXPIRATION_S: u32 = 300;
 /// Default of SetAFSTokenExpiration: what the cell gives.
@@ -326,10 +327,19 @@ impl ServerConfig {
         self.uses_afs.unwrap_or(false)
     }
 
-    /// The administrators' socket.
+    /// The administrators' socket; `None`: [`CONTROL_SOCKET`] in httpd's run directory, since each httpd needs its own.
     #[must_use]
-    pub fn control_socket(&self) -> &Path {
-        self.control_socket.as_deref().unwrap_or(Path::new(CONTROL_SOCKET))
+    pub fn control_socket(&self) -> Option<&Path> {
+        self.control_socket.as_deref()
+    }
+
+    /// The same in words, to be compared and shown.
+    #[must_use]
+    pub fn control_socket_text(&self) -> String {
+        self.control_socket().map_or_else(
+            || format!("{} in httpd's run directory", CONTROL_SOCKET.to_string_lossy()),
+            |path| path.display().to_string(),
+        )
     }
 }
 
@@ -441,7 +451,7 @@ mod tests {
             ("SetAFSLoginDeadline", config.login_deadline_s().to_string()),
             ("SetAFSFileDeadline", config.file_deadline_s().to_string()),
             ("SetAFSCacheSize", format!("{}M", config.cache_size() >> 20)),
-            ("SetAFSControlSocket", config.control_socket().display().to_string()),
+            ("SetAFSControlSocket", config.control_socket_text()),
             ("SetAFSRequireTLS", if config.require_tls() { "On" } else { "Off" }.to_owned()),
         ] {
             let directive = DIRECTIVES.iter().find(|d| d.name.to_str() == Ok(name)).unwrap();

@@ -634,7 +634,7 @@ pub const DIRECTIVES: &[Directive] = &[
         words: ONE,
         scope: Scope::Global,
         takes: Takes::FullRestart,
-        default: "/run/afsweb/weblog.sock",
+        default: "weblog.sock in httpd's run directory",
         help: c"the socket on which administrators speak with the broker",
         apply: Apply::Server(|c, w| {
             let path = absolute(one(w))?;

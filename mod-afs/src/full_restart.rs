@@ -16,7 +16,7 @@ pub fn values(config: &ServerConfig) -> [(&'static str, String); 4] {
         ("SetAFSWeblogPath", config.nanny().display().to_string()),
         ("SetAFSWeblogUser", config.weblog_user().to_string()),
         ("SetAFSLanes", config.lanes().to_string()),
-        ("SetAFSControlSocket", config.control_socket().display().to_string()),
+        ("SetAFSControlSocket", config.control_socket_text()),
     ]
 }
 

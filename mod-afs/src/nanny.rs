@@ -5,7 +5,7 @@
 //! process, since the module may be unloaded meanwhile.
 
 use crate::checks;
-use crate::config::ServerConfig;
+use crate::config::{CONTROL_SOCKET, ServerConfig};
 use crate::httpd::{self, Ended, KeptFd, Level, Pool, Process, Server, mpm};
 use bincode::{Decode, Encode};
 use core::ffi::CStr;
@@ -180,7 +180,7 @@ fn needs_full_restart(kept: &Kept, config: &ServerConfig) -> Vec<String> {
     compare("SetAFSLanes", &kept.lanes.len().to_string(), &config.lanes().to_string());
     compare("SetAFSWeblogPath", &kept.program, &config.nanny().to_string_lossy());
     compare("SetAFSWeblogUser", &kept.user, &config.weblog_user().to_string());
-    compare("SetAFSControlSocket", &kept.socket, &config.control_socket().to_string_lossy());
+    compare("SetAFSControlSocket", &kept.socket, &config.control_socket_text());
     changed
 }
 
@@ -273,9 +273,9 @@ impl Kept {
     ///
     /// # Errors
     /// [`NotStarted`] says what cannot be had.
-    fn make(config: &ServerConfig) -> Result<Self, NotStarted> {
+    fn make(config: &ServerConfig, socket: &Path) -> Result<Self, NotStarted> {
         let lanes_n = usize::from(config.lanes());
-        let listener = make_listener(config.control_socket())?;
+        let listener = make_listener(socket)?;
         let board = Board::create().map_err(|e| failed("board")(&e))?;
         let board_read_only = Board::read_only(&board).map_err(|e| failed("board")(&e))?;
         let locks = LockTable::create(lanes_n).map_err(|e| failed("locks of the lanes")(&e))?;
@@ -302,7 +302,7 @@ impl Kept {
             board: number(board),
             board_read_only: number(board_read_only),
             listener: number(listener),
-            socket: config.control_socket().to_string_lossy().into_owned(),
+            socket: config.control_socket_text(),
             control: -1,
             nanny: 0,
             program: config.nanny().to_string_lossy().into_owned(),
@@ -437,7 +437,15 @@ pub fn configure(main: Server<'_>, pconf: Pool<'_>) -> Result<(), NotStarted> {
             }
             kept
         }
-        None => Kept::make(config)?,
+        None => {
+            let socket = match config.control_socket() {
+                Some(path) => path.to_owned(),
+                None => httpd::in_run_directory(pconf, CONTROL_SOCKET)
+                    .map(PathBuf::from)
+                    .ok_or_else(|| NotStarted("httpd has no run directory (DefaultRuntimeDir)".to_owned()))?,
+            };
+            Kept::make(config, &socket)?
+        }
     };
     kept.version = version;
     kept.unsent = true;
@@ -629,7 +637,7 @@ mod tests {
             board: 20,
             board_read_only: 21,
             listener: 22,
-            socket: crate::config::CONTROL_SOCKET.to_owned(),
+            socket: ServerConfig::default().control_socket_text(),
             control: 23,
             nanny: 1234,
             program: crate::config::WEBLOG_PATH.to_owned(),

@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 
 /// Debian's program.
 const PROGRAM: &str = "/usr/sbin/apache2";
+/// What children of a started httpd read: documents, run directory.
+const SITES: &str = "/srv/httpd";
 /// Debian's modules.
 const MODULES: &str = "/usr/lib/apache2/modules";
 /// Time for a start.
@@ -209,7 +211,7 @@ impl Httpd {
         self.dir.join("error.log")
     }
 
-    /// Its directory: configuration, logs, `htdocs`.
+    /// Its directory: configuration and logs.
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
@@ -336,34 +338,39 @@ fn free_port() -> Result<u16> {
 fn configure(world: &World, options: Options) -> Result<(PathBuf, SocketAddr)> {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let dir = world.results.join("httpd").join(format!("{}-{number}-{}", std::process::id(), options.mpm));
-    let docs = dir.join("htdocs");
-    fs::create_dir_all(&docs)?;
-    fs::write(docs.join("index.html"), "local\n")?;
+    let name = format!("{}-{number}-{}", std::process::id(), options.mpm);
+    let dir = world.results.join("httpd").join(&name);
+    fs::create_dir_all(&dir)?;
+    // The results may lie where only root may go; what children read does not.
+    let site = Path::new(SITES).join(&name);
+    for part in ["htdocs", "run"] {
+        fs::create_dir_all(site.join(part))?;
+    }
+    fs::write(site.join("htdocs/index.html"), "local\n")?;
     let mut address = options.listen;
     if address.port() == 0 {
         address.set_port(free_port()?);
     }
-    fs::write(dir.join("httpd.conf"), text(world, &options, &dir, address)?)?;
+    fs::write(dir.join("httpd.conf"), text(world, &options, &dir, &site, address)?)?;
     Ok((dir, address))
 }
 
 /// The configuration file.
-fn text(world: &World, options: &Options, dir: &Path, address: SocketAddr) -> Result<String> {
+fn text(world: &World, options: &Options, dir: &Path, site: &Path, address: SocketAddr) -> Result<String> {
     let mut t = format!("LoadModule mpm_{0}_module {MODULES}/mod_mpm_{0}.so\n", options.mpm);
     for name in COMMON.iter().copied().chain(options.modules.iter().map(String::as_str)) {
         t.push_str(&format!("LoadModule {name}_module {MODULES}/mod_{name}.so\n"));
     }
     t.push_str(options.sizes.as_deref().unwrap_or(options.mpm.sizes()));
-    let d = dir.display();
+    let (d, s) = (dir.display(), site.display());
     t.push_str(&format!(
         "ServerName localhost\nListen {address}\nUser www-data\nGroup www-data\n\
-         PidFile {d}/httpd.pid\nDefaultRuntimeDir {d}\nErrorLog {d}/error.log\nLogLevel {}\n\
+         PidFile {d}/httpd.pid\nDefaultRuntimeDir {s}/run\nErrorLog {d}/error.log\nLogLevel {}\n\
          LogFormat \"%h %u %t \\\"%r\\\" %>s %B\" short\nTransferLog {d}/access.log\n\
-         TypesConfig /etc/mime.types\nDirectoryIndex index.html\nDocumentRoot {d}/htdocs\n\
+         TypesConfig /etc/mime.types\nDirectoryIndex index.html\nDocumentRoot {s}/htdocs\n\
          KeepAlive On\nMaxKeepAliveRequests 0\nKeepAliveTimeout 30\nTimeout 60\nGracefulShutdownTimeout 10\n\
          <Directory />\nAllowOverride None\nRequire all denied\n</Directory>\n\
-         <Directory {d}/htdocs>\nRequire all granted\n</Directory>\n",
+         <Directory {s}/htdocs>\nRequire all granted\n</Directory>\n",
         options.log_level
     ));
     if options.module {

@@ -16,6 +16,7 @@ use serde::Serialize;
 use std::ffi::OsString;
 use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
@@ -164,12 +165,12 @@ fn median(mut values: Vec<f64>) -> f64 {
 fn options(world: &World) -> Result<Options> {
     let mut options = Options::new(Mpm::Event);
     options.log_level = "warn".into();
-    let local = world.results.join("bench-docs");
+    let local = Path::new("/srv/bench").to_owned();
     fs::create_dir_all(&local)?;
     for (name, size) in [("4k.bin", 4 << 10), ("1m.bin", 1 << 20)] {
         fs::write(local.join(name), integration::content::pattern(0, size))?;
     }
-    let htpasswd = world.results.join("bench-htpasswd");
+    let htpasswd = local.join("htpasswd");
     let alice = world.cell(FIRST_CELL)?.user("alice")?;
     let out =
         Command::new("htpasswd").args(["-cbs"]).arg(&htpasswd).args(["alice", &alice.password]).output()?;
@@ -268,7 +269,7 @@ fn gets(world: &World, wanted: &dyn Fn(&str) -> bool, report: Report<'_>) -> Res
 /// Time of a login to the second cell while the first cell's kaserver is silent and asked by many, and while it is not.
 fn silent(world: &World, report: Report<'_>) -> Result<()> {
     let mut options = options(world)?;
-    options.extra.push_str("SetAFSCacheExpiration 1\nSetAFSLoginLimit 10000 10000 60\n");
+    options.extra.push_str("SetAFSCacheExpiration 1\nSetAFSLoginLimit 1000 10000 60\n");
     let httpd = Httpd::start(world, options)?;
     let at = httpd.address();
     let control = &world.cell(FIRST_CELL)?.kaserver.as_ref().context("no kaserver")?.control;

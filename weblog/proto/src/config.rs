@@ -2,8 +2,8 @@
 
 use bincode::{Decode, Encode};
 
-/// Where administrators reach the broker unless the configuration says otherwise (SetAFSControlSocket).
-pub const CONTROL_SOCKET: &str = "/run/afsweb/weblog.sock";
+/// Where administrators look for the broker unless told otherwise: in the run directory of Debian's httpd.
+pub const CONTROL_SOCKET: &str = "/run/apache2/weblog.sock";
 
 /// How users of a cell are authenticated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
