@@ -183,8 +183,19 @@ fn machines(spec: &CellSpec, state: &Path, logs: &Path) -> Result<Vec<Machine>> 
 
 /// Makes users and groups.
 fn make_people(spec: &CellSpec, db: &Machine) -> Result<()> {
-    for (name, id, _) in spec.users {
-        db.run("pts", ["createuser", "-name", name, "-id", &id.to_string(), "-localauth"])?;
+    for (n, (name, id, _)) in spec.users.iter().enumerate() {
+        let id = id.to_string();
+        let create = || db.run("pts", ["createuser", "-name", name, "-id", &id, "-localauth"]);
+        if n > 0 {
+            create()?;
+            continue;
+        }
+        // A quorum is there, but on a busy machine the very first change may come before it takes any.
+        let mut last = String::new();
+        wait::until_every(PAUSE, &format!("user {name}"), LIMIT, || {
+            Ok(create().map_err(|e| last = format!("{e:#}")).ok())
+        })
+        .with_context(|| last)?;
     }
     db.run("pts", ["adduser", "-user", ADMIN, "-group", "system:administrators", "-localauth"])?;
     for (group, members) in spec.groups {
