@@ -1,7 +1,7 @@
 //! The httpd parent's side of the broker: makes lanes, locks, board and socket once, keeps them as long as httpd lives,
 //! starts the nanny and starts it again when it dies, and tells it the configuration.
 //!
-//! Runs in the parent, as root, in its only thread. What outlives a restart is plain data ([`Kept`]) in the pool of the
+//! Runs in the parent, as root, in its only thread. What outlives a restart is plain data (`Kept`) in the pool of the
 //! process, since the module may be unloaded meanwhile.
 
 use crate::checks;
