@@ -37,7 +37,8 @@ pub(crate) fn init(args: &[String]) -> Result<ExitCode> {
 
 /// Ends this process, and so the world, when the launcher is gone.
 fn hold_lifeline(descriptor: &str) -> Result<()> {
-    let mut pipe = File::open(format!("/proc/self/fd/{descriptor}")).context("lifeline")?;
+    // Closed on exec from here on: what runs in the world finds no descriptor that it does not expect.
+    let mut pipe = File::from(weblog_fds::take(descriptor.parse().context("lifeline")?).context("lifeline")?);
     std::thread::Builder::new().name("lifeline".into()).spawn(move || {
         let _ = pipe.read(&mut [0; 1]);
         #[allow(clippy::exit, reason = "the end of process 1 is what kills the world")]
