@@ -167,6 +167,9 @@ fn options(world: &World) -> Result<Options> {
     options.log_level = "warn".into();
     let local = Path::new("/srv/bench").to_owned();
     fs::create_dir_all(&local)?;
+    // As for the local files: httpd looks for no .htaccess.
+    options.afs =
+        Some(integration::httpd::standard(world, &local)?.replace("AllowOverride All", "AllowOverride None"));
     for (name, size) in [("4k.bin", 4 << 10), ("1m.bin", 1 << 20)] {
         fs::write(local.join(name), integration::content::pattern(0, size))?;
     }
