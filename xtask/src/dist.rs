@@ -34,7 +34,13 @@ const TEXTS: &[(&str, &str)] = &[
     ("docs/privsep.md", "usr/share/doc/libapache2-mod-afs/privsep.md"),
     ("docs/architecture.md", "usr/share/doc/libapache2-mod-afs/architecture.md"),
     ("docs/protocol.md", "usr/share/doc/libapache2-mod-afs/protocol.md"),
+    ("docs/facts.md", "usr/share/doc/libapache2-mod-afs/facts.md"),
 ];
+
+/// Pages of the manual in `docs/man`, and where they go, compressed.
+const PAGES: &[&str] = &["weblog.8", "weblog-starter.8", "mod_afs.8"];
+/// Where they go.
+const PAGES_DIR: &str = "usr/share/man/man8";
 
 /// `cargo xtask dist`.
 pub(crate) fn main() -> Result<ExitCode> {
@@ -76,6 +82,9 @@ pub(crate) fn run(root: &Path, target: &Path) -> Result<Dist> {
     for (from, to) in TEXTS {
         place(&root.join(from), &tree.join(to), 0o644)?;
     }
+    for page in PAGES {
+        compress(&root.join("docs/man").join(page), &tree.join(PAGES_DIR).join(format!("{page}.gz")))?;
+    }
     let size_kib = tree_size(&tree)?.div_ceil(1024);
     let control = fs::read_to_string(root.join("xtask/dist/control"))?
         .replace("@VERSION@", version)
@@ -107,6 +116,19 @@ fn place(from: &Path, to: &Path, mode: u32) -> Result<()> {
     fs::create_dir_all(to.parent().context("no parent")?)?;
     fs::copy(from, to).with_context(|| format!("{} to {}", from.display(), to.display()))?;
     fs::set_permissions(to, fs::Permissions::from_mode(mode))?;
+    Ok(())
+}
+
+/// Compresses a page as Debian wants it: as small as can be, without name and time in it.
+fn compress(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to.parent().context("no parent")?)?;
+    let out = fs::File::create(to).with_context(|| to.display().to_string())?;
+    let status =
+        Command::new("gzip").args(["-9n", "--stdout"]).arg(from).stdout(out).status().context("gzip")?;
+    if !status.success() {
+        bail!("gzip of {} failed", from.display());
+    }
+    fs::set_permissions(to, fs::Permissions::from_mode(0o644))?;
     Ok(())
 }
 

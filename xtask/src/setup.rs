@@ -26,7 +26,7 @@ const BUILD: [&str; 8] = [
     "util-linux",
 ];
 /// What runs in a world.
-const SERVERS: [&str; 7] = [
+const SERVERS: [&str; 8] = [
     "apache2",
     "apache2-bin",
     "openafs-client",
@@ -34,6 +34,7 @@ const SERVERS: [&str; 7] = [
     "openafs-fileserver",
     "openafs-krb5",
     "curl",
+    "openssl",
 ];
 /// A list from apt, no network.
 const LIST_LIMIT: Duration = Duration::from_secs(120);

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that is tested, with a summary that names what ran and what did not.
 
 use crate::cell::{self, workspace};
-use crate::{say, setup, tidy};
+use crate::{dist, say, setup, tidy};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use integration::httpd::Mpm;
@@ -61,14 +61,18 @@ struct Line {
 const SUITES: &[(&str, &str, bool)] = &[
     ("kaserver", "libafsauthent", false),
     ("pag", "userspace_live", false),
-    ("weblog", "login_live", false),
+    ("weblog", "process", false),
     ("integration", "config", false),
     ("integration", "access", true),
     ("integration", "http", true),
+    ("integration", "transport", true),
     ("integration", "lifecycle", true),
     ("integration", "availability", true),
     ("integration", "chaos", true),
 ];
+
+/// The suite that tries the package, in a world that has nothing else of ours: package, test.
+const PACKAGE: (&str, &str) = ("integration", "dist");
 
 /// `cargo xtask test`.
 pub(crate) fn main(args: Test) -> Result<ExitCode> {
@@ -116,8 +120,8 @@ pub(crate) fn main(args: Test) -> Result<ExitCode> {
 }
 
 fn worlds(args: &Test, lines: &mut Vec<Line>) -> Result<()> {
-    let chosen: Vec<_> =
-        SUITES.iter().filter(|(_, t, _)| args.only.as_ref().is_none_or(|o| t.contains(o.as_str()))).collect();
+    let is_chosen = |test: &str| args.only.as_ref().is_none_or(|o| test.contains(o.as_str()));
+    let chosen: Vec<_> = SUITES.iter().filter(|(_, t, _)| is_chosen(t)).collect();
     say("building the test programs");
     let mut programs = Vec::new();
     for (package, test, _) in &chosen {
@@ -140,7 +144,10 @@ fn worlds(args: &Test, lines: &mut Vec<Line>) -> Result<()> {
         .filter(|&i| chosen.get(i).is_some_and(|s| !s.2))
         .filter_map(|i| suite(i, None))
         .collect();
-    run_in_world("plain", &plain, lines)?;
+    run_in_world("plain", Contents::CellsAndPrograms, &plain, lines)?;
+    if is_chosen(PACKAGE.1) {
+        package(args, lines)?;
+    }
     for mpm in Mpm::ALL {
         if args.mpm.is_some_and(|m| Mpm::from(m) != mpm) {
             skip(lines, &format!("suites [{mpm}]"), "another MPM was asked for");
@@ -150,7 +157,7 @@ fn worlds(args: &Test, lines: &mut Vec<Line>) -> Result<()> {
             .filter(|&i| chosen.get(i).is_some_and(|s| s.2))
             .filter_map(|i| suite(i, Some(mpm)))
             .collect();
-        run_in_world(mpm.as_str(), &suites, lines)?;
+        run_in_world(mpm.as_str(), Contents::CellsAndPrograms, &suites, lines)?;
     }
     if !args.long {
         skip(
@@ -162,12 +169,32 @@ fn worlds(args: &Test, lines: &mut Vec<Line>) -> Result<()> {
     Ok(())
 }
 
+/// Builds the package and tries it on a stock Debian Apache.
+fn package(args: &Test, lines: &mut Vec<Line>) -> Result<()> {
+    let mut made = None;
+    lines.push(step("package", || {
+        made = Some(dist::run(workspace(), &cell::target_dir()?)?);
+        Ok(())
+    }));
+    let Some(made) = made else { return Ok(()) };
+    let (package, test) = PACKAGE;
+    let limit = if args.long { LONG_SUITE_LIMIT } else { SUITE_LIMIT };
+    let suite = Suite {
+        name: format!("{package} {test}"),
+        program: build_test(package, test)?,
+        args: vec!["--include-ignored".into(), "--test-threads=1".into()],
+        env: vec![("AFSWEB_DEB".into(), made.deb.display().to_string())],
+        limit_s: limit.as_secs(),
+    };
+    run_in_world("dist", Contents::Cells, &[suite], lines)
+}
+
 /// Runs suites one after the other in a fresh world.
-fn run_in_world(name: &str, suites: &[Suite], lines: &mut Vec<Line>) -> Result<()> {
+fn run_in_world(name: &str, contents: Contents, suites: &[Suite], lines: &mut Vec<Line>) -> Result<()> {
     if suites.is_empty() {
         return Ok(());
     }
-    let launcher = cell::prepare(Contents::CellsAndPrograms, &format!("test-{name}"))?;
+    let launcher = cell::prepare(contents, &format!("test-{name}"))?;
     let results = cell::results_dir(&format!("test-{name}"))?;
     fs::create_dir_all(&results)?;
     // The launcher empties the results when it starts; so the plan lies beside them.

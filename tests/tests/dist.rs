@@ -1,0 +1,226 @@
+//! The package on a stock Debian Apache: what the README tells an administrator to do, outside the harness's own httpd.
+//!
+//! Runs in a world that has the cells and nothing of ours but what the package brings.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "this is test code")]
+
+mod common;
+
+use common::{ANSWER_LIMIT, first, password, world};
+use integration::content::{PUBLIC_LINE, owner_file, owner_line};
+use integration::http::{self, Request};
+use integration::process::{self, named};
+use integration::wait;
+use integration::world::{FIRST_CELL, World};
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+/// No command of an administrator takes longer.
+const COMMAND_LIMIT: Duration = Duration::from_secs(60);
+/// The modules that Debian's apache2 enables when it is installed (by its postinst), and mod_ssl.
+const DEBIAN_MODULES: &[&str] = &[
+    "mpm_event",
+    "authz_host",
+    "auth_basic",
+    "access_compat",
+    "authn_file",
+    "authz_user",
+    "alias",
+    "dir",
+    "autoindex",
+    "env",
+    "mime",
+    "negotiation",
+    "setenvif",
+    "filter",
+    "deflate",
+    "status",
+    "reqtimeout",
+    "ssl",
+];
+/// All that an httpd with our module consists of.
+const PROCESSES: [&str; 4] = ["apache2", "weblog-starter", "weblog", "weblog-login"];
+/// The site with TLS that the README's lines go into.
+const SITE: &str = "/etc/apache2/sites-available/afs-test.conf";
+
+/// Runs a command and gives its output; it must succeed.
+fn must(program: &str, args: &[&str]) -> String {
+    let out = run(program, args);
+    let said = said(&out);
+    assert!(out.status.success(), "{program} {args:?}: {}: {said}", out.status);
+    said
+}
+
+/// Runs a command.
+fn run(program: &str, args: &[&str]) -> Output {
+    process::output(Command::new(program).args(args), COMMAND_LIMIT).unwrap()
+}
+
+/// Both streams of a command.
+fn said(out: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr))
+}
+
+/// The lines for httpd as the README has them.
+fn readme_lines() -> String {
+    let readme = include_str!("../../README.md");
+    let block = readme.split("```apache\n").nth(1).and_then(|rest| rest.split("```").next());
+    let block = block.expect("README.md has a block of lines for httpd").to_owned();
+    assert_eq!(block.lines().count(), 10, "the README speaks of ten lines");
+    block
+}
+
+/// GET over TLS by curl: status and body.
+fn https(path: &str, login: Option<(&str, &str)>) -> (u16, String) {
+    let url = format!("https://127.0.0.1{path}");
+    let mut args = vec!["--silent", "--insecure", "--max-time", "30", "--write-out", "\n%{http_code}"];
+    let user = login.map(|(name, password)| format!("{name}:{password}"));
+    if let Some(user) = &user {
+        args.extend(["--user", user]);
+    }
+    args.push(&url);
+    let text = must("curl", &args);
+    let (body, status) = text.rsplit_once('\n').unwrap();
+    (status.trim().parse().unwrap(), body.to_owned())
+}
+
+/// Processes of httpd and ours that are there.
+fn processes() -> Vec<u32> {
+    PROCESSES.iter().flat_map(|name| named(name)).collect()
+}
+
+/// Stops Apache when a test fails on its way.
+struct Apache;
+
+impl Drop for Apache {
+    fn drop(&mut self) {
+        if !processes().is_empty() {
+            let _ = run("apachectl", &["-k", "stop"]);
+        }
+    }
+}
+
+/// What apt would do with the package, by hand: the packages that it depends on lie in the world already.
+fn install(deb: &str) {
+    // From the harness; the package brings its own.
+    let _ = fs::remove_dir_all("/usr/lib/afsweb");
+    must("userdel", &["weblog"]);
+    must("dpkg-deb", &["--extract", deb, "/"]);
+    must("dpkg-deb", &["--control", deb, "/run/afsweb-control"]);
+    must("/run/afsweb-control/postinst", &["configure"]);
+    let account = must("getent", &["passwd", "weblog"]);
+    let uid: u32 = account.split(':').nth(2).unwrap().parse().unwrap();
+    assert!((1..1000).contains(&uid) && account.trim_end().ends_with("/nologin"), "{account}");
+}
+
+/// A site with TLS, and in it the README's lines.
+fn make_site() {
+    let args = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=web.cell.example -keyout /etc/ssl/afs-test.key -out /etc/ssl/afs-test.pem";
+    must("openssl", &args.split(' ').collect::<Vec<_>>());
+    let lines = readme_lines().replace("example.com", FIRST_CELL);
+    let site = format!(
+        "<VirtualHost *:443>\nSSLEngine on\nSSLCertificateFile /etc/ssl/afs-test.pem\n\
+         SSLCertificateKeyFile /etc/ssl/afs-test.key\nDocumentRoot /var/www/html\n{lines}</VirtualHost>\n"
+    );
+    fs::write(SITE, site).unwrap();
+    must("a2ensite", &["-q", "000-default", "afs-test"]);
+}
+
+/// Debian's Apache with the module and the README's lines.
+fn configure(world: &World) {
+    // As every Debian has them once it is up, and this world has not.
+    for dir in ["/var/www/html", "/run/lock"] {
+        fs::create_dir_all(dir).unwrap();
+    }
+    must("a2enmod", &[&["-q"], DEBIAN_MODULES].concat());
+    must("a2enmod", &["-q", "afs"]);
+    fs::write("/etc/apache2/conf-available/name.conf", "ServerName web.cell.example\n").unwrap();
+    must("a2enconf", &["-q", "name"]);
+    make_site();
+    // As the README says, an administrator puts his cell there; the world has it already.
+    assert!(world.conf_dir.join("CellServDB").is_file());
+    let out = must("apachectl", &["configtest"]);
+    assert!(out.contains("Syntax OK"), "{out}");
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn the_package_serves_on_a_stock_apache_with_the_readme_s_ten_lines() {
+    let world = world();
+    let deb = std::env::var("AFSWEB_DEB").expect("AFSWEB_DEB names the package; cargo xtask test sets it");
+    install(&deb);
+    configure(&world);
+    must("apachectl", &["-k", "start"]);
+    let guard = Apache;
+    let http = SocketAddr::from((Ipv4Addr::LOCALHOST, 80));
+    wait::until_true("Apache", ANSWER_LIMIT, || Ok(std::net::TcpStream::connect(http).is_ok())).unwrap();
+
+    let (status, body) = https(&first("public/page.html"), None);
+    assert_eq!((status, body.starts_with(PUBLIC_LINE)), (200, true), "{body}");
+    // The other site publishes nothing.
+    assert_eq!(http::request(http, &Request::get(&first("public/page.html"))).unwrap().status, 404);
+    let alice = password(world.cell(FIRST_CELL).unwrap(), "alice");
+    let own = first(&owner_file("alice"));
+    assert_eq!(https(&own, None).0, 401);
+    let (status, body) = https(&own, Some(("alice", alice)));
+    assert_eq!((status, body.starts_with(&owner_line("alice", FIRST_CELL))), (200, true), "{body}");
+    assert_eq!(https(&own, Some(("alice", "not this"))).0, 401);
+    let refused = fs::read_to_string("/var/log/apache2/afs-refused.log").unwrap();
+    assert!(refused.contains("401 no-right\n") && refused.contains("401 wrong-password\n"), "{refused}");
+
+    let status = must("weblog", &["status"]);
+    assert!(status.contains("ready") && status.contains("lanes: 8 of 8"), "{status}");
+    assert!(must("weblog", &["forget", &format!("bob@{FIRST_CELL}")]).starts_with("ok"));
+    assert!(!run("weblog", &["forget", "bob"]).status.success());
+
+    the_configuration_can_be_reloaded(&own, alice);
+
+    must("apachectl", &["-k", "stop"]);
+    wait::until_true(
+        "the end of Apache and all that it started",
+        ANSWER_LIMIT,
+        || Ok(processes().is_empty()),
+    )
+    .unwrap();
+    drop(guard);
+    integration::error_log::check(Path::new("/var/log/apache2/error.log"), &[]).unwrap();
+
+    must("/run/afsweb-control/postrm", &["purge"]);
+    assert!(!run("getent", &["passwd", "weblog"]).status.success(), "the broker's user has stayed");
+}
+
+/// A reload keeps logins; what it cannot change, configtest says.
+fn the_configuration_can_be_reloaded(own: &str, alice: &str) {
+    let site = fs::read_to_string(SITE).unwrap();
+    fs::write(SITE, format!("SetAFSLanes 16\nSetAFSLoginDeadline 15\n{site}")).unwrap();
+    let out = must("apachectl", &["configtest"]);
+    assert!(out.contains("SetAFSLanes 16: the httpd that runs keeps 8"), "{out}");
+    assert!(!out.contains("SetAFSLoginDeadline"), "{out}");
+    must("apachectl", &["-k", "graceful"]);
+    wait::until_true("the graceful restart", ANSWER_LIMIT, || {
+        let log = fs::read_to_string("/var/log/apache2/error.log")?;
+        Ok(log.contains("SetAFSLanes is still 8"))
+    })
+    .unwrap();
+    assert_eq!(https(own, Some(("alice", alice))).0, 200);
+    assert!(must("weblog", &["status"]).contains("configuration 2"));
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn the_package_has_a_manual() {
+    let deb = std::env::var("AFSWEB_DEB").expect("AFSWEB_DEB names the package; cargo xtask test sets it");
+    let files = must("dpkg-deb", &["--contents", &deb]);
+    for page in ["weblog.8", "weblog-starter.8", "mod_afs.8"] {
+        let path = format!("./usr/share/man/man8/{page}.gz");
+        assert!(files.lines().any(|l| l.ends_with(&path)), "{path} is not in the package:\n{files}");
+    }
+    // Nothing belongs to anybody but root, nothing is writable for others.
+    for line in files.lines() {
+        assert!(line.contains(" root/root "), "{line}");
+        let mode = line.split(' ').next().unwrap_or_default();
+        assert!(mode.starts_with('l') || !mode[5..].contains('w'), "{line}");
+    }
+}
