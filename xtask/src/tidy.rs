@@ -15,21 +15,14 @@ const FENCES: &[&str] = &[
     "weblog/src/kaserver/sys.rs",
 ];
 
-/// Crates of ours that a crate may use (`docs/architecture.md`, "Crates"). Development dependencies count as well.
-const ARROWS: &[(&str, &[&str])] = &[
-    ("afsweb-cache", &[]),
-    ("httpd-sys", &[]),
-    ("pag", &["kaserver"]),
-    ("uafs", &[]),
-    ("weblog-fds", &[]),
-    ("weblog-proto", &["pag", "weblog-fds"]),
-    ("weblog", &["weblog-proto", "weblog-fds", "afsweb-cache", "pag", "kaserver"]),
-    ("weblog-starter", &["weblog-fds"]),
-    ("mod-afs", &["httpd-sys", "weblog-proto", "weblog-fds", "afsweb-cache", "pag"]),
-    ("kaserver", &[]),
-    ("integration", &["weblog-proto", "weblog-fds", "pag", "kaserver"]),
-    ("xtask", &["integration"]),
-];
+/// The page whose rules these are.
+const DESIGN: &str = "docs/architecture.md";
+/// The administrator's page.
+const ADMIN: &str = "docs/admin.md";
+/// The table of directives.
+const TABLE: &str = "mod-afs/src/directives.rs";
+/// The module's page of the manual.
+const MANUAL: &str = "docs/man/mod_afs.8";
 
 /// Crates whose root must forbid unsafe code.
 const FORBID: &[&str] = &[
@@ -96,7 +89,40 @@ fn tracked(root: &Path) -> Result<Vec<String>> {
     Ok(files)
 }
 
+/// The rows of the page's table of crates: a crate, and the crates of ours that it may use.
+///
+/// Names are in backquotes; brackets around one only tell readers that it is a development dependency.
+fn table_of_crates(page: &str) -> Vec<(String, BTreeSet<String>)> {
+    let lines = page.lines().skip_while(|l| !l.starts_with("| crate |")).skip(2);
+    lines
+        .take_while(|l| l.starts_with('|'))
+        .filter_map(|line| {
+            let cells = cells(line);
+            let quoted = |cell: &str| -> Vec<String> {
+                cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+            };
+            let name = quoted(cells.first()?).pop()?;
+            Some((name, quoted(cells.last()?).into_iter().collect()))
+        })
+        .collect()
+}
+
+/// The cells of a row, without the blanks around them; `\|` is a stroke in a cell.
+fn cells(row: &str) -> Vec<String> {
+    let row = row.replace("\\|", "\0");
+    let row = row.trim().trim_start_matches('|').trim_end_matches('|');
+    row.split('|').map(|c| c.replace('\0', "|").trim().to_owned()).collect()
+}
+
+/// Each crate uses what the page's table lets it use, and each fence is named there.
 fn arrows(root: &Path, faults: &mut Vec<String>) -> Result<()> {
+    let page = std::fs::read_to_string(root.join(DESIGN)).context(DESIGN)?;
+    for fence in FENCES {
+        if !page.contains(&format!("`{fence}`")) {
+            faults.push(format!("{DESIGN}: does not name the fence {fence}"));
+        }
+    }
+    let table = table_of_crates(&page);
     let out = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
         .current_dir(root)
@@ -111,17 +137,26 @@ fn arrows(root: &Path, faults: &mut Vec<String>) -> Result<()> {
         .and_then(serde_json::Value::as_array)
         .context("cargo metadata has no packages")?;
     let ours: BTreeSet<&str> = packages.iter().filter_map(|p| p["name"].as_str()).collect();
+    for (name, _) in table.iter().filter(|(name, _)| !ours.contains(name.as_str())) {
+        faults.push(format!("{DESIGN}: there is no crate {name}"));
+    }
     for package in packages {
         let name = package["name"].as_str().unwrap_or_default();
-        let Some((_, allowed)) = ARROWS.iter().find(|(n, _)| *n == name) else {
-            faults.push(format!("crate {name}: not in the table of docs/architecture.md"));
+        let Some((_, allowed)) = table.iter().find(|(n, _)| *n == name) else {
+            faults.push(format!("{DESIGN}: the crate {name} is not in its table"));
             continue;
         };
-        for dep in package["dependencies"].as_array().into_iter().flatten() {
-            let dep = dep["name"].as_str().unwrap_or_default();
-            if ours.contains(dep) && !allowed.contains(&dep) {
-                faults.push(format!("crate {name}: may not use {dep}"));
-            }
+        let dependencies = package["dependencies"].as_array().into_iter().flatten();
+        let used: BTreeSet<String> = dependencies
+            .filter_map(|d| d["name"].as_str())
+            .filter(|d| ours.contains(d))
+            .map(str::to_owned)
+            .collect();
+        for dep in used.difference(allowed) {
+            faults.push(format!("crate {name}: may not use {dep} ({DESIGN})"));
+        }
+        for dep in allowed.difference(&used) {
+            faults.push(format!("{DESIGN}: crate {name} does not use {dep}"));
         }
     }
     Ok(())
@@ -193,32 +228,89 @@ fn links(root: &Path, file: &str, text: &str, faults: &mut Vec<String>) {
     }
 }
 
-/// Every directive of the module's table stands in the administrator's page, and the other way round.
-fn directives(root: &Path, faults: &mut Vec<String>) -> Result<()> {
-    let code = std::fs::read_to_string(root.join("mod-afs/src/directives.rs"))
-        .context("mod-afs/src/directives.rs")?;
-    let page = std::fs::read_to_string(root.join("docs/admin.md")).context("docs/admin.md")?;
-    let names = |text: &str| -> BTreeSet<String> {
-        text.split(|c: char| !c.is_alphanumeric())
-            .filter(|w| {
-                (w.starts_with("SetAFS") || w.starts_with("AFS"))
-                    && w.len() > 6
-                    && w.chars().any(char::is_lowercase)
+/// A directive, as its table in the module has it.
+#[derive(Debug, PartialEq, Eq)]
+struct Directive {
+    name: String,
+    /// Argument, default, where it may stand, what applies a change: as the administrator's page says it.
+    row: [String; 4],
+}
+
+/// What stands between two texts.
+fn between<'a>(text: &'a str, before: &str, behind: &str) -> Option<&'a str> {
+    text.split_once(before)?.1.split_once(behind).map(|(found, _)| found)
+}
+
+/// The directives of the module's table.
+fn directives_of(code: &str) -> Vec<Directive> {
+    let table = code.split("const DIRECTIVES:").nth(1).unwrap_or_default();
+    let table = table.split("#[cfg(test)]").next().unwrap_or_default();
+    table
+        .split("Directive {")
+        .skip(1)
+        .filter_map(|entry| {
+            let place = match between(entry, "scope: Scope::", ",")? {
+                "Global" => "main server",
+                "Server" => "virtual host",
+                "Identity" => "Location",
+                _ => "everywhere",
+            };
+            let takes =
+                if between(entry, "takes: Takes::", ",")? == "Graceful" { "graceful" } else { "full" };
+            let plain = |text: &str| text.replace("\\\"", "\"");
+            Some(Directive {
+                name: between(entry, "name: c\"", "\"")?.to_owned(),
+                row: [
+                    plain(between(entry, "syntax: \"", "\",\n")?),
+                    plain(between(entry, "default: \"", "\",\n")?),
+                    place.to_owned(),
+                    takes.to_owned(),
+                ],
             })
-            .map(str::to_owned)
-            .collect()
-    };
-    let in_table: BTreeSet<String> = code
-        .split('"')
-        .filter(|w| w.chars().all(char::is_alphanumeric))
-        .flat_map(|w| names(w).into_iter())
-        .collect();
-    let on_page = names(&page);
-    for name in in_table.difference(&on_page) {
-        faults.push(format!("docs/admin.md: does not describe {name}"));
+        })
+        .collect()
+}
+
+/// Words of a text that are names of directives.
+fn names(text: &str) -> BTreeSet<&str> {
+    text.split(|c: char| !c.is_alphanumeric())
+        .filter(|w| {
+            (w.starts_with("SetAFS") || w.starts_with("AFS"))
+                && w.len() > 6
+                && w.chars().any(char::is_lowercase)
+        })
+        .collect()
+}
+
+/// Every directive of the module stands on the administrator's page, with a row that agrees with the module's table
+/// and a section, and in the manual; and the other way round.
+fn directives(root: &Path, faults: &mut Vec<String>) -> Result<()> {
+    let read = |file: &str| std::fs::read_to_string(root.join(file)).with_context(|| file.to_owned());
+    let (code, page, manual) = (read(TABLE)?, read(ADMIN)?, read(MANUAL)?);
+    let known = directives_of(&code);
+    if known.is_empty() {
+        faults.push(format!("{TABLE}: no directive was found there"));
     }
-    for name in on_page.difference(&in_table) {
-        faults.push(format!("docs/admin.md: describes {name}, which the module does not know"));
+    let rows: Vec<Vec<String>> = page.lines().filter(|l| l.starts_with('|')).map(cells).collect();
+    for directive in &known {
+        let Directive { name, row: [argument, default, place, takes] } = directive;
+        let row = rows.iter().find(|r| r.first() == Some(name));
+        if row.and_then(|r| r.get(1..)) != Some(&directive.row) {
+            let argument = argument.replace('|', "\\|");
+            let row = format!("| {name} | {argument} | {default} | {place} | {takes} |");
+            faults.push(format!("{ADMIN}: lacks the row {row}"));
+        }
+        if !page.contains(&format!("\n### {name}\n")) {
+            faults.push(format!("{ADMIN}: has no section {name}"));
+        }
+        if !manual.contains(&format!("\n.BI {name} ")) && !manual.contains(&format!("\n.B {name} ")) {
+            faults.push(format!("{MANUAL}: does not describe {name}"));
+        }
+    }
+    for (file, text) in [(ADMIN, &page), (MANUAL, &manual)] {
+        for name in names(text).into_iter().filter(|n| known.iter().all(|d| d.name != *n)) {
+            faults.push(format!("{file}: speaks of {name}, which the module does not know"));
+        }
     }
     Ok(())
 }
@@ -251,5 +343,30 @@ mod tests {
         let mut faults = Vec::new();
         links(Path::new("/nonexistent"), "docs/a.md", "[x](b.md) [y](https://example.com/)", &mut faults);
         assert_eq!(faults.len(), 1, "{faults:?}");
+    }
+
+    #[test]
+    fn reads_the_table_of_crates() {
+        let page = "x\n| crate | what | may use |\n|---|---|---|\n| `a` | `dir` things | |\n| `b` | | `a` (`c`) |\n\n| `d` | | |\n";
+        let set = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<BTreeSet<_>>();
+        assert_eq!(table_of_crates(page), [("a".to_owned(), set(&[])), ("b".to_owned(), set(&["a", "c"]))]);
+    }
+
+    #[test]
+    fn reads_the_module_s_table() {
+        let code = r##"pub const DIRECTIVES: &[Directive] = &[
+    Directive {
+        name: c"SetAFSAccessLog",
+        syntax: "FILE|\"|PROGRAM\"",
+        scope: Scope::Server,
+        takes: Takes::Graceful,
+        default: "none",
+    },
+];
+#[cfg(test)]"##;
+        let row = ["FILE|\"|PROGRAM\"", "none", "virtual host", "graceful"].map(str::to_owned);
+        assert_eq!(directives_of(code), [Directive { name: "SetAFSAccessLog".to_owned(), row }]);
+        let page = "| SetAFSAccessLog | FILE\\|\"\\|PROGRAM\" | none | virtual host | graceful |";
+        assert_eq!(cells(page)[1..], ["FILE|\"|PROGRAM\"", "none", "virtual host", "graceful"]);
     }
 }
