@@ -515,8 +515,8 @@ fn own_session_and_ignored_signals() {
     httpd.ready();
     let nanny = httpd.nanny_process();
     // Its own; not compared with ours, which may lie outside of this PID namespace.
-    let nanny = Pid::from_raw(i32::try_from(httpd.nanny.id()).unwrap());
-    assert_eq!(rustix::process::getsid(nanny).ok(), nanny);
+    let leader = Pid::from_raw(i32::try_from(httpd.nanny.id()).unwrap());
+    assert_eq!(rustix::process::getsid(leader).ok(), leader);
     for signal in [Signal::HUP, Signal::USR1, Signal::USR2] {
         nanny.kill(signal);
     }
