@@ -5,10 +5,10 @@
 
 mod common;
 
-use common::{ANSWER_LIMIT, below, broker_of, first, get_as, nanny_of, password, start, world};
+use common::{ANSWER_LIMIT, below, broker_of, first, get_as, nanny_of, password, start_with, world};
 use integration::content::{PUBLIC_LINE, owner_file, owner_line};
 use integration::http::{Connection, Request};
-use integration::httpd::Httpd;
+use integration::httpd::{Httpd, Mpm};
 use integration::process::signal_pid;
 use integration::wait;
 use integration::world::{FIRST_CELL, World};
@@ -158,7 +158,7 @@ fn killer(httpd: &Httpd, children: u64, brokers: u64, nannies: u64) -> (u64, u64
                 }
             }
         }
-        std::thread::sleep(Duration::from_millis(10 + dice.throw(60)));
+        std::thread::sleep(Duration::from_millis(20 + dice.throw(130)));
     }
     (c, b, n)
 }
@@ -168,7 +168,15 @@ fn killer(httpd: &Httpd, children: u64, brokers: u64, nannies: u64) -> (u64, u64
 fn whoever_is_killed_every_body_belongs_to_the_visitor_who_asked() {
     let world = world();
     // Logins are remembered for a second only, so that most requests go to the broker.
-    let httpd = start(&world, "SetAFSCacheExpiration 1\nSetAFSLanes 4");
+    let httpd = start_with(&world, "SetAFSCacheExpiration 1\nSetAFSLanes 4", |mut o| {
+        if o.mpm != Mpm::Prefork {
+            // Many small children, so that there is always another one to kill.
+            let sizes = "StartServers 8\nServerLimit 16\nThreadsPerChild 4\nThreadLimit 4\n\
+                         MinSpareThreads 16\nMaxSpareThreads 64\nMaxRequestWorkers 64\n";
+            o.sizes = Some(sizes.into());
+        }
+        o
+    });
     let (children, brokers, nannies) = if common::long() { (1000, 200, 50) } else { (60, 10, 3) };
     // A login takes a while, so that many are killed between request and reply.
     let slow = common::Mischief::mode(&world, FIRST_CELL, "delay 40", None);
