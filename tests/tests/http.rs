@@ -262,6 +262,8 @@ fn a_large_file_needs_little_memory_and_a_slow_reader_gets_all_of_it() {
     assert_eq!(total, world.sizes.big);
     let grown = peak_rss_kib(&httpd).saturating_sub(before);
     assert!(grown < 96 * 1024, "memory grew by {grown} KiB for a file of {} bytes", world.sizes.big);
+    let end = httpd.request(&Request::get(&path).header("Range", "bytes=-20")).unwrap();
+    assert_eq!((end.status, end.body), (206, pattern(world.sizes.big - 20, 20)), "the last bytes");
     httpd.stop(&[]).unwrap();
 }
 

@@ -71,6 +71,9 @@ const SUITES: &[(&str, &str, bool)] = &[
     ("integration", "chaos", true),
 ];
 
+/// Size of the big file with `--long`: more than 32 bits can count.
+const LONG_FILE: u64 = (4 << 30) + 4_096;
+
 /// The suite that tries the package, in a world that has nothing else of ours: package, test.
 const PACKAGE: (&str, &str) = ("integration", "dist");
 
@@ -144,7 +147,7 @@ fn worlds(args: &Test, lines: &mut Vec<Line>) -> Result<()> {
         .filter(|&i| chosen.get(i).is_some_and(|s| !s.2))
         .filter_map(|i| suite(i, None))
         .collect();
-    run_in_world("plain", Contents::CellsAndPrograms, &plain, lines)?;
+    run_in_world("plain", Contents::CellsAndPrograms, None, &plain, lines)?;
     if is_chosen(PACKAGE.1) {
         package(args, lines)?;
     }
@@ -157,13 +160,15 @@ fn worlds(args: &Test, lines: &mut Vec<Line>) -> Result<()> {
             .filter(|&i| chosen.get(i).is_some_and(|s| s.2))
             .filter_map(|i| suite(i, Some(mpm)))
             .collect();
-        run_in_world(mpm.as_str(), Contents::CellsAndPrograms, &suites, lines)?;
+        // One MPM is enough for it: what reads files is the same in all.
+        let big = (args.long && mpm == Mpm::Event).then_some(LONG_FILE);
+        run_in_world(mpm.as_str(), Contents::CellsAndPrograms, big, &suites, lines)?;
     }
     if !args.long {
         skip(
             lines,
             "volumes of a release",
-            "only with --long: 1,000 killed children, 200 brokers, 50 nannies per MPM",
+            "only with --long: 1,000 killed children, 200 brokers, 50 nannies per MPM, a file of 4 GiB",
         );
     }
     Ok(())
@@ -186,15 +191,24 @@ fn package(args: &Test, lines: &mut Vec<Line>) -> Result<()> {
         env: vec![("AFSWEB_DEB".into(), made.deb.display().to_string())],
         limit_s: limit.as_secs(),
     };
-    run_in_world("dist", Contents::Cells, &[suite], lines)
+    run_in_world("dist", Contents::Cells, None, &[suite], lines)
 }
 
 /// Runs suites one after the other in a fresh world.
-fn run_in_world(name: &str, contents: Contents, suites: &[Suite], lines: &mut Vec<Line>) -> Result<()> {
+fn run_in_world(
+    name: &str,
+    contents: Contents,
+    big_file: Option<u64>,
+    suites: &[Suite],
+    lines: &mut Vec<Line>,
+) -> Result<()> {
     if suites.is_empty() {
         return Ok(());
     }
-    let launcher = cell::prepare(contents, &format!("test-{name}"))?;
+    let mut launcher = cell::prepare(contents, &format!("test-{name}"))?;
+    if let Some(bytes) = big_file {
+        launcher = launcher.big_file(bytes);
+    }
     let results = cell::results_dir(&format!("test-{name}"))?;
     fs::create_dir_all(&results)?;
     // The launcher empties the results when it starts; so the plan lies beside them.
