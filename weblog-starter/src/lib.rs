@@ -8,7 +8,7 @@
 //! | code | why | what the httpd parent does |
 //! |---|---|---|
 //! | 0 | asked to, or the parent is gone | nothing |
-//! | 64 | wrong arguments | not start it again |
+//! | 64 | wrong arguments | start another, later |
 //! | 71 | a descriptor is missing, or the system refuses something | start another, later |
 //! | 78 | the broker's program may not be trusted | not start it again until its configuration is loaded anew |
 //!
