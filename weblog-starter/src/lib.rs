@@ -21,6 +21,7 @@ pub mod backoff;
 pub mod child;
 pub mod control;
 pub mod error;
+pub mod log;
 pub mod privilege;
 pub mod run;
 pub mod signals;
@@ -47,7 +48,7 @@ pub fn main() -> ExitCode {
     };
     // Without complaints about the log itself: a log that nobody reads must not end the nanny.
     tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
+        .with_writer(|| log::Lossy(std::io::stderr()))
         .with_ansi(false)
         .log_internal_errors(false)
         .with_target(false)

@@ -1,0 +1,63 @@
+//! The log: lines to standard error, which is httpd's error log. A reader who does not read loses lines; the nanny never waits for him.
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::AsFd;
+use std::io;
+
+/// Writes what can be written at once, and drops the rest.
+#[derive(Debug)]
+pub struct Lossy<F>(pub F);
+
+/// Most bytes that a pipe which polls as writable takes without waiting (`PIPE_BUF`).
+const AT_ONCE: usize = 4096;
+
+impl<F: AsFd> io::Write for Lossy<F> {
+    /// Says that all of it was written, since nobody can do anything about what was not.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let mut fds = [PollFd::new(&self.0, PollFlags::OUT)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let writable = poll(&mut fds, Some(&now)).is_ok_and(|n| n == 1);
+        let [entry] = fds;
+        if writable && entry.revents().contains(PollFlags::OUT) {
+            let piece = line.get(..AT_ONCE).unwrap_or(line);
+            let _ = rustix::io::write(&self.0, piece);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read as _, Write as _};
+    use std::time::Duration;
+
+    #[test]
+    fn lines_arrive() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        Lossy(writer).write_all(b"one line\n").unwrap();
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "one line\n");
+    }
+
+    #[test]
+    fn a_log_that_nobody_reads_holds_nobody() {
+        let (reader, writer) = io::pipe().unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let mut log = Lossy(writer);
+            // More than a pipe holds.
+            for _ in 0..20_000 {
+                log.write_all(b"a line that nobody reads\n").unwrap();
+            }
+            tell.send(())
+        });
+        assert_eq!(told.recv_timeout(Duration::from_secs(20)), Ok(()));
+        drop(reader);
+    }
+}
