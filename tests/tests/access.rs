@@ -339,3 +339,49 @@ fn without_tls_no_login_where_tls_is_required() {
     assert_eq!(stats["users"]["ivan"]["authenticate"].as_u64().unwrap_or(0), 0, "{stats}");
     httpd.stop(&[]).unwrap();
 }
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn refused_accesses_are_logged_escaped_and_not_for_everybody() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let world = world();
+    let log = "/srv/afs-refused.log";
+    let _ = std::fs::remove_file(log);
+    let httpd = start(&world, &format!("SetAFSAccessLog {log}"));
+    assert_eq!(httpd.get(&first("home/alice/%22%0aforged%20line")).unwrap().status, 401);
+    assert_eq!(get_as(&world, &httpd, &first(&owner_file("alice")), "bob").status, 403);
+    assert_eq!(get_as(&world, &httpd, &first("public/page.html"), "bob").status, 200);
+    integration::wait::until_true("both lines", Duration::from_secs(10), || {
+        Ok(std::fs::read_to_string(log)?.lines().count() >= 2)
+    })
+    .unwrap();
+    let text = std::fs::read_to_string(log).unwrap();
+    assert_eq!(text.lines().count(), 2, "what was served is not refused: {text}");
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].contains("401") && lines[0].contains("/home/alice/") && lines[0].is_ascii(), "{text}");
+    assert!(lines[1].contains("403") && lines[1].contains(&format!("bob@{FIRST_CELL}")), "{text}");
+    assert_eq!(std::fs::metadata(log).unwrap().permissions().mode() & 0o777, 0o640);
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn somebody_elses_ticket_is_refused_however_public_an_entry_of_the_protection_database_is() {
+    let world = world();
+    let httpd = start(&world, "");
+    let machine = &world.cell(FIRST_CELL).unwrap().machines[0];
+    let path = first("public/page.html");
+    // Status only; membership public too; ownership public too: each is proved by another call.
+    for (user, access) in [("frank", "S----"), ("grace", "S-M--"), ("heidi", "SOM--")] {
+        machine.run("pts", ["setfields", user, "-access", access, "-localauth"]).unwrap();
+        let forged = Mischief::mode(&world, FIRST_CELL, "forge-user mallory", Some(user));
+        assert_eq!(get_as(&world, &httpd, &path, user).status, 503, "{access}");
+        drop(forged);
+        std::thread::sleep(Duration::from_secs(2));
+        assert_eq!(get_as(&world, &httpd, &path, user).status, 200, "{access}");
+        let entry = machine.run("pts", ["examine", user, "-localauth"]).unwrap();
+        assert!(entry.contains(access), "the entry is as it was: {entry}");
+        machine.run("pts", ["setfields", user, "-access", "S----", "-localauth"]).unwrap();
+    }
+    httpd.stop(&[]).unwrap();
+}
