@@ -5,10 +5,14 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use integration::httpd::Mpm;
 use integration::namespace::{Bridge, Contents, Launcher, Running};
+use rustix::fs::{FlockOperation, flock};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// Time for a world to come up.
@@ -102,7 +106,33 @@ pub(crate) fn prepare(contents: Contents, name: &str) -> Result<Launcher> {
     let tree = setup::ensure()?;
     build(contents)?;
     let results = results_dir(name)?;
+    reserve(&results)?;
     Ok(Launcher::new(&tree, &setup::cache_dir()?, &results)?.contents(contents))
+}
+
+/// Keeps other runs away from these results until this program ends: each world empties its own when it starts.
+fn reserve(results: &Path) -> Result<()> {
+    static HELD: Mutex<BTreeMap<PathBuf, File>> = Mutex::new(BTreeMap::new());
+    let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+    if held.contains_key(results) {
+        return Ok(());
+    }
+    fs::create_dir_all(results.parent().context("results without directory")?)?;
+    let path = results.with_extension("lock");
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .context(path.display().to_string())?;
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        bail!(
+            "another run uses {}: wait for its end, or give this one a CARGO_TARGET_DIR of its own",
+            results.display()
+        );
+    }
+    held.insert(results.to_owned(), file);
+    Ok(())
 }
 
 /// Where the results of a world with this name go.
