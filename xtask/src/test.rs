@@ -65,6 +65,7 @@ const SUITES: &[(&str, &str, bool)] = &[
     ("integration", "config", false),
     ("integration", "access", true),
     ("integration", "http", true),
+    ("integration", "hostile", true),
     ("integration", "transport", true),
     ("integration", "lifecycle", true),
     ("integration", "availability", true),

@@ -1,0 +1,273 @@
+//! Requests that try to get what is another visitor's, and what could leak to programs that httpd starts.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "this is test code")]
+
+mod common;
+
+use common::{ANSWER_LIMIT, broker_of, first, get_as, password, start, start_with, timed, world};
+use integration::content::{owner_file, owner_line};
+use integration::http::{Connection, Request, base64};
+use integration::httpd::Mpm;
+use integration::process::signal_pid;
+use integration::world::FIRST_CELL;
+use rustix::process::Signal;
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
+
+/// User and password, path, status, whose file it is.
+type Ask<'a> = (Option<(&'a str, &'a str)>, &'a str, u16, Option<&'a str>);
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn requests_that_come_in_one_packet_keep_their_own_visitors() {
+    let world = world();
+    let httpd = start(&world, "");
+    let cell = world.cell(FIRST_CELL).unwrap();
+    let alices = first(&owner_file("alice"));
+    let bobs = first(&owner_file("bob"));
+    let asks: [Ask<'_>; 7] = [
+        (Some(("alice", password(cell, "alice"))), &alices, 200, Some("alice")),
+        (None, &alices, 401, None),
+        (Some(("bob", password(cell, "bob"))), &alices, 403, None),
+        (Some(("alice", "wrong")), &alices, 401, None),
+        (Some(("bob", password(cell, "bob"))), &bobs, 200, Some("bob")),
+        (Some(("alice", password(cell, "bob"))), &bobs, 401, None),
+        (None, &bobs, 401, None),
+    ];
+    for _ in 0..5 {
+        let mut bytes = String::new();
+        for (who, path, ..) in &asks {
+            bytes.push_str(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n"));
+            if let Some((user, password)) = who {
+                let word = base64(format!("{user}:{password}").as_bytes());
+                bytes.push_str(&format!("Authorization: Basic {word}\r\n"));
+            }
+            bytes.push_str("\r\n");
+        }
+        let mut c = Connection::open(httpd.address()).unwrap();
+        c.send_raw(bytes.as_bytes()).unwrap();
+        for (who, path, status, owner) in &asks {
+            let r = c.receive(false).unwrap();
+            assert_eq!(r.status, *status, "{who:?} {path}");
+            match owner {
+                Some(o) => assert!(r.text().starts_with(&owner_line(o, FIRST_CELL)), "{who:?} {path}"),
+                None => assert!(!r.text().contains("owner: "), "{who:?} {path}"),
+            }
+        }
+    }
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn error_documents_and_indexes_in_afs_are_read_as_the_visitor_who_asked() {
+    let world = world();
+    let site = std::path::Path::new("/srv/httpd/hostile");
+    std::fs::create_dir_all(site).unwrap();
+    let more = format!(
+        "Header always set X-User \"expr=%{{REMOTE_USER}}\"\n\
+         ErrorDocument 401 {own}\nErrorDocument 403 {own}\nErrorDocument 404 {own}\n\
+         Alias /plain {site}\n<Directory {site}>\nRequire all granted\nDirectoryIndex {own}\n</Directory>\n",
+        own = first(&owner_file("alice")),
+        site = site.display(),
+    );
+    let httpd = start(&world, &more);
+    let cell = world.cell(FIRST_CELL).unwrap();
+    let mine = owner_line("alice", FIRST_CELL);
+    let asks: [(Option<(&str, &str)>, bool); 4] = [
+        (None, false),
+        (Some(("bob", password(cell, "bob"))), false),
+        (Some(("alice", "wrong")), false),
+        (Some(("alice", password(cell, "alice"))), true),
+    ];
+    for path in [
+        first("nobody/page.html"),
+        first("public/no-such-file"),
+        first(&owner_file("carol")),
+        "/plain/".to_owned(),
+    ] {
+        for (who, may) in asks {
+            let mut request = Request::get(&path);
+            if let Some((user, password)) = who {
+                request = request.login(user, password);
+            }
+            let r = httpd.request(&request).unwrap();
+            let what = format!("{path} {who:?}: {} {}", r.status, r.text());
+            assert_eq!(r.text().contains(mine.trim_end()), may, "{what}");
+            assert!(may || !r.text().contains("owner: "), "{what}");
+            if who == Some(("alice", "wrong")) {
+                assert_eq!(r.header("X-User").unwrap_or_default(), "", "{path}: wrong password");
+            }
+        }
+    }
+    httpd.stop(&["nobody", "no-right", "AH"]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn programs_that_httpd_starts_inherit_nothing_of_ours() {
+    let world = world();
+    let dir = std::path::Path::new("/srv/httpd/cgi");
+    std::fs::create_dir_all(dir).unwrap();
+    let script = dir.join("show");
+    std::fs::write(
+        &script,
+        "#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\n'\nls -l /proc/$$/fd\nenv\ntr '\\0' ' ' < /proc/$$/cmdline\n",
+    )
+    .unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let more = format!(
+        "ScriptAlias /cgi {d}\n<Directory {d}>\nRequire all granted\nOptions ExecCGI\n</Directory>\n\
+         <Location /cgi>\nAFSAuthType AFS\n</Location>\n",
+        d = dir.display()
+    );
+    let httpd = start_with(&world, &more, |mut o| {
+        o.modules.push(if o.mpm == Mpm::Prefork { "cgi" } else { "cgid" }.to_owned());
+        if o.mpm != Mpm::Prefork {
+            o.extra.push_str("ScriptSock cgid.sock\n");
+        }
+        o
+    });
+    // Children that have logged visitors in and read files.
+    for _ in 0..30 {
+        assert_eq!(get_as(&world, &httpd, &first(&owner_file("alice")), "alice").status, 200);
+    }
+    let r = get_as(&world, &httpd, "/cgi/show", "alice");
+    let text = r.text();
+    assert_eq!(r.status, 200, "{text}");
+    // What the harness itself has left open is none of httpd's.
+    let ours: Vec<String> = std::fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .filter_map(|e| Some(std::fs::read_link(e.ok()?.path()).ok()?.display().to_string()))
+        .collect();
+    for line in text.lines() {
+        let Some((what, target)) = line.split_once(" -> ") else { continue };
+        let number: u32 = what.split_whitespace().last().unwrap().parse().unwrap();
+        let harmless = number <= 2 || ours.iter().any(|o| o == target) || target.ends_with("/cgi/show");
+        assert!(harmless || target == "/dev/null", "inherited: {line}");
+    }
+    assert!(text.contains("REMOTE_USER=alice@cell.example"), "{text}");
+    assert!(!text.contains("wonderland") && !text.contains("Authorization"), "{text}");
+    assert!(!text.contains(&base64(b"alice:wonderland")), "{text}");
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn a_broker_that_stands_still_holds_nobody_beyond_the_deadline() {
+    let world = world();
+    let httpd = start(&world, "");
+    assert_eq!(get_as(&world, &httpd, &first(&owner_file("alice")), "alice").status, 200);
+    let broker = broker_of(&httpd).unwrap();
+    signal_pid(broker, Signal::STOP).unwrap();
+    std::thread::scope(|s| {
+        let all: Vec<_> = (0..40)
+            .map(|_| {
+                let (world, httpd) = (&world, &httpd);
+                s.spawn(move || timed(|| get_as(world, httpd, &first(&owner_file("bob")), "bob").status))
+            })
+            .collect();
+        for t in all {
+            let (status, took) = t.join().unwrap();
+            assert_eq!(status, 503);
+            assert!(took < ANSWER_LIMIT, "{took:?}");
+        }
+    });
+    signal_pid(broker, Signal::CONT).unwrap();
+    integration::wait::until_true("logins", Duration::from_secs(20), || {
+        Ok(get_as(&world, &httpd, &first(&owner_file("bob")), "bob").status == 200)
+    })
+    .unwrap();
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn guesses_that_are_used_up_are_not_confirmed_from_a_cache() {
+    let world = world();
+    let more = "RemoteIPHeader X-Visitor\nRemoteIPInternalProxy 127.0.0.1\nSetAFSLoginLimit 3 1000 60\n";
+    let httpd = start_with(&world, more, |mut o| {
+        o.modules.push("remoteip".to_owned());
+        o
+    });
+    let cell = world.cell(FIRST_CELL).unwrap();
+    let path = first(&owner_file("alice"));
+    let ask = |from: &str, password: &str| {
+        httpd.request(&Request::get(&path).login("alice", password).header("X-Visitor", from)).unwrap().status
+    };
+    let right = password(cell, "alice");
+    // Known to the broker and to every child.
+    for _ in 0..40 {
+        assert_eq!(ask("192.0.2.77", right), 200);
+    }
+    for i in 0..3 {
+        assert_eq!(ask("198.51.100.66", &format!("guess {i}")), 401);
+    }
+    assert_eq!(ask("198.51.100.66", "guess 4"), 503);
+    for _ in 0..40 {
+        assert_eq!(ask("198.51.100.66", right), 503, "the right guess is told apart");
+    }
+    assert_eq!(ask("192.0.2.77", right), 200, "the victim goes on");
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn graceful_restarts_under_load_mix_nobody_up() {
+    let world = world();
+    let mut httpd = start(&world, "");
+    let cell = world.cell(FIRST_CELL).unwrap();
+    // Before it has children, a signal of a restart would end it.
+    assert_eq!(get_as(&world, &httpd, &first(&owner_file("alice")), "alice").status, 200);
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let address = httpd.address();
+    /// Ends the clients also when this thread panics.
+    struct Stop<'a>(&'a std::sync::atomic::AtomicBool);
+    impl Drop for Stop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+    std::thread::scope(|s| {
+        let ends = Stop(&stop);
+        const USERS: [&str; 6] = ["alice", "bob", "carol", "dave", "erin", "frank"];
+        let clients: Vec<_> = USERS
+            .iter()
+            .map(|user| {
+                let (stop, path, secret) = (&stop, first(&owner_file(user)), password(cell, user));
+                s.spawn(move || {
+                    let mut right = 0u32;
+                    while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                        let Ok(mut c) = Connection::open(address) else { continue };
+                        for _ in 0..5 {
+                            let Ok(r) = c.send(&Request::get(&path).login(user, secret)) else { break };
+                            if r.status == 200 {
+                                assert!(
+                                    r.text().starts_with(&owner_line(user, FIRST_CELL)),
+                                    "{user}: {}",
+                                    r.text()
+                                );
+                                right += 1;
+                            } else {
+                                assert_eq!(r.status, 503, "{user}");
+                            }
+                            if r.header("Connection") == Some("close") {
+                                break;
+                            }
+                        }
+                    }
+                    right
+                })
+            })
+            .collect();
+        // Not the other kind of restart: event's own closing of sockets under load crashes now and then.
+        for _ in 0..6 {
+            httpd.graceful().unwrap();
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        drop(ends);
+        for c in clients {
+            assert!(c.join().unwrap() > 10);
+        }
+    });
+    httpd.stop(&["long lost child"]).unwrap();
+}
