@@ -422,7 +422,12 @@ fn walk(r: &mut Request<'_>) -> Result<(), Status> {
         let parent = link.iter().rposition(|b| *b == b'/').and_then(|at| link.get(..=at)).unwrap_or(b"/");
         // As httpd: the rules are those of the directory that the link stands in. Owners in AFS prove nothing,
         // so SymLinksIfOwnerMatch does not let anybody through.
-        if !r.options_in(parent)?.follow_links {
+        let options = r.options_in(parent)?;
+        // An access file that cannot be read this time must not count as none.
+        if let Some(errno) = r.state_mut::<Visit>().and_then(|visit| visit.trouble.take()) {
+            return Err(afs_says(r, errno));
+        }
+        if !options.follow_links {
             r.log(Level::Error, &format!("symbolic link not allowed: {}", String::from_utf8_lossy(&link)));
             return Err(refuse(r, Answer::Forbidden, "link", None));
         }
