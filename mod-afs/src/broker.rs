@@ -153,6 +153,19 @@ struct State {
     flights: HashMap<(Key, Verifier), Arc<Flight>>,
 }
 
+impl State {
+    /// Takes out what has ended, and everything when something was revoked. Its PAGs end when it is dropped, which is
+    /// not done under the lock.
+    fn drop_ended(&mut self, epoch: u64, now_ms: u64) -> Vec<Entry> {
+        let mut gone = self.store.sweep(now_ms);
+        if self.epoch != epoch {
+            self.epoch = epoch;
+            gone.append(&mut self.store.clear());
+        }
+        gone
+    }
+}
+
 /// The logins of one child.
 pub struct Logins {
     /// Whom to ask.
@@ -241,6 +254,16 @@ impl Logins {
         }
     }
 
+    /// Ends the PAGs of all entries that have ended or were revoked, also where nobody comes any more.
+    pub fn sweep(&self) {
+        let epoch = self.broker.epoch();
+        let now_ms = self.now_ms();
+        let mut state = lock(&self.state);
+        let gone = state.drop_ended(epoch, now_ms);
+        drop(state);
+        drop(gone);
+    }
+
     /// Milliseconds on the store's clock.
     fn now_ms(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
@@ -251,12 +274,7 @@ impl Logins {
         let epoch = self.broker.epoch();
         let now_ms = self.now_ms();
         let mut state = lock(&self.state);
-        // Entries that go end their PAG, which is not done under the lock.
-        let mut gone = state.store.sweep(now_ms);
-        if state.epoch != epoch {
-            state.epoch = epoch;
-            gone.append(&mut state.store.clear());
-        }
+        let gone = state.drop_ended(epoch, now_ms);
         let known = state.store.get(key, now_ms).filter(|entry| entry.verifier == *verifier);
         let found = if let Some(entry) = known {
             Found::Visitor(Arc::clone(&entry.visitor))
@@ -666,6 +684,23 @@ mod tests {
         let outcome = logins.visitor(&claim("alice", "right"), &terms(1000));
         assert_eq!(outcome.unwrap_err(), NoVisitor::Broker(Failure::NotAccepted));
         assert_eq!(client.made.load(SeqCst), 0);
+    }
+
+    #[test]
+    fn where_nobody_comes_any_more_tokens_end_all_the_same() {
+        let (broker, client, logins) = set_up(Broker { token_s: 1, ..Broker::default() }, Client::default());
+        logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
+        logins.sweep();
+        assert_eq!(*lock(&client.ended), Vec::<u32>::new());
+        std::thread::sleep(Duration::from_millis(1100));
+        logins.sweep();
+        assert_eq!(*lock(&client.ended), [1], "ended");
+        let (broker2, client, logins) = set_up(Broker::default(), Client::default());
+        logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
+        broker2.epoch.fetch_add(1, SeqCst);
+        logins.sweep();
+        assert_eq!(*lock(&client.ended), [1], "revoked");
+        assert_eq!(broker.asked.load(SeqCst), 1);
     }
 
     #[test]

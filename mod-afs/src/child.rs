@@ -10,6 +10,7 @@ use crate::httpd::{Level, Server, mpm};
 use crate::nanny::{self, Inherited};
 use crate::waiting::{Directory, Wait, Waiting};
 use core::time::Duration;
+use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 use pag::userspace::{Cache, Config};
 use pag::{AfsClient, Cell, Userspace};
 use std::fs::File;
@@ -24,6 +25,8 @@ use weblog_proto::{Failure, LaneError, Lanes, Reply, Request};
 const MEMORY_MIN_KIB: u64 = 4_096;
 /// Smallest disk cache of a child, KiB.
 const DISK_MIN_KIB: u64 = 8_192;
+/// An idle child keeps a login that has ended for so long at most.
+const SWEEP: Duration = Duration::from_secs(10);
 /// Largest cache of a child, KiB.
 const CACHE_MAX_KIB: u64 = 16_777_216;
 
@@ -114,6 +117,29 @@ pub fn start(main: Server<'_>) {
     let afs = client.map(|client| Afs::new(client, config.mount_dir().to_owned(), waiting));
     let logs = access_log::take();
     let _ = CHILD.set(Child { afs, logins, logs, _cache_lock: cache_lock });
+    if let Some(logins) = child().and_then(|child| child.logins.as_ref())
+        && let Err(e) = keep_swept(logins)
+    {
+        main.log(Level::Warning, &format!("tokens stay in an idle child longer than they should: {e}"));
+    }
+}
+
+/// Has ended logins dropped now and then. Requests do so too, but an idle child gets none, and would keep tokens.
+///
+/// # Errors
+/// The system's, if there can be no thread.
+fn keep_swept(logins: &'static Logins) -> std::io::Result<()> {
+    // It must take none of the signals that httpd sends its child.
+    let mut before = SigSet::empty();
+    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
+    let started = std::thread::Builder::new().name("afs-sweep".to_owned()).spawn(move || {
+        loop {
+            std::thread::sleep(SWEEP);
+            logins.sweep();
+        }
+    });
+    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?;
+    started.map(drop)
 }
 
 /// Starts the user-space client with this child's share of the cache.
