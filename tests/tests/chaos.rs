@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 const VISITORS: [&str; 10] =
     ["alice", "bob", "carol", "mallory", "dave", "erin", "frank", "grace", "heidi", "ivan"];
 const CLIENTS: u64 = 12;
+/// So many right answers prove something.
+const ENOUGH: u64 = 500;
 
 /// A small generator (xorshift), so that a run can be repeated with its seed.
 struct Dice(u64);
@@ -189,7 +191,12 @@ fn whoever_is_killed_every_body_belongs_to_the_visitor_who_asked() {
             s.spawn(move || client(world, httpd, seed, stop, tally));
         }
         let killed = killer(&httpd, children, brokers, nannies);
+        // The load goes on for a moment after the last kill; longer where a slow machine has served little so far.
         std::thread::sleep(Duration::from_secs(1));
+        let until = Instant::now() + Duration::from_secs(30);
+        while tally.right.load(Ordering::Relaxed) < ENOUGH && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(100));
+        }
         stop.store(true, Ordering::Relaxed);
         killed
     });
@@ -204,7 +211,7 @@ fn whoever_is_killed_every_body_belongs_to_the_visitor_who_asked() {
     ));
     assert_eq!(*tally.faults.lock().unwrap(), Vec::<String>::new());
     assert_eq!(killed, (children, brokers, nannies));
-    assert!(count(&tally.right) > 200, "too little was served to prove anything");
+    assert!(count(&tally.right) >= ENOUGH, "too little was served to prove anything");
 
     drop(slow);
     // All lanes are in service again: four times as many logins at once as there are lanes, none of them cached.
