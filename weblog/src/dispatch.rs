@@ -5,7 +5,7 @@
 //! | request | handler | permitted | how often |
 //! |---|---|---|---|
 //! | `Ping` | `Pong` at once | always | once a lane: a lane has one asker |
-//! | `GetToken` | [`Dispatch::get_token`] | once there is a configuration | same; logins: per cell, in all, and by [`crate::limiter`] |
+//! | `GetToken` | [`Dispatch::get_token`] | once there is a configuration; before, the asker is to ask again | same; logins: per cell, in all, and by [`crate::limiter`] |
 //!
 //! An asker whose login takes longer than a moment is told to ask again, so that no lane waits for a cell.
 
@@ -27,6 +27,8 @@ use weblog_proto::{Failure, GetToken, Granted, Reply, Request};
 const PARK_MS: u64 = 100;
 /// After so long he is to ask again.
 const RETRY_MS: u32 = 100;
+/// The same before the first configuration, which comes a moment after the start.
+const UNCONFIGURED_RETRY_MS: u32 = 20;
 /// So long a login that failed for want of an answer is remembered: those who were told to ask again must get it.
 const UNAVAILABLE_MS: u64 = 1_500;
 /// Refused logins remembered.
@@ -234,7 +236,11 @@ impl<A> Dispatch<A> {
         self.counts.requests = self.counts.requests.saturating_add(1);
         // Whoever asked on this lane before has given up, else nobody else could ask there.
         self.logins.leave(lane);
-        let who = match self.check(&get) {
+        let Some(settings) = &self.settings else {
+            // Workers may ask before the nanny has handed the configuration on.
+            return self.reply(lane, asker, Reply::Pending { retry_ms: UNCONFIGURED_RETRY_MS });
+        };
+        let who = match check(settings, &get) {
             Ok(who) => who,
             Err(failure) => return self.deny(lane, asker, &get, failure, Source::Checks),
         };
@@ -300,24 +306,6 @@ impl<A> Dispatch<A> {
         let first = waiter(asker);
         self.logins.begin(key, job, attempt, first, now.ms);
         self.run_next(now);
-    }
-
-    /// Whether this may be asked of a cell at all, and for whom. Workers have checked it too; they are not believed.
-    ///
-    /// # Errors
-    /// The failure to answer with.
-    fn check(&self, get: &GetToken) -> Result<Principal, Failure> {
-        let settings = self.settings.as_ref().ok_or(Failure::Internal)?;
-        let cell = Cell::new(&get.cell).map_err(|_| Failure::CellNotAllowed)?;
-        if !settings.cells.contains_key(&cell) {
-            return Err(Failure::CellNotAllowed);
-        }
-        let who = Principal::new(&get.user, cell).map_err(|_| Failure::NotAcceptable)?;
-        let password = get.password.expose();
-        if password.is_empty() || password.len() > weblog_proto::Password::MAX || password.contains(&0) {
-            return Err(Failure::NotAcceptable);
-        }
-        Ok(who)
     }
 
     /// The cached token, if this asker may have it.
@@ -597,6 +585,23 @@ fn plausible(success: Success, who: &Principal, now: Now) -> Outcome {
     } else {
         Err(Refusal::local(Failure::NotAccepted))
     }
+}
+
+/// Whether this may be asked of a cell at all, and for whom. Workers have checked it too; they are not believed.
+///
+/// # Errors
+/// The failure to answer with.
+fn check(settings: &Settings, get: &GetToken) -> Result<Principal, Failure> {
+    let cell = Cell::new(&get.cell).map_err(|_| Failure::CellNotAllowed)?;
+    if !settings.cells.contains_key(&cell) {
+        return Err(Failure::CellNotAllowed);
+    }
+    let who = Principal::new(&get.user, cell).map_err(|_| Failure::NotAcceptable)?;
+    let password = get.password.expose();
+    if password.is_empty() || password.len() > weblog_proto::Password::MAX || password.contains(&0) {
+        return Err(Failure::NotAcceptable);
+    }
+    Ok(who)
 }
 
 #[cfg(test)]
