@@ -5,6 +5,7 @@
 
 pub mod block;
 pub mod cell;
+pub mod cell_serv_db;
 pub mod client;
 pub mod error;
 #[cfg(feature = "fake")]
@@ -15,6 +16,7 @@ pub mod token;
 pub mod userspace;
 
 pub use cell::Cell;
+pub use cell_serv_db::CellServDb;
 pub use client::{AfsClient, ClientKind, Pag, PagScope};
 pub use error::Error;
 pub use principal::Principal;

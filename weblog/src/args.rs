@@ -46,8 +46,6 @@ pub struct AuthenticatorArgs {
     pub conf_dir: PathBuf,
     /// Process id of the broker that started it.
     pub parent: i32,
-    /// Cells whose servers to look up ahead.
-    pub hints: Vec<String>,
 }
 
 /// Takes the words apart (without the program's name).
@@ -150,21 +148,16 @@ fn broker(words: &[&str]) -> Result<BrokerArgs, Error> {
 /// # Errors
 /// [`Error::Usage`] says what is wrong.
 fn authenticator(words: &[&str]) -> Result<AuthenticatorArgs, Error> {
-    let (mut conf_dir, mut parent, mut hints) = (None, None, Vec::new());
+    let (mut conf_dir, mut parent) = (None, None);
     for (name, value) in pairs(words)? {
         match name {
             "--conf-dir" => conf_dir = Some(PathBuf::from(value)),
             "--parent" => parent = Some(number(name, value)?),
-            "--cell-hint" => hints.push(value.to_owned()),
             _ => return Err(Error::Usage(format!("what is {name:?}?"))),
         }
     }
     let missing = || Error::Usage("--conf-dir and --parent are needed".to_owned());
-    Ok(AuthenticatorArgs {
-        conf_dir: conf_dir.ok_or_else(missing)?,
-        parent: parent.ok_or_else(missing)?,
-        hints,
-    })
+    Ok(AuthenticatorArgs { conf_dir: conf_dir.ok_or_else(missing)?, parent: parent.ok_or_else(missing)? })
 }
 
 #[cfg(test)]
@@ -216,12 +209,8 @@ mod tests {
     #[test]
     fn the_authenticators_line() {
         assert_eq!(
-            check("--authenticator --conf-dir /etc/openafs --parent 7 --cell-hint a --cell-hint b"),
-            Ok(Mode::Authenticator(AuthenticatorArgs {
-                conf_dir: "/etc/openafs".into(),
-                parent: 7,
-                hints: vec!["a".into(), "b".into()]
-            }))
+            check("--authenticator --conf-dir /etc/openafs --parent 7"),
+            Ok(Mode::Authenticator(AuthenticatorArgs { conf_dir: "/etc/openafs".into(), parent: 7 }))
         );
         assert!(check("--authenticator --parent 7").is_err());
     }

@@ -30,8 +30,6 @@ const PAUSE_MS: u64 = 100;
 const PAUSE_MAX_MS: u64 = 10_000;
 /// A login that takes longer is replaced before it is done. A start beside it would take the processors from it.
 const HOLD_MS: u64 = 20;
-/// Cells whose servers an authenticator looks up ahead.
-const HINTS: usize = 4;
 
 /// What all authenticators are started with.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -309,9 +307,6 @@ impl Authenticator {
             .arg(&plan.conf_dir)
             .arg("--parent")
             .arg(rustix::process::getpid().as_raw_nonzero().to_string());
-        for cell in plan.cells.iter().take(HINTS) {
-            command.arg("--cell-hint").arg(cell);
-        }
         let child = command
             .env_clear()
             .stdin(Stdio::from(order_read))

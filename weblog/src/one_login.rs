@@ -3,9 +3,10 @@
 use crate::args::AuthenticatorArgs;
 use crate::audit::{Level, Log};
 use crate::frames::{Collected, Collector, FRAME_MAX, Order, READY, encode_outcome};
-use crate::kaserver::{self, Credentials, Known, Leftovers};
+use crate::kaserver::{self, Credentials, Leftovers};
 use crate::outcome::{Outcome, Refusal};
 use crate::privilege;
+use pag::CellServDb;
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -14,8 +15,6 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use weblog_proto::Failure;
 
-/// After so long no further cell is looked up ahead.
-const LOOK_AHEAD_MS: u64 = 1_000;
 /// Exit codes, for the broker's log only.
 const CONFINED_NOT: u8 = 77;
 const LIBRARY: u8 = 69;
@@ -41,13 +40,14 @@ pub fn run(args: &AuthenticatorArgs) -> u8 {
             return LIBRARY;
         }
     };
-    let known = look_ahead(&afs, &args.hints);
-    // Touches the pages of DES and crypt(3) before the visitor waits for them.
-    drop(afs.string_to_key(b"warm", "example.com"));
-    drop(afs.string_to_key(b"warm and long", "example.com"));
-    if let Some(any) = known.first() {
-        any.warm(&afs);
-    }
+    let cells = match CellServDb::read(&args.conf_dir) {
+        Ok(cells) => cells,
+        Err(error) => {
+            log.write(Level::Error, format_args!("{error}"));
+            return LIBRARY;
+        }
+    };
+    kaserver::warm_up(&afs, &cells);
     if write_all(&answer, &[READY]).is_err() {
         return PIPES;
     }
@@ -66,9 +66,7 @@ pub fn run(args: &AuthenticatorArgs) -> u8 {
                 lifetime_s: order.lifetime_s,
                 budget_s: order.budget_s,
             };
-            let cell = order.who.cell().as_str();
-            let known = known.iter().find(|k| k.is_for(cell));
-            kaserver::login(&afs, &credentials, known, now_s, &mut leftovers)
+            kaserver::login(&afs, &credentials, &cells, now_s, &mut leftovers)
         }
         None => Err(Refusal::local(Failure::ClockSkew)),
     };
@@ -81,16 +79,6 @@ pub fn run(args: &AuthenticatorArgs) -> u8 {
     // Acknowledges the servers' last replies, so that they need not send them again.
     drop(leftovers);
     if written.is_ok() { 0 } else { PIPES }
-}
-
-/// Addresses of the first cells. Name servers that do not answer must not keep us from getting ready.
-fn look_ahead(afs: &kaserver::sys::Afs, cells: &[String]) -> Vec<Known> {
-    let began = crate::clock::Now::read().ms;
-    cells
-        .iter()
-        .take_while(|_| crate::clock::Now::read().ms.saturating_sub(began) < LOOK_AHEAD_MS)
-        .filter_map(|cell| Known::look_up(afs, cell).ok())
-        .collect()
 }
 
 /// The protocol's time: unsigned 32-bit seconds, good until 2106.

@@ -12,7 +12,7 @@ use rustix::fd::OwnedFd;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 use std::io::Read;
 use std::net::{IpAddr, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use weblog_fds::{Board, BoardReader, LockTable, layout};
@@ -51,6 +51,11 @@ impl Broker {
     }
 
     fn start_as(user: &str) -> Self {
+        Self::start_by(Command::new(PROGRAM), user)
+    }
+
+    /// By a command that lacks the broker's arguments and, in the end, is the broker.
+    fn start_by(mut command: Command, user: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         // The broker's user must get at what lies there.
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
@@ -81,7 +86,6 @@ impl Broker {
                 mappings.push(FdMapping { parent_fd: fd.try_clone().unwrap(), child_fd: number });
             }
         }
-        let mut command = Command::new(PROGRAM);
         command
             .args(["--lanes", &LANES.to_string(), "--user", user, "--generation", "7"])
             .env_clear()
@@ -412,6 +416,40 @@ mod with_library {
         let took = began.elapsed();
         assert!(took >= Duration::from_millis(1_300) && took < Duration::from_secs(4), "{took:?}");
         assert!(matches!(b.ask(&Request::Ping), Reply::Pong));
+    }
+
+    /// A program that finds name servers at this address, and only there.
+    fn with_name_server(address: &str, files: &Path, program: &str) -> Command {
+        std::fs::write(files.join("resolv.conf"), format!("nameserver {address}\n")).unwrap();
+        std::fs::write(files.join("nsswitch.conf"), "hosts: dns\n").unwrap();
+        let script = "for f in resolv.conf nsswitch.conf; do /bin/mount --bind $0/$f /etc/$f || exit 1; done; exec \"$@\"";
+        let mut command = Command::new("/usr/bin/unshare");
+        command.args(["--mount", "/bin/sh", "-c", script]).arg(files).arg(program);
+        command
+    }
+
+    #[test]
+    #[ignore = "needs libafsauthent2"]
+    fn no_name_server_is_asked_so_silent_ones_hold_nobody_up() {
+        let resolver = UdpSocket::bind("127.83.21.53:53").unwrap();
+        resolver.set_nonblocking(true).unwrap();
+        let kaserver = UdpSocket::bind("127.83.21.10:7004").unwrap();
+        kaserver.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let files = tempfile::tempdir().unwrap();
+        let b = Broker::start_by(with_name_server("127.83.21.53", files.path(), PROGRAM), &user());
+        let mut c = config(b.conf_dir("127.83.21.10"));
+        c.cells.push(CellConfig { name: "elsewhere.example".to_owned(), method: Method::Kaserver });
+        c.login_deadline_ms = 10_000;
+        b.configure(&c);
+        b.wait_ready();
+        // A cell that is not in CellServDB.
+        let stranger = GetToken { cell: "elsewhere.example".into(), ..alice() };
+        assert_eq!(b.failure(&stranger), Failure::CellUnreachable, "{}", b.log());
+        // One that is there, by a name that nobody resolves beside its address.
+        assert!(matches!(b.ask(&Request::GetToken(alice())), Reply::Pending { .. }));
+        kaserver.recv(&mut [0; 1500]).unwrap_or_else(|e| panic!("no login began: {e}; log:\n{}", b.log()));
+        let question = resolver.recv(&mut [0; 1500]);
+        assert_eq!(question.unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "a name server was asked");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! How a client is started, checked before libuafs sees it: libuafs ends the process on what it does not like.
 
-use crate::{Cell, Error};
+use crate::{Cell, CellServDb, Error};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -140,36 +140,13 @@ fn this_cell(dir: &Path) -> Result<Cell, Error> {
 /// # Errors
 /// [`Error::NoAfs`] says what is wrong.
 fn check_cells(text: &str, local: &Cell, dir: &Path) -> Result<(), Error> {
-    let mut now: Option<Cell> = None;
-    let mut found = false;
-    for (number, line) in text.lines().enumerate() {
-        let bad =
-            |why: &str| Err(Error::NoAfs(format!("{}/CellServDB line {}: {why}", dir.display(), number + 1)));
-        let line = line.trim();
-        if line.len() > 200 {
-            return bad("too long");
-        }
-        if let Some(cell) = line.strip_prefix('>') {
-            let name = cell.split([' ', '\t', '#']).next().unwrap_or_default();
-            match Cell::new(name) {
-                Ok(c) => now = Some(c),
-                Err(e) => return bad(&e.to_string()),
-            }
-        } else if !line.is_empty() && !line.starts_with('#') {
-            let address = line.split([' ', '\t', '#']).next().unwrap_or_default();
-            let address = address.trim_start_matches('[').trim_end_matches(']');
-            if address.parse::<std::net::Ipv4Addr>().is_err() {
-                return bad("not an address");
-            }
-            let Some(cell) = &now else { return bad("address before the first cell") };
-            found |= cell == local;
-        }
+    if CellServDb::parse(text, &dir.join("CellServDB"))?.servers(local).is_empty() {
+        return Err(Error::NoAfs(format!(
+            "{}/CellServDB has no server of the local cell {local}",
+            dir.display()
+        )));
     }
-    if found {
-        Ok(())
-    } else {
-        Err(Error::NoAfs(format!("{}/CellServDB has no server of the local cell {local}", dir.display())))
-    }
+    Ok(())
 }
 
 /// The mount directory is absolute, canonical and below the root.

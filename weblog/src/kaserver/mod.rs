@@ -1,20 +1,20 @@
 //! The login through libafsauthent: kaserver gives a token, the cell's protection server confirms whose it is.
 //!
+//! Knows only the cells of CellServDB, by the addresses there; asks no name server.
 //! Runs only inside an authenticator. Asks the cell exactly once per password: a second attempt with another key would
 //! count as another failure there.
 
 pub mod sys;
 
 use crate::outcome::{Refusal, Step, Success};
-use core::ffi::CStr;
-use pag::{Principal, SessionKey, Token};
+use pag::{Cell, CellServDb, Principal, SessionKey, Token};
 use sys::{Afs, Client, Name, RawToken, Security, Servers};
 use weblog_proto::Failure;
 use zeroize::Zeroizing;
 
-/// Names of the services in the tables of ports.
-const KASERVER: &CStr = c"afskauth";
-const PTSERVER: &CStr = c"afsprot";
+/// Ports (OpenAFS `src/auth/cellconfig.c`, `serviceTable`).
+const KASERVER_PORT: u16 = 7004;
+const PTSERVER_PORT: u16 = 7002;
 /// Rx service ids.
 const AUTHENTICATE: u16 = 731;
 const TICKETS: u16 = 732;
@@ -46,53 +46,43 @@ pub struct Credentials<'a> {
 #[derive(Debug, Default)]
 pub struct Leftovers<'a>(Vec<Client<'a>>);
 
-/// Addresses looked up ahead, so that the visitor does not wait for the name servers.
-#[derive(Debug, Clone)]
-pub struct Known {
+/// The servers of a cell.
+struct Known {
     kaserver: Servers,
     ptserver: Servers,
 }
 
 impl Known {
-    /// Looks a cell up.
+    /// Finds exactly this cell in the file: the library also takes unique prefixes and aliases, and for a cell that is
+    /// not there it asks name servers, which may be silent.
     ///
     /// # Errors
-    /// What the visitor would be told.
-    pub fn look_up(afs: &Afs, cell: &str) -> Result<Self, Refusal> {
-        Ok(Self { kaserver: servers(afs, cell, KASERVER)?, ptserver: servers(afs, cell, PTSERVER)? })
-    }
-
-    /// Makes connections of both kinds and ends them unused. Nothing is sent; but what the library sets up with the
-    /// first of a process takes it longer than a call to a server, and a visitor need not wait for that.
-    pub fn warm(&self, afs: &Afs) {
-        let (dead_s, hard_s) = patience(0, 1);
-        drop(afs.connect(&self.kaserver, AUTHENTICATE, &Security::Null, dead_s, hard_s));
-        if let Some(token) = RawToken::new(0, [0; 8], &[0; Token::TICKET_MIN]) {
-            drop(afs.connect(&self.ptserver, PROTECTION, &Security::Rxkad(&token), dead_s, hard_s));
+    /// [`Failure::CellUnreachable`] if it has no servers there.
+    fn find(cells: &CellServDb, cell: &Cell) -> Result<Self, Refusal> {
+        /// `KANOCELL`.
+        const NO_CELL: i32 = 180_501;
+        match cells.servers(cell) {
+            [] => Err(refusal(Step::Servers, NO_CELL)),
+            machines => Ok(Self {
+                kaserver: Servers::new(machines, KASERVER_PORT),
+                ptserver: Servers::new(machines, PTSERVER_PORT),
+            }),
         }
-    }
-
-    /// Whether this is about that cell.
-    #[must_use]
-    pub fn is_for(&self, cell: &str) -> bool {
-        self.kaserver.cell.eq_ignore_ascii_case(cell)
     }
 }
 
-/// The servers of exactly this cell.
-///
-/// # Errors
-/// [`Failure::CellUnreachable`] if there are none.
-fn servers(afs: &Afs, cell: &str, service: &'static CStr) -> Result<Servers, Refusal> {
-    /// `KANOCELL`.
-    const NO_CELL: i32 = 180_501;
-    let refusal = |code| Refusal { failure: Failure::CellUnreachable, step: Step::Servers, code };
-    let found = afs.servers(cell, service).map_err(refusal)?;
-    // The library also finds unique prefixes and aliases; a login there would be one in another cell.
-    if !found.cell.eq_ignore_ascii_case(cell) || found.is_empty() {
-        return Err(refusal(NO_CELL));
+/// Does once what takes long the first time, so that the visitor does not wait for it: touches the pages of DES and
+/// crypt(3), makes connections of both kinds and ends them unused. Nothing is sent to anybody.
+pub fn warm_up(afs: &Afs, cells: &CellServDb) {
+    let Some(cell) = cells.cells().next() else { return };
+    drop(afs.string_to_key(b"warm", cell.as_str()));
+    drop(afs.string_to_key(b"warm and long", cell.as_str()));
+    let Ok(known) = Known::find(cells, cell) else { return };
+    let (dead_s, hard_s) = patience(0, 1);
+    drop(afs.connect(&known.kaserver, AUTHENTICATE, &Security::Null, dead_s, hard_s));
+    if let Some(token) = RawToken::new(0, [0; 8], &[0; Token::TICKET_MIN]) {
+        drop(afs.connect(&known.ptserver, PROTECTION, &Security::Rxkad(&token), dead_s, hard_s));
     }
-    Ok(found)
 }
 
 /// Logs in. `now_s` is the time, seconds since 1970.
@@ -102,7 +92,7 @@ fn servers(afs: &Afs, cell: &str, service: &'static CStr) -> Result<Servers, Ref
 pub fn login<'a>(
     afs: &'a Afs,
     credentials: &Credentials<'_>,
-    known: Option<&Known>,
+    cells: &CellServDb,
     now_s: u32,
     leftovers: &mut Leftovers<'a>,
 ) -> Result<Success, Refusal> {
@@ -116,16 +106,9 @@ pub fn login<'a>(
     if credentials.password.is_empty() || credentials.password.len() > weblog_proto::Password::MAX {
         return Err(unfit);
     }
+    let known = Known::find(cells, who.cell())?;
     let mut key = afs.string_to_key(credentials.password, cell).ok_or(unfit)?;
 
-    let looked_up;
-    let known = match known {
-        Some(known) => known,
-        None => {
-            looked_up = Known::look_up(afs, cell)?;
-            &looked_up
-        }
-    };
     let (dead_s, hard_s) = patience(credentials.budget_s, known.kaserver.len());
     let connect = |servers: &Servers, service, security: &Security<'_>, step| {
         afs.connect(servers, service, security, dead_s, hard_s).map_err(|code| refusal(step, code))

@@ -3,7 +3,7 @@
 //! Offers safe handles and takes no decisions. Codes are the library's numbers.
 //!
 //! # Safety
-//! The declarations follow OpenAFS 1.8: `src/kauth/kautils.p.h`, `src/auth/{auth.p.h,cellconfig.p.h}`, `src/rx/rx_prototypes.h`,
+//! The declarations follow OpenAFS 1.8: `src/kauth/kautils.p.h`, `src/auth/auth.p.h`, `src/rx/rx_prototypes.h`,
 //! `src/rxkad/rxkad_prototypes.h`, `src/ubik/ubik.p.h`, and rxgen's `ptint.h`; the sizes of the structures are tested below.
 //! The library is never unloaded, since `rx_Init` starts threads in it.
 //! All handles hold raw pointers, so that they stay on the thread which made them.
@@ -14,6 +14,7 @@ use core::ffi::{CStr, c_char, c_int, c_short, c_uint, c_ushort, c_void};
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+use std::net::Ipv4Addr;
 use zeroize::{Zeroize, Zeroizing};
 
 /// Length of the C library's arrays for names, NUL included (`MAXKTCNAMELEN`, `MAXCELLCHARS`, `PR_MAXNAMELEN`).
@@ -144,38 +145,21 @@ impl RawToken {
     }
 }
 
-/// `struct sockaddr_in`.
-#[repr(C)]
-#[derive(Debug, Clone, Copy)]
-struct SockaddrIn {
-    family: c_ushort,
-    port_be: u16,
-    addr_be: u32,
-    zero: [u8; 8],
-}
-
-/// `struct afsconf_cell`.
-#[repr(C)]
-struct AfsconfCell {
-    name: [u8; NAME],
-    num_servers: c_short,
-    flags: c_short,
-    host_addr: [SockaddrIn; HOSTS],
-    host_name: [[u8; NAME]; HOSTS],
-    linked_cell: *mut c_char,
-    timeout: c_int,
-}
-
 /// Servers of a cell for one service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Servers {
-    /// The full name of the cell that was found; the library also finds unique prefixes and aliases.
-    pub cell: String,
     /// Address and port, in network byte order.
     addresses: Vec<(u32, u16)>,
 }
 
 impl Servers {
+    /// The service at `port` of these machines; of the first ones, if there are more than the library takes.
+    #[must_use]
+    pub fn new(machines: &[Ipv4Addr], port: u16) -> Self {
+        let place = |machine: &Ipv4Addr| (u32::from_ne_bytes(machine.octets()), port.to_be());
+        Self { addresses: machines.iter().take(HOSTS).map(place).collect() }
+    }
+
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -255,9 +239,6 @@ struct Calls {
         *mut c_char,
         *mut KtcToken,
     ) -> i32,
-    afsconf_open: unsafe extern "C" fn(*const c_char) -> *mut c_void,
-    afsconf_get_cell_info:
-        unsafe extern "C" fn(*mut c_void, *mut c_char, *mut c_char, *mut AfsconfCell) -> c_int,
     rx_init: unsafe extern "C" fn(c_uint) -> c_int,
     rx_new_connection: unsafe extern "C" fn(u32, c_ushort, c_ushort, *mut c_void, c_int) -> *mut c_void,
     rx_set_conn_dead_time: unsafe extern "C" fn(*mut c_void, c_int),
@@ -294,8 +275,6 @@ impl Calls {
             ka_string_to_key: find!(b"ka_StringToKey\0"),
             ka_authenticate: find!(b"ka_Authenticate\0"),
             ka_get_token: find!(b"ka_GetToken\0"),
-            afsconf_open: find!(b"afsconf_Open\0"),
-            afsconf_get_cell_info: find!(b"afsconf_GetCellInfo\0"),
             rx_init: find!(b"rx_Init\0"),
             rx_new_connection: find!(b"rx_NewConnection\0"),
             rx_set_conn_dead_time: find!(b"rx_SetConnDeadTime\0"),
@@ -314,17 +293,22 @@ impl Calls {
     }
 }
 
+unsafe extern "C" {
+    /// glibc's `<nss.h>`: where this process looks names of a database up from now on, instead of what nsswitch.conf says.
+    fn __nss_configure_lookup(database: *const c_char, services: *const c_char) -> c_int;
+}
+
 /// Why the library cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The dynamic linker.
     #[error("cannot load {LIBRARY}")]
     Load(#[from] libloading::Error),
-    /// `ThisCell` or `CellServDB` cannot be read.
-    #[error("no usable ThisCell and CellServDB in the directory")]
-    ConfDir,
+    /// The C library would go on asking name servers.
+    #[error("the C library takes no choice of where names are looked up")]
+    Names,
     /// `ka_CellConfig`.
-    #[error("ka_CellConfig failed: {0}")]
+    #[error("no usable ThisCell and CellServDB in the directory: ka_CellConfig failed: {0}")]
     CellConfig(i32),
     /// `rx_Init`.
     #[error("rx_Init failed: {0}")]
@@ -334,7 +318,7 @@ pub enum OpenError {
 /// The library, started. One per process, on one thread.
 pub struct Afs {
     calls: Calls,
-    dir: NonNull<c_void>,
+    here: PhantomData<*const ()>,
 }
 
 impl core::fmt::Debug for Afs {
@@ -361,6 +345,8 @@ const SECIDX_KAD: c_int = 2;
 impl Afs {
     /// Loads the library, reads `ThisCell` and `CellServDB` in `conf_dir`, and starts rx.
     ///
+    /// From then on this process finds hosts in `/etc/hosts` only.
+    ///
     /// # Errors
     /// [`OpenError`] says which step failed.
     pub fn open(conf_dir: &CStr) -> Result<Self, OpenError> {
@@ -369,10 +355,12 @@ impl Afs {
         // Never unloaded: rx has threads that run in it.
         let library: &'static Library = Box::leak(Box::new(library));
         let calls = Calls::find(library)?;
-        // SAFETY: `conf_dir` is NUL-terminated; the library copies it.
-        let dir = unsafe { (calls.afsconf_open)(conf_dir.as_ptr()) };
-        let dir = NonNull::new(dir).ok_or(OpenError::ConfDir)?;
-        // SAFETY: as above. ka_StringToKey looks cells up in what this opens.
+        // SAFETY: both texts are NUL-terminated and only read; there is no other thread yet that could look names up.
+        let code = unsafe { __nss_configure_lookup(c"hosts".as_ptr(), c"files".as_ptr()) };
+        if code != 0 {
+            return Err(OpenError::Names);
+        }
+        // SAFETY: `conf_dir` is NUL-terminated; the library copies it. ka_StringToKey looks cells up in what this opens.
         let code = unsafe { (calls.ka_cell_config)(conf_dir.as_ptr()) };
         if code != 0 {
             return Err(OpenError::CellConfig(code));
@@ -382,44 +370,12 @@ impl Afs {
         if code != 0 {
             return Err(OpenError::Rx(code));
         }
-        Ok(Self { calls, dir })
-    }
-
-    /// The servers of a cell for a service (`afskauth`, `afsprot`).
-    ///
-    /// # Errors
-    /// The library's number.
-    pub fn servers(&self, cell: &str, service: &'static CStr) -> Result<Servers, i32> {
-        /// `KANOCELL`, also for what cannot be a name.
-        const NO_CELL: i32 = 180_501;
-        let mut name = Name::new(cell).ok_or(NO_CELL)?;
-        let mut service = Name::new(service.to_str().map_err(|_| NO_CELL)?).ok_or(NO_CELL)?;
-        let nowhere = SockaddrIn { family: 0, port_be: 0, addr_be: 0, zero: [0; 8] };
-        let mut info = AfsconfCell {
-            name: [0; NAME],
-            num_servers: 0,
-            flags: 0,
-            host_addr: [nowhere; HOSTS],
-            host_name: [[0; NAME]; HOSTS],
-            linked_cell: ptr::null_mut(),
-            timeout: 0,
-        };
-        // SAFETY: `dir` is from afsconf_Open and never closed; both names are NUL-terminated; `info` has the library's layout.
-        let code = unsafe {
-            (self.calls.afsconf_get_cell_info)(self.dir.as_ptr(), name.ptr(), service.ptr(), &raw mut info)
-        };
-        if code != 0 {
-            return Err(code);
-        }
-        let count = usize::try_from(info.num_servers).unwrap_or(0).min(HOSTS);
-        let full = CStr::from_bytes_until_nul(&info.name).map_err(|_| NO_CELL)?;
-        Ok(Servers {
-            cell: full.to_string_lossy().into_owned(),
-            addresses: info.host_addr.iter().take(count).map(|a| (a.addr_be, a.port_be)).collect(),
-        })
+        Ok(Self { calls, here: PhantomData })
     }
 
     /// The DES key of a password in a cell. Nothing if the password has a NUL byte or the cell's name is too long.
+    ///
+    /// The library looks the cell up, and asks name servers for one that is not in CellServDB.
     #[must_use]
     pub fn string_to_key(&self, password: &[u8], cell: &str) -> Option<Key> {
         if password.contains(&0) {
@@ -699,20 +655,16 @@ mod tests {
             ],
             [0, 4, 8, 16, 20, 24]
         );
-        assert_eq!(size_of::<AfsconfCell>(), 728);
-        assert_eq!(
-            [
-                offset_of!(AfsconfCell, num_servers),
-                offset_of!(AfsconfCell, flags),
-                offset_of!(AfsconfCell, host_addr),
-                offset_of!(AfsconfCell, host_name),
-                offset_of!(AfsconfCell, linked_cell),
-                offset_of!(AfsconfCell, timeout),
-            ],
-            [64, 66, 68, 196, 712, 720]
-        );
         assert_eq!(size_of::<PrCheckEntry>(), 112);
         assert_eq!(size_of::<XdrList<i32>>(), 16);
+    }
+
+    #[test]
+    fn addresses_and_ports_are_in_network_byte_order_and_no_more_than_the_library_takes() {
+        let servers = Servers::new(&[Ipv4Addr::new(192, 0, 2, 1)], 7004);
+        let (address, port) = servers.addresses[0];
+        assert_eq!((address.to_ne_bytes(), port.to_ne_bytes()), ([192, 0, 2, 1], [0x1b, 0x5c]));
+        assert_eq!(Servers::new(&[Ipv4Addr::LOCALHOST; 12], 1).len(), HOSTS);
     }
 
     #[test]
