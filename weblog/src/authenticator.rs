@@ -85,8 +85,14 @@ impl core::fmt::Debug for Pool {
     }
 }
 
-/// Logins that have ended.
-pub type Ended = Vec<(LoginId, Outcome)>;
+/// What became of logins in a [turn](Pool::turn).
+#[derive(Debug, Default)]
+pub struct Turn {
+    /// An authenticator has got these.
+    pub handed: Vec<LoginId>,
+    /// These have ended.
+    pub ended: Vec<(LoginId, Outcome)>,
+}
 
 /// The outcome of a login whose authenticator failed us.
 ///
@@ -171,8 +177,8 @@ impl Pool {
     }
 
     /// Goes round all processes: reads answers, collects the dead, hands out orders. Never waits.
-    pub fn turn(&mut self, now_ms: u64, log: &mut Log) -> Ended {
-        let mut ended = Ended::new();
+    pub fn turn(&mut self, now_ms: u64, log: &mut Log) -> Turn {
+        let Turn { mut handed, mut ended } = Turn::default();
         let mut alive = Vec::with_capacity(self.processes.len());
         for mut a in core::mem::take(&mut self.processes) {
             a.read_answer(now_ms, &mut self.failures, &mut ended);
@@ -209,20 +215,20 @@ impl Pool {
             }
         }
         self.processes = alive;
-        self.hand_out(now_ms, &mut ended);
+        self.hand_out(now_ms, &mut handed, &mut ended);
         if self.failures >= 2 {
             // None will come soon. Better to say so than to let these run into their deadlines, as if it were the cell.
             ended.extend(self.waiting.drain(..).map(|(login, _)| (login, broken())));
         }
-        ended
+        Turn { handed, ended }
     }
 
     /// Gives waiting logins to ready authenticators.
-    fn hand_out(&mut self, now_ms: u64, ended: &mut Ended) {
+    fn hand_out(&mut self, now_ms: u64, handed: &mut Vec<LoginId>, ended: &mut Vec<(LoginId, Outcome)>) {
         while let Some(a) = self.processes.iter_mut().find(|a| a.state == State::Ready) {
             let Some((login, job)) = self.waiting.pop_front() else { return };
             match a.give(login, &job, now_ms) {
-                Given::Done => {}
+                Given::Done => handed.push(login),
                 Given::Dead => {
                     // It never got the order, so another one may do it.
                     a.kill();
@@ -350,7 +356,7 @@ impl Authenticator {
     }
 
     /// Reads what there is; reports the login if its answer is complete.
-    fn read_answer(&mut self, now_ms: u64, failures: &mut u32, ended: &mut Ended) {
+    fn read_answer(&mut self, now_ms: u64, failures: &mut u32, ended: &mut Vec<(LoginId, Outcome)>) {
         if self.state == State::Starting {
             let mut ready = [0];
             match rustix::io::read(&self.answer, &mut ready) {

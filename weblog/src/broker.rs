@@ -287,11 +287,14 @@ impl Broker {
     fn settle(&mut self, now: Now) {
         loop {
             self.effects();
-            let ended = self.pool.turn(now.ms, &mut self.log);
-            if ended.is_empty() {
+            let turn = self.pool.turn(now.ms, &mut self.log);
+            for login in turn.handed {
+                self.dispatch.handed(login);
+            }
+            if turn.ended.is_empty() {
                 break;
             }
-            for (login, outcome) in ended {
+            for (login, outcome) in turn.ended {
                 self.dispatch.ended(login, outcome, now);
             }
         }

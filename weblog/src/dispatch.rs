@@ -46,7 +46,7 @@ pub enum Effect<A> {
         /// What.
         reply: Reply,
     },
-    /// Hand a login to an authenticator; tell [`Dispatch::ended`] how it ended.
+    /// Hand a login to an authenticator; tell [`Dispatch::handed`] when it has it, [`Dispatch::ended`] how it ended.
     Start {
         /// Its number.
         login: LoginId,
@@ -203,7 +203,7 @@ impl<A> Dispatch<A> {
         if let Some(settings) = &self.settings {
             self.logins.retain_cells(|cell| settings.cells.contains_key(cell));
         }
-        self.run_next(now);
+        self.run_next();
     }
 
     /// Moves the cache into one of another size, the most recently used entries last.
@@ -305,7 +305,7 @@ impl<A> Dispatch<A> {
         };
         let first = waiter(asker);
         self.logins.begin(key, job, attempt, first, now.ms);
-        self.run_next(now);
+        self.run_next();
     }
 
     /// The cached token, if this asker may have it.
@@ -314,12 +314,17 @@ impl<A> Dispatch<A> {
         usable(entry, get.token_lifetime_s, get.cache_expiration_s, now)
     }
 
+    /// An authenticator has got this login.
+    pub fn handed(&mut self, login: LoginId) {
+        self.logins.handed(login);
+    }
+
     /// A login has ended, says its authenticator.
     pub fn ended(&mut self, login: LoginId, outcome: Outcome, now: Now) {
         let Some(login_was) = self.logins.end(login) else { return };
         let outcome = outcome.and_then(|success| plausible(success, &login_was.key.who, now));
         self.conclude(login, login_was, outcome, now);
-        self.run_next(now);
+        self.run_next();
     }
 
     /// Draws the consequences of a login that is over.
@@ -369,10 +374,10 @@ impl<A> Dispatch<A> {
     /// What the end of a login says about its cell.
     fn tell_breaker(&mut self, id: LoginId, login: &Login<A>, failure: Option<Failure>, now: Now) {
         let cell = login.key.who.cell().clone();
-        let ran = login.is_running();
+        let asked = login.is_handed();
         let breaker = self.logins.breaker(&cell);
         let changed = match failure {
-            Some(Failure::CellUnreachable | Failure::Deadline) if ran => breaker
+            Some(Failure::CellUnreachable | Failure::Deadline) if asked => breaker
                 .silent(id, login.asked_ms, now.ms)
                 .then_some("does not answer, logins there fail at once for a while"),
             Some(Failure::Internal | Failure::Overload | Failure::CellUnreachable | Failure::Deadline) => {
@@ -458,7 +463,7 @@ impl<A> Dispatch<A> {
             Target::User(_) | Target::Cell(_) => self.limiter.forget(|who| target.covers(who)),
         }
         self.out.push_back(Effect::Revoked);
-        self.run_next(now);
+        self.run_next();
         tokens
     }
 
@@ -466,12 +471,11 @@ impl<A> Dispatch<A> {
     pub fn tick(&mut self, now: Now) {
         for id in self.logins.matching(|login| login.deadline_ms <= now.ms) {
             let Some(login) = self.logins.end(id) else { continue };
-            let failure = if login.is_running() {
+            if login.is_running() {
                 self.out.push_back(Effect::Kill { login: id });
-                Failure::Deadline
-            } else {
-                Failure::Overload
-            };
+            }
+            // Without an authenticator it was we who had no time, not the cell.
+            let failure = if login.is_handed() { Failure::Deadline } else { Failure::Overload };
             self.conclude(id, login, Err(Refusal::local(failure)), now);
         }
         for waiter in self.logins.impatient(now.ms) {
@@ -480,7 +484,7 @@ impl<A> Dispatch<A> {
         drop(self.cache.sweep(now.ms));
         drop(self.refused.sweep(now.ms));
         self.limiter.sweep(now.ms);
-        self.run_next(now);
+        self.run_next();
     }
 
     /// When [`Dispatch::tick`] has something to do next.
@@ -526,8 +530,8 @@ impl<A> Dispatch<A> {
     }
 
     /// Hands out the logins that may run now.
-    fn run_next(&mut self, now: Now) {
-        while let Some((login, job)) = self.logins.next_job(now.ms) {
+    fn run_next(&mut self) {
+        while let Some((login, job)) = self.logins.next_job() {
             self.counts.logins = self.counts.logins.saturating_add(1);
             self.out.push_back(Effect::Start { login, job });
         }

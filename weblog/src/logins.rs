@@ -87,15 +87,32 @@ pub struct Login<A> {
     pub waiters: Vec<Waiter<A>>,
     /// Not yet handed to an authenticator: here is what that one will need.
     queued: Option<Job>,
-    /// When an authenticator got it.
-    started_ms: Option<u64>,
+    /// How far it is.
+    stage: Stage,
+}
+
+/// How far a login is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Waits for its turn.
+    Queued,
+    /// Has its turn and waits for an authenticator.
+    Started,
+    /// An authenticator has it.
+    Handed,
 }
 
 impl<A> Login<A> {
-    /// Whether an authenticator has it.
+    /// Whether it has had its turn: an authenticator has it, or will have it as soon as there is one.
     #[must_use]
     pub fn is_running(&self) -> bool {
-        self.started_ms.is_some()
+        self.stage != Stage::Queued
+    }
+
+    /// Whether an authenticator has got it, so that its cell may have been asked.
+    #[must_use]
+    pub fn is_handed(&self) -> bool {
+        self.stage == Stage::Handed
     }
 }
 
@@ -218,7 +235,7 @@ impl<A> Logins<A> {
             attempt,
             waiters: vec![first],
             queued: Some(job),
-            started_ms: None,
+            stage: Stage::Queued,
         };
         self.by_key.insert(key, id);
         self.by_id.insert(id, login);
@@ -241,7 +258,7 @@ impl<A> Logins<A> {
     }
 
     /// The next login that may run now; it counts as running from now on.
-    pub fn next_job(&mut self, now_ms: u64) -> Option<(LoginId, Job)> {
+    pub fn next_job(&mut self) -> Option<(LoginId, Job)> {
         if self.running >= self.bounds.total {
             return None;
         }
@@ -258,12 +275,19 @@ impl<A> Logins<A> {
             }
             let Some(login) = self.by_id.get_mut(&id) else { continue };
             let Some(job) = login.queued.take() else { continue };
-            login.started_ms = Some(now_ms);
+            login.stage = Stage::Started;
             state.running = state.running.saturating_add(1);
             self.running = self.running.saturating_add(1);
             return Some((id, job));
         }
         None
+    }
+
+    /// An authenticator has got this login.
+    pub fn handed(&mut self, id: LoginId) {
+        if let Some(login) = self.by_id.get_mut(&id) {
+            login.stage = Stage::Handed;
+        }
     }
 
     /// Takes a login out, however it ended; tell [`Logins::breaker`] next.
@@ -273,7 +297,7 @@ impl<A> Logins<A> {
             self.by_key.remove(&login.key);
         }
         if let Some(state) = self.cells.get_mut(login.key.who.cell()) {
-            if login.started_ms.is_some() {
+            if login.is_running() {
                 state.running = state.running.saturating_sub(1);
                 self.running = self.running.saturating_sub(1);
             } else {

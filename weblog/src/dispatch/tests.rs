@@ -17,6 +17,8 @@ struct World {
     ms: u64,
     replies: HashMap<u32, Reply>,
     running: Vec<(LoginId, Job)>,
+    /// No authenticator gets ready: logins are started, but not handed over.
+    no_authenticator: bool,
     killed: Vec<LoginId>,
     revoked: usize,
     started: usize,
@@ -32,6 +34,7 @@ impl World {
             ms: 0,
             replies: HashMap::new(),
             running: Vec::new(),
+            no_authenticator: false,
             killed: Vec::new(),
             revoked: 0,
             started: 0,
@@ -55,6 +58,9 @@ impl World {
                 Effect::Start { login, job } => {
                     self.started += 1;
                     self.running.push((login, job));
+                    if !self.no_authenticator {
+                        self.broker.handed(login);
+                    }
                 }
                 Effect::Kill { login } => {
                     self.running.retain(|(id, _)| *id != login);
@@ -317,6 +323,20 @@ fn a_silent_cell_ends_at_the_deadline_and_then_fails_fast_while_others_go_on() {
     let d = w.ask(4, get("yan", "example.com", "secret"));
     w.answer(right_is_secret);
     w.granted(d);
+}
+
+#[test]
+fn a_login_that_no_authenticator_got_says_nothing_about_its_cell() {
+    let mut w = World::new(|_| ());
+    w.no_authenticator = true;
+    let a = w.ask(0, alice("secret"));
+    w.advance(10_000);
+    assert_eq!(w.failure(a), Failure::Overload);
+    assert_eq!((w.killed.len(), w.broker.logins.counts()), (1, (0, 0)), "it waits nowhere any more");
+    w.no_authenticator = false;
+    let b = w.ask(1, get("bob", "example.com", "secret"));
+    w.answer(right_is_secret);
+    w.granted(b);
 }
 
 #[test]
