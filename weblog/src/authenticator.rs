@@ -34,12 +34,12 @@ const HOLD_MS: u64 = 20;
 /// What all authenticators are started with.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan {
+    /// Of the configuration.
+    pub version: u64,
     /// Directory with `ThisCell` and `CellServDB`.
     pub conf_dir: PathBuf,
     /// Kept started ahead.
     pub ahead: usize,
-    /// Allowed cells.
-    pub cells: Vec<String>,
 }
 
 /// What one is doing.
@@ -116,21 +116,19 @@ impl Pool {
         }
     }
 
-    /// Applies a plan: idle authenticators of another one are replaced, busy ones finish.
+    /// Applies a plan: idle authenticators of another one are replaced, busy ones finish. A new version is another
+    /// plan even if nothing else differs: what stands in the directory may have changed.
     pub fn set_plan(&mut self, plan: Plan) {
         if self.plan == plan {
             return;
         }
-        let same = self.plan.conf_dir == plan.conf_dir && self.plan.cells == plan.cells;
         self.plan = plan;
         self.failures = 0;
         self.not_before_ms = 0;
-        if !same {
-            for a in &mut self.processes {
-                a.stale = true;
-                if a.state == State::Ready {
-                    a.dismiss();
-                }
+        for a in &mut self.processes {
+            a.stale = true;
+            if a.state == State::Ready {
+                a.dismiss();
             }
         }
     }

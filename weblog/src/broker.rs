@@ -209,9 +209,9 @@ impl Broker {
         self.dispatch.configure(settings, now);
         if let Some(current) = self.dispatch.settings() {
             self.pool.set_plan(Plan {
+                version: current.version,
                 conf_dir: current.conf_dir.clone(),
                 ahead: current.authenticators,
-                cells: current.cells.keys().map(|cell| cell.as_str().to_owned()).collect(),
             });
             self.log.write(Level::Info, format_args!("configuration {} applies", current.version));
         }

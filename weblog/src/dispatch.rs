@@ -178,7 +178,8 @@ impl<A> Dispatch<A> {
         self.settings.as_ref()
     }
 
-    /// Applies a configuration; one that is older than the current one is ignored. Cache and logins stay, except for cells that are no longer allowed.
+    /// Applies a configuration; one that is older than the current one is ignored. Cache and logins stay, except for cells that are no longer allowed;
+    /// cells that were silent are asked again.
     pub fn configure(&mut self, new: Settings, now: Now) {
         if self.settings.as_ref().is_some_and(|old| old.version > new.version) {
             self.note(Level::Warn, "an older configuration was ignored");
@@ -193,6 +194,7 @@ impl<A> Dispatch<A> {
             .collect();
         self.limiter.set_limits(new.limits);
         self.logins.set_bounds(new.bounds);
+        self.logins.reset_breakers(now.ms);
         if self.cache.capacity() != new.cache_entries {
             self.resize_cache(new.cache_entries, now);
         }

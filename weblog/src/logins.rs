@@ -312,6 +312,13 @@ impl<A> Logins<A> {
         &mut self.cells.entry(cell.clone()).or_default().breaker
     }
 
+    /// Gives every cell another chance: its servers may be others now. What began before says nothing any more.
+    pub fn reset_breakers(&mut self, now_ms: u64) {
+        for state in self.cells.values_mut() {
+            state.breaker.answered(now_ms);
+        }
+    }
+
     /// Logins that `which` picks.
     pub fn matching(&self, mut which: impl FnMut(&Login<A>) -> bool) -> Vec<LoginId> {
         let mut ids: Vec<LoginId> =

@@ -454,6 +454,26 @@ mod with_library {
 
     #[test]
     #[ignore = "needs libafsauthent2"]
+    fn a_new_configuration_makes_it_read_cellservdb_again() {
+        let b = Broker::start();
+        let mut c = config(b.conf_dir("127.83.21.11"));
+        c.login_deadline_ms = 10_000;
+        b.configure(&c);
+        b.wait_ready();
+        assert_eq!(b.failure(&alice()), Failure::CellUnreachable, "{}", b.log());
+        // Another server, and nothing else of the configuration changes.
+        let corrected = UdpSocket::bind("127.83.21.12:7004").unwrap();
+        corrected.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        b.conf_dir("127.83.21.12");
+        c.version += 1;
+        b.configure(&c);
+        let bob = GetToken { user: "bob".into(), ..alice() };
+        assert!(matches!(b.ask(&Request::GetToken(bob)), Reply::Pending { .. }));
+        corrected.recv(&mut [0; 1500]).unwrap_or_else(|e| panic!("not asked: {e}; log:\n{}", b.log()));
+    }
+
+    #[test]
+    #[ignore = "needs libafsauthent2"]
     fn a_login_that_hangs_is_replaced_before_it_ends() {
         let _silent = UdpSocket::bind("127.83.21.9:7004").unwrap();
         let b = Broker::start();

@@ -340,6 +340,26 @@ fn a_login_that_no_authenticator_got_says_nothing_about_its_cell() {
 }
 
 #[test]
+fn after_a_new_configuration_a_silent_cell_is_asked_again() {
+    let mut w = World::new(|_| ());
+    w.ask(0, alice("secret"));
+    w.advance(9_000);
+    let old = w.ask(1, get("carol", "example.com", "secret"));
+    w.advance(1_000);
+    let b = w.ask(2, get("bob", "example.com", "secret"));
+    assert_eq!(w.failure(b), Failure::CellUnreachable);
+    let now = w.now();
+    w.broker.configure(Settings::new(&BrokerConfig { version: 2, ..sample() }).unwrap(), now);
+    w.drain();
+    // A login that went to the servers of before.
+    w.advance(9_000);
+    assert_eq!(w.broker.logins.counts(), (0, 0), "{:?}", w.reply(old));
+    let b = w.ask(2, get("bob", "example.com", "secret"));
+    w.answer(right_is_secret);
+    w.granted(b);
+}
+
+#[test]
 fn cached_visitors_of_a_silent_cell_go_on() {
     let mut w = World::new(|_| ());
     w.ask(0, alice("secret"));
