@@ -451,6 +451,7 @@ mod tests {
     use pag::{ClientKind, SessionKey};
     use std::net::Ipv4Addr;
     use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
+    use std::sync::mpsc::{Receiver, Sender, channel};
     use weblog_proto::Password;
     use zeroize::Zeroizing;
 
@@ -482,12 +483,37 @@ mod tests {
         }
     }
 
+    /// What is expected to happen happens in this time, also on a busy machine.
+    const IN_TIME: Duration = Duration::from_secs(30);
+
+    /// Keeps whoever asks the broker there.
+    struct Hold {
+        inside: Sender<()>,
+        go_on: Mutex<Receiver<()>>,
+    }
+
+    /// A hold, who is told of each that comes there, and what lets them go when it is dropped.
+    fn hold() -> (Option<Hold>, Receiver<()>, Sender<()>) {
+        let ((inside, told), (let_go, go_on)) = (channel(), channel());
+        (Some(Hold { inside, go_on: Mutex::new(go_on) }), told, let_go)
+    }
+
+    /// Waits until so many threads wait for the one that asks.
+    fn until_waiting(logins: &Logins, followers: usize) {
+        let end = Instant::now() + IN_TIME;
+        // The table has one, and so has the one that asks.
+        while lock(&logins.state).flights.values().map(Arc::strong_count).sum::<usize>() < followers + 2 {
+            assert!(Instant::now() < end, "not all of them wait");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Grants "right" (and "new"), refuses the rest.
     struct Broker {
         asked: AtomicU32,
         epoch: AtomicU64,
         pending: AtomicU32,
-        slow_ms: u64,
+        hold: Option<Hold>,
         valid_s: u32,
         token_s: i64,
         revokes_meanwhile: bool,
@@ -501,7 +527,7 @@ mod tests {
                 asked: AtomicU32::new(0),
                 epoch: AtomicU64::new(1),
                 pending: AtomicU32::new(0),
-                slow_ms: 0,
+                hold: None,
                 valid_s: 300,
                 token_s: 3600,
                 revokes_meanwhile: false,
@@ -515,7 +541,11 @@ mod tests {
         fn exchange(&self, request: &Request, _: Instant) -> Result<Reply, NoVisitor> {
             let Request::GetToken(get) = request else { return Ok(Reply::Pong) };
             self.asked.fetch_add(1, SeqCst);
-            std::thread::sleep(Duration::from_millis(self.slow_ms));
+            if let Some(hold) = &self.hold {
+                hold.inside.send(()).unwrap();
+                // Until the other end is dropped.
+                let _ = lock(&hold.go_on).recv_timeout(IN_TIME);
+            }
             if self.revokes_meanwhile {
                 self.epoch.fetch_add(1, SeqCst);
             }
@@ -675,9 +705,10 @@ mod tests {
 
     #[test]
     fn an_entry_never_outlives_its_token() {
-        let (broker, _, logins) = set_up(Broker { token_s: 1, ..Broker::default() }, Client::default());
+        // Its end is a whole second, so it has two to three.
+        let (broker, _, logins) = set_up(Broker { token_s: 3, ..Broker::default() }, Client::default());
         logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
-        std::thread::sleep(Duration::from_millis(1100));
+        std::thread::sleep(Duration::from_millis(3100));
         logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
         assert_eq!(broker.asked.load(SeqCst), 2);
         let (_, client, logins) = set_up(Broker { token_s: -1, ..Broker::default() }, Client::default());
@@ -688,11 +719,11 @@ mod tests {
 
     #[test]
     fn where_nobody_comes_any_more_tokens_end_all_the_same() {
-        let (broker, client, logins) = set_up(Broker { token_s: 1, ..Broker::default() }, Client::default());
+        let (broker, client, logins) = set_up(Broker { token_s: 3, ..Broker::default() }, Client::default());
         logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
         logins.sweep();
         assert_eq!(*lock(&client.ended), Vec::<u32>::new());
-        std::thread::sleep(Duration::from_millis(1100));
+        std::thread::sleep(Duration::from_millis(3100));
         logins.sweep();
         assert_eq!(*lock(&client.ended), [1], "ended");
         let (broker2, client, logins) = set_up(Broker::default(), Client::default());
@@ -724,12 +755,16 @@ mod tests {
     #[test]
     fn simultaneous_requests_with_the_same_credentials_ask_once() {
         for (password, granted) in [("right", true), ("wrong", false)] {
-            let (broker, client, logins) =
-                set_up(Broker { slow_ms: 300, ..Broker::default() }, Client::default());
+            let (hold, _told, let_go) = hold();
+            let (broker, client, logins) = set_up(Broker { hold, ..Broker::default() }, Client::default());
             std::thread::scope(|scope| {
                 let all: Vec<_> = (0..20)
-                    .map(|_| scope.spawn(|| logins.visitor(&claim("alice", password), &terms(5000)).is_ok()))
+                    .map(|_| {
+                        scope.spawn(|| logins.visitor(&claim("alice", password), &terms(30_000)).is_ok())
+                    })
                     .collect();
+                until_waiting(&logins, 19);
+                drop(let_go);
                 assert!(all.into_iter().all(|t| t.join().unwrap() == granted));
             });
             assert_eq!((broker.asked.load(SeqCst), client.made.load(SeqCst)), (1, u32::from(granted)));
@@ -749,36 +784,35 @@ mod tests {
     fn a_login_ends_at_the_deadline() {
         let (_, _, logins) =
             set_up(Broker { pending: 100_000.into(), ..Broker::default() }, Client::default());
-        let start = Instant::now();
         let outcome = logins.visitor(&claim("alice", "right"), &terms(200));
         assert_eq!(outcome.unwrap_err(), NoVisitor::Broker(Failure::Deadline));
-        assert!(start.elapsed() < Duration::from_secs(2));
     }
 
     #[test]
     fn who_waits_for_another_gives_up_at_his_own_deadline() {
-        let (_, _, logins) = set_up(Broker { slow_ms: 1500, ..Broker::default() }, Client::default());
+        let (hold, told, let_go) = hold();
+        let (_, _, logins) = set_up(Broker { hold, ..Broker::default() }, Client::default());
         std::thread::scope(|scope| {
-            let lead = scope.spawn(|| logins.visitor(&claim("alice", "right"), &terms(5000)).is_ok());
-            std::thread::sleep(Duration::from_millis(200));
-            let start = Instant::now();
+            let lead = scope.spawn(|| logins.visitor(&claim("alice", "right"), &terms(30_000)).is_ok());
+            told.recv_timeout(IN_TIME).unwrap();
             let outcome = logins.visitor(&claim("alice", "right"), &terms(100));
             assert_eq!(outcome.unwrap_err(), NoVisitor::Broker(Failure::Deadline));
-            assert!(start.elapsed() < Duration::from_millis(1000));
+            drop(let_go);
             assert!(lead.join().unwrap());
         });
     }
 
     #[test]
     fn a_thread_that_dies_leaves_nobody_waiting() {
-        let (_, _, logins) = set_up(Broker { slow_ms: 300, ..Broker::default() }, Client::default());
+        let (hold, told, let_go) = hold();
+        let (_, _, logins) = set_up(Broker { hold, ..Broker::default() }, Client::default());
         std::thread::scope(|scope| {
-            let lead = scope.spawn(|| logins.visitor(&claim("alice", "panic"), &terms(5000)).is_ok());
-            std::thread::sleep(Duration::from_millis(100));
-            let start = Instant::now();
-            let outcome = logins.visitor(&claim("alice", "panic"), &terms(5000));
-            assert_eq!(outcome.unwrap_err().failure(), Failure::Internal);
-            assert!(start.elapsed() < Duration::from_secs(2));
+            let lead = scope.spawn(|| logins.visitor(&claim("alice", "panic"), &terms(30_000)).is_ok());
+            told.recv_timeout(IN_TIME).unwrap();
+            let other = scope.spawn(|| logins.visitor(&claim("alice", "panic"), &terms(30_000)));
+            until_waiting(&logins, 1);
+            drop(let_go);
+            assert_eq!(other.join().unwrap().unwrap_err().failure(), Failure::Internal);
             assert!(lead.join().is_err());
         });
         assert!(lock(&logins.state).flights.is_empty());

@@ -521,9 +521,9 @@ fn a_silent_file_server_is_given_up_in_time_and_then_at_once() {
     signal(rustix::process::Signal::CONT);
     println!("first answer {first:?} after {waited:?}, second {second:?} after {again:?}");
     assert_eq!(errno(first), libc::ETIMEDOUT);
-    assert!(waited < Duration::from_secs(DEAD_S + 4), "{waited:?}");
+    assert!(waited < Duration::from_secs(4 * DEAD_S), "{waited:?}");
     assert_eq!(errno(second), libc::ETIMEDOUT);
-    assert!(again < Duration::from_millis(500), "{again:?}");
+    assert!(again < Duration::from_secs(DEAD_S) / 2, "{again:?}");
     // And it is used again when it is back.
     let scope = w.afs.anonymous().enter().unwrap();
     w.afs.check_servers(&scope).unwrap();

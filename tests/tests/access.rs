@@ -4,7 +4,8 @@
 mod common;
 
 use common::{
-    Mischief, first, first_line, get_as, kaserver, raw_authorization, second, start, start_with, timed, world,
+    Mischief, first, first_line, get_as, kaserver, raw_authorization, second, start, start_wide, start_with,
+    timed, world,
 };
 use integration::content::{PUBLIC_LINE, owner_file, owner_line};
 use integration::http::{Connection, Request};
@@ -248,7 +249,7 @@ fn the_visitor_of_one_request_is_not_the_visitor_of_the_next_on_the_same_connect
 #[ignore = "needs a world: run by cargo xtask test"]
 fn hundreds_of_requests_with_the_same_credentials_cost_one_login() {
     let world = world();
-    let httpd = start(&world, "");
+    let httpd = start_wide(&world, "");
     let cell = world.cell(FIRST_CELL).unwrap();
     let slow = Mischief::mode(&world, FIRST_CELL, "delay 300", None);
     kaserver(&world, FIRST_CELL, "stats reset");
@@ -276,7 +277,9 @@ fn hundreds_of_requests_with_the_same_credentials_cost_one_login() {
     let stats = kaserver(&world, FIRST_CELL, "stats");
     let stats: serde_json::Value = serde_json::from_str(&stats).unwrap();
     let logins = |user: &str| stats["users"][user]["authenticate"].as_u64().unwrap_or(0);
-    assert_eq!((logins("dave"), logins("erin")), (1, 1), "{stats}");
+    assert_eq!(logins("dave"), 1, "{stats}");
+    // A refusal is remembered for five seconds, which a busy machine may take for 200 requests.
+    assert!((1..=2).contains(&logins("erin")), "{stats}");
     httpd.stop(&[]).unwrap();
 }
 

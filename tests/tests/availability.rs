@@ -3,34 +3,22 @@
 
 mod common;
 
-use common::{ANSWER_LIMIT, Mischief, first, get_as, second, start_with, timed, world};
+use common::{
+    ANSWER_LIMIT, FILE_DEADLINE_S, LOGIN_DEADLINE_S, Mischief, first, get_as, second, start_wide, timed,
+    world,
+};
 use integration::content::owner_file;
-use integration::httpd::{Httpd, Mpm};
 use integration::process::signal_pid;
-use integration::world::{FIRST_CELL, SECOND_CELL, World};
+use integration::world::{FIRST_CELL, SECOND_CELL};
 use rustix::process::Signal;
 use std::net::Ipv4Addr;
 use std::time::Duration;
-
-/// An httpd that has workers to spare from the start: how fast it starts more of them is not our subject.
-fn start(world: &World) -> Httpd {
-    start_with(world, "", |mut o| {
-        if o.mpm == Mpm::Prefork {
-            let n = 64;
-            let sizes = format!(
-                "StartServers {n}\nMinSpareServers 4\nMaxSpareServers {n}\nServerLimit {n}\nMaxRequestWorkers {n}\n"
-            );
-            o.sizes = Some(sizes);
-        }
-        o
-    })
-}
 
 #[test]
 #[ignore = "needs a world: run by cargo xtask test"]
 fn with_a_silent_kaserver_the_other_cell_and_cached_visitors_go_on() {
     let world = world();
-    let httpd = start(&world);
+    let httpd = start_wide(&world, "");
     assert_eq!(get_as(&world, &httpd, &first(&owner_file("alice")), "alice").status, 200);
     let silent = Mischief::mode(&world, FIRST_CELL, "silent", None);
     std::thread::scope(|s| {
@@ -51,10 +39,10 @@ fn with_a_silent_kaserver_the_other_cell_and_cached_visitors_go_on() {
                 httpd.get_as(&second(&owner_file("zoe")), "zoe@other.example", "zoe's pass").unwrap()
             });
             assert_eq!(r.status, 200, "a login to the other cell");
-            assert!(took < Duration::from_secs(3), "{took:?}");
+            assert!(took < Duration::from_secs(LOGIN_DEADLINE_S), "{took:?}");
             let (r, took) = timed(|| get_as(&world, &httpd, &first(&owner_file("alice")), "alice"));
             assert_eq!(r.status, 200, "a visitor who is cached");
-            assert!(took < Duration::from_secs(3), "{took:?}");
+            assert!(took < Duration::from_secs(LOGIN_DEADLINE_S), "{took:?}");
         }
         let alice2 = &world.cell(SECOND_CELL).unwrap().user("alice").unwrap().password;
         assert_eq!(
@@ -80,7 +68,7 @@ fn with_a_silent_kaserver_the_other_cell_and_cached_visitors_go_on() {
 #[ignore = "needs a world: run by cargo xtask test"]
 fn with_a_silent_file_server_other_volumes_go_on_and_the_rest_is_503() {
     let world = world();
-    let httpd = start(&world);
+    let httpd = start_wide(&world, "");
     // Nothing of that server is in a cache yet.
     let far = first("far/page.html");
     let server =
@@ -99,7 +87,7 @@ fn with_a_silent_file_server_other_volumes_go_on_and_the_rest_is_503() {
             for _ in 0..20 {
                 let (r, took) = timed(|| httpd.get(&first("public/page.html")).unwrap());
                 assert_eq!(r.status, 200, "another volume");
-                assert!(took < Duration::from_secs(5), "{took:?}");
+                assert!(took < Duration::from_secs(FILE_DEADLINE_S), "{took:?}");
                 assert_eq!(get_as(&world, &httpd, &first(&owner_file("alice")), "alice").status, 200);
             }
             let mut answers: Vec<(u16, Duration)> = stuck.into_iter().map(|t| t.join().unwrap()).collect();

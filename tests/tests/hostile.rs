@@ -266,7 +266,7 @@ fn graceful_restarts_under_load_mix_nobody_up() {
         }
         drop(ends);
         for c in clients {
-            assert!(c.join().unwrap() > 10);
+            assert!(c.join().unwrap() > 0);
         }
     });
     httpd.stop(&["long lost child"]).unwrap();

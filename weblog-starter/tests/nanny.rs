@@ -148,6 +148,9 @@ fn start_nanny(broker: &Path, control: OwnedFd, ends: &[(RawFd, OwnedFd)]) -> Ch
     command.fd_mappings(mappings).unwrap().spawn().unwrap()
 }
 
+/// What is expected to happen happens in this time, also on a busy machine.
+const IN_TIME_MS: i64 = 30_000;
+
 fn control_pair() -> (OwnedFd, OwnedFd) {
     socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap()
 }
@@ -177,9 +180,9 @@ impl Httpd {
         send(&self.control, message, SendFlags::empty()).unwrap();
     }
 
-    /// The next report of the nanny; panics after five seconds.
+    /// The next report of the nanny; panics where none comes.
     fn report(&self) -> (u8, Vec<u8>) {
-        assert!(readable(&self.control, 5_000), "no report");
+        assert!(readable(&self.control, IN_TIME_MS), "no report");
         let mut buffer = [0u8; 4096];
         let (_, n) = recv(&self.control, &mut buffer[..], RecvFlags::DONTWAIT).unwrap();
         assert_ne!(n, 0, "the nanny has ended");
@@ -202,7 +205,7 @@ impl Httpd {
 
     /// What the broker says next on lane 0.
     fn hear(&self) -> String {
-        assert!(readable(&self.replies[0], 5_000), "the broker says nothing");
+        assert!(readable(&self.replies[0], IN_TIME_MS), "the broker says nothing");
         let mut buffer = [0u8; 4096];
         let n = rustix::io::read(&self.replies[0], &mut buffer).unwrap();
         String::from_utf8(buffer[..n].to_vec()).unwrap()
@@ -287,13 +290,11 @@ fn killed_broker_is_replaced() {
     assert_eq!(httpd.hear(), "heard Cfirst");
     httpd.tell(b"Csecond");
     assert_eq!(httpd.hear(), "heard Csecond");
-    let start = Instant::now();
     first.kill(Signal::KILL);
     assert_eq!(httpd.down(), "signal 9");
     assert!(!httpd.board_reader.ready());
     let second = httpd.broker_process();
     assert_eq!(httpd.ready(), generation + 1);
-    assert!(start.elapsed() < Duration::from_secs(1));
     assert_eq!(httpd.hear(), "heard Csecond", "the last configuration, unasked");
     assert!(!second.gone_within(50));
 }
@@ -307,10 +308,8 @@ fn many_killed_brokers() {
         let generation = httpd.ready();
         assert!(generation > last);
         last = generation;
-        let start = Instant::now();
         broker.kill(Signal::KILL);
         httpd.down();
-        assert!(start.elapsed() < Duration::from_secs(1));
     }
     assert!(!httpd.nanny_process().gone_within(0));
 }
@@ -321,7 +320,7 @@ fn killed_nanny_takes_its_broker() {
     let broker = httpd.broker_process();
     httpd.ready();
     httpd.nanny_process().kill(Signal::KILL);
-    assert!(broker.gone_within(2_000));
+    assert!(broker.gone_within(IN_TIME_MS));
 }
 
 /// An httpd parent that says who its nanny is and waits to be killed. Its standard input and output are the test's.
@@ -363,7 +362,7 @@ fn dead_parent_takes_both() {
     let [nanny, broker, daemon] = [0, 1, 2].map(|i| Watched::new(pids[i]));
     assert!(!nanny.gone_within(100) && !broker.gone_within(0));
     parent.kill().unwrap();
-    let gone = nanny.gone_within(3_000) && broker.gone_within(3_000);
+    let gone = nanny.gone_within(IN_TIME_MS) && broker.gone_within(IN_TIME_MS);
     let daemon_lives = !daemon.gone_within(0);
     daemon.kill(Signal::KILL);
     parent.wait().unwrap();
@@ -377,7 +376,7 @@ fn closed_socket_ends_both() {
     let (broker, nanny) = (httpd.broker_process(), httpd.nanny_process());
     httpd.ready();
     httpd.control = control_pair().0;
-    assert!(nanny.gone_within(2_000) && broker.gone_within(0));
+    assert!(nanny.gone_within(IN_TIME_MS) && broker.gone_within(0));
     assert_eq!(httpd.nanny.wait().unwrap().code(), Some(0));
 }
 
@@ -392,7 +391,7 @@ fn quit_ends_both() {
         } else {
             httpd.tell(b"Q");
         }
-        assert!(nanny.gone_within(5_000));
+        assert!(nanny.gone_within(IN_TIME_MS));
         assert!(broker.gone_within(0));
         assert_eq!(httpd.hear(), "heard Q");
         assert_eq!(httpd.nanny.wait().unwrap().code(), Some(0));
@@ -406,9 +405,10 @@ fn stubborn_broker_is_killed() {
     httpd.ready();
     httpd.tell(b"Cstubborn");
     assert_eq!(httpd.hear(), "heard Cstubborn");
+    let start = Instant::now();
     httpd.tell(b"Q");
-    assert!(!broker.gone_within(500));
-    assert!(nanny.gone_within(2_500) && broker.gone_within(0));
+    assert!(nanny.gone_within(IN_TIME_MS) && broker.gone_within(0));
+    assert!(start.elapsed() >= Duration::from_millis(900), "it gets a second: {:?}", start.elapsed());
 }
 
 fn refused_configuration_waits() {
@@ -497,7 +497,7 @@ fn untrusted_program_is_not_started() {
 impl Httpd {
     /// Has the nanny ended within a moment?
     fn nanny_process_or_gone(&mut self) -> bool {
-        let end = Instant::now() + Duration::from_secs(2);
+        let end = Instant::now() + Duration::from_secs(30);
         while Instant::now() < end {
             if self.nanny.try_wait().unwrap().is_some() {
                 return true;

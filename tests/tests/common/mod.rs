@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 
 /// Waits of the product are configured to be shorter than this in all tests; a longer answer is a failure.
 pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+/// SetAFSLoginDeadline and SetAFSFileDeadline in tests, seconds: whoever waits for what is silent waits as long.
+pub(crate) const LOGIN_DEADLINE_S: u64 = 6;
+pub(crate) const FILE_DEADLINE_S: u64 = 8;
 
 pub(crate) fn world() -> World {
     World::here().unwrap()
@@ -25,7 +28,7 @@ pub(crate) fn afs_config(world: &World, more: &str) -> String {
     let starter = world.programs.weblog_starter.as_deref().expect("weblog-starter is built");
     format!(
         "SetAFSClient userspace\nSetAFSWeblogPath {}\nSetAFSCells {FIRST_CELL} {SECOND_CELL}\nSetAFSDefaultCell {FIRST_CELL}\n\
-         SetAFSLocation /afs\nSetAFSLoginDeadline 6\nSetAFSFileDeadline 8\nSetAFSLoginLimit 100 1000 60\n\
+         SetAFSLocation /afs\nSetAFSLoginDeadline {LOGIN_DEADLINE_S}\nSetAFSFileDeadline {FILE_DEADLINE_S}\nSetAFSLoginLimit 100 1000 60\n\
          <Location /afs>\nAFSAuthType AFS\nAFSLoginPrompt \"AFS cell <%cno cell>\"\n</Location>\n\
          <Directory /afs>\nRequire all granted\nOptions FollowSymLinks\nAllowOverride All\n</Directory>\n{more}\n",
         starter.display()
@@ -40,6 +43,20 @@ pub(crate) fn start_with(world: &World, more: &str, change: impl FnOnce(Options)
     let mut options = Options::new(Mpm::from_env().unwrap());
     options.afs = Some(afs_config(world, more));
     Httpd::start(world, change(options)).unwrap()
+}
+
+/// An httpd that has workers to spare from the start, where how fast it starts more of them is not the subject.
+pub(crate) fn start_wide(world: &World, more: &str) -> Httpd {
+    start_with(world, more, |mut o| {
+        if o.mpm == Mpm::Prefork {
+            let n = 64;
+            let sizes = format!(
+                "StartServers {n}\nMinSpareServers 4\nMaxSpareServers {n}\nServerLimit {n}\nMaxRequestWorkers {n}\n"
+            );
+            o.sizes = Some(sizes);
+        }
+        o
+    })
 }
 
 /// A path in the first cell.
