@@ -139,6 +139,43 @@ pub fn decode_settok(block: &[u8]) -> Result<Token, BlockError> {
     Ok(token)
 }
 
+/// Reads what VIOCGETTOK writes when it is asked for a token by its place: a VIOCSETTOK block at the start of the output.
+///
+/// # Errors
+/// [`BlockError`] says what is wrong with it.
+pub fn decode_gettok(output: &[u8]) -> Result<Token, BlockError> {
+    let mut r = Reader(output);
+    let ticket_len = r.host()?;
+    r.take(usize::try_from(ticket_len).unwrap_or(usize::MAX))?;
+    // The length of the clear part, the clear part, and the flags.
+    r.take(4 + 24 + 4)?;
+    // How long the output is, only the cell's NUL says.
+    let name = r.0.iter().position(|b| *b == 0).ok_or(BlockError::CellText)?;
+    let rest = r.0.len() - name - 1;
+    decode_settok(output.get(..output.len() - rest).ok_or(BlockError::Short)?)
+}
+
+/// The payload of an rxrpc key in its first form: version, rxkad, ticket length, end, kvno, session key, ticket.
+///
+/// In host byte order; it has no room for cell, beginning and AFS id (Linux `include/keys/rxrpc-type.h`,
+/// `struct rxrpc_key_data_v1`).
+///
+/// # Errors
+/// [`BlockError`] if the token cannot be expressed.
+pub fn encode_rxrpc_v1(token: &Token) -> Result<Zeroizing<Vec<u8>>, BlockError> {
+    let (_, end) = check(token)?;
+    let len = u16::try_from(token.ticket.len()).map_err(|_| BlockError::Ticket(token.ticket.len()))?;
+    let mut out = Zeroizing::new(Vec::with_capacity(24 + token.ticket.len()));
+    out.extend_from_slice(&1u32.to_ne_bytes());
+    out.extend_from_slice(&2u16.to_ne_bytes());
+    out.extend_from_slice(&len.to_ne_bytes());
+    out.extend_from_slice(&end.to_ne_bytes());
+    out.extend_from_slice(&token.kvno.to_ne_bytes());
+    out.extend_from_slice(&token.key.0);
+    out.extend_from_slice(&token.ticket);
+    Ok(out)
+}
+
 /// The input of VIOC_SETTOK2, and the payload of an rxrpc key, for a token.
 ///
 /// # Errors
@@ -386,6 +423,28 @@ mod tests {
         assert_eq!(x.len(), 28 + 72);
     }
 
+    #[test]
+    fn what_the_client_writes_ends_at_the_nul_of_the_cell() {
+        let mut out = encode_settok(&token(56)).unwrap().to_vec();
+        out.resize(12_288, 0xAA);
+        assert!(same(&decode_gettok(&out).unwrap(), &token(56)));
+        out.truncate(103);
+        assert_eq!(decode_gettok(&out).unwrap_err(), BlockError::CellText);
+    }
+
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn the_first_form_of_a_key_has_the_layout_that_the_kernel_reads() {
+        let mut t = token(33);
+        t.end = 0x0102_0304;
+        t.begin = 1;
+        let x = encode_rxrpc_v1(&t).unwrap();
+        assert_eq!(&x[..16], &[1, 0, 0, 0, 2, 0, 33, 0, 4, 3, 2, 1, 5, 0, 0, 0]);
+        assert_eq!(&x[16..24], &[1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(x.len(), 24 + 33);
+        assert_eq!(encode_rxrpc_v1(&token(12_001)).unwrap_err(), BlockError::Ticket(12_001));
+    }
+
     proptest! {
         #[test]
         fn any_token_comes_back(
@@ -399,11 +458,13 @@ mod tests {
             };
             prop_assert!(same(&decode_settok(&encode_settok(&t).unwrap()).unwrap(), &t));
             prop_assert!(same(&decode_xdr(&encode_xdr(&t).unwrap()).unwrap(), &t));
+            prop_assert!(same(&decode_gettok(&encode_settok(&t).unwrap()).unwrap(), &t));
         }
 
         #[test]
         fn any_bytes_are_read_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = decode_settok(&bytes);
+            let _ = decode_gettok(&bytes);
             let _ = decode_xdr(&bytes);
         }
 

@@ -91,6 +91,14 @@ impl PagScope<'_> {
     pub fn pag(&self) -> &Pag {
         self.pag
     }
+
+    /// Ends the scope without leaving the PAG: where one callback of httpd enters it and another leaves.
+    ///
+    /// The caller keeps a clone of the [`Pag`], and has the same thread call [`AfsClient::leave`].
+    pub fn stay(self) {
+        // Nothing in it owns anything: without its end, nothing is left behind but the thread's PAG.
+        let _ = core::mem::ManuallyDrop::new(self);
+    }
 }
 
 impl fmt::Debug for PagScope<'_> {
@@ -135,4 +143,48 @@ pub trait AfsClient: Send + Sync {
 
     /// Drops the tokens of a PAG that nobody uses any more.
     fn end(&self, pag: u32);
+}
+
+/// What the kernel clients offer besides: PAGs of threads that the kernel knows, so that plain file calls use them.
+///
+/// Both make their PAGs as root, before the process gives its uid up, each as a session keyring with an unguessable
+/// name that threads join and leave: see docs/architecture.md.
+pub trait KernelClient: AfsClient {
+    /// The PAG of those who are nobody. It never gets a token and never ends.
+    fn anonymous(&self) -> &Pag;
+
+    /// Makes sure that the calling thread is in a PAG, by what the kernel says.
+    ///
+    /// # Errors
+    /// [`Error::WrongPag`] if it is not; the client's.
+    fn verify(&self, pag: &Pag) -> Result<(), Error>;
+
+    /// To be called before anything is run inside a PAG that could leave a process behind: the PAG is then never given
+    /// to anybody else, and its tokens cannot be replaced with kAFS.
+    ///
+    /// # Errors
+    /// The client's; nothing may be run then.
+    fn mark_forkable(&self, pag: &Pag) -> Result<(), Error>;
+
+    /// The cell that a path lies in, looked up as the calling thread.
+    ///
+    /// # Errors
+    /// `EINVAL` (OpenAFS) or `EOPNOTSUPP` (kAFS) for a path outside AFS; what stat(2) gives.
+    fn cell_of(&self, path: &[u8]) -> Result<crate::Cell, Error>;
+
+    /// How many PAGs there are.
+    fn counters(&self) -> Counters;
+}
+
+/// PAGs of a process, without the anonymous one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Made when it started.
+    pub made: usize,
+    /// Visitors'.
+    pub in_use: usize,
+    /// Ended, but a process that was started in it may still run: never given out again.
+    pub tainted: usize,
+    /// For visitors to come.
+    pub free: usize,
 }

@@ -18,6 +18,12 @@ pub enum Error {
     /// The thread is not in the PAG that it should be in.
     #[error("the thread is not in the PAG that it should be in")]
     WrongPag,
+    /// All PAGs that this process made when it started belong to visitors, or to processes that may still run.
+    #[error("no PAG is left in this process")]
+    NoPagLeft,
+    /// The kernel keeps no more keys for this uid.
+    #[error("no more keys for this uid: kernel.keys.maxkeys or kernel.keys.maxbytes is too small")]
+    Quota,
     /// A value cannot be given to the client (length, NUL byte).
     #[error("{0} cannot be passed to the AFS client")]
     BadValue(&'static str),

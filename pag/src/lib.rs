@@ -7,9 +7,13 @@ pub mod block;
 pub mod cell;
 pub mod cell_serv_db;
 pub mod client;
+pub mod detect;
 pub mod error;
 #[cfg(feature = "fake")]
 pub mod fake;
+pub mod kafs;
+mod keyring;
+pub mod openafs;
 pub mod principal;
 mod sys;
 pub mod token;
@@ -17,8 +21,11 @@ pub mod userspace;
 
 pub use cell::Cell;
 pub use cell_serv_db::CellServDb;
-pub use client::{AfsClient, ClientKind, Pag, PagScope};
+pub use client::{AfsClient, ClientKind, Counters, KernelClient, Pag, PagScope};
+pub use detect::leave_inherited;
 pub use error::Error;
+pub use kafs::Kafs;
+pub use openafs::OpenAfs;
 pub use principal::Principal;
 pub use token::{SessionKey, Token};
 pub use userspace::Userspace;

@@ -1,0 +1,286 @@
+//! Session keyrings as PAGs, for both kernel clients: each has an unguessable name, by which a thread joins it.
+//!
+//! Knows no AFS. A keyring is made as root, so that nobody of the uid that serves owns it; then its rights are taken:
+//! - *possessor* (whoever is inside, a CGI program too): search, so that the AFS client finds what is in it. No view,
+//!   so that its name cannot be learned; no link, so that it cannot be put into another keyring or given to a parent.
+//! - *group* (or everybody): search, which is what joining by name takes. Who knows only the number can do nothing
+//!   with it but destroy it (`KEYCTL_INVALIDATE` takes no more), which joining notices.
+//!
+//! A keyring lives as long as a thread is in it or another keyring holds it. The kernel makes a new one for a name that
+//! is gone; so the number that joining gives is compared.
+
+use crate::Error;
+use crate::sys::consts::{GRP_SEARCH, OTH_SEARCH, POS_SEARCH};
+use crate::sys::keyctl::{self, Serial};
+use core::cell::RefCell;
+use core::fmt;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use zeroize::Zeroizing;
+
+/// Random bytes in a name.
+const NAME_BYTES: usize = 16;
+
+/// An errno of a call as an error.
+pub(crate) fn failed(call: &'static str) -> impl Fn(i32) -> Error {
+    move |errno| if errno == libc::EDQUOT { Error::Quota } else { Error::Errno { call, errno } }
+}
+
+/// A keyring with a name that nobody else knows.
+pub(crate) struct Ring {
+    /// Whoever has it can be whose PAG it is.
+    name: Zeroizing<Vec<u8>>,
+    /// Its number.
+    serial: Serial,
+}
+
+impl fmt::Debug for Ring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Ring({:#x})", self.serial.0)
+    }
+}
+
+impl Ring {
+    /// Makes one in another keyring. To be called as root: until its rights are taken, its owner can read its name.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(crate) fn make(into: Serial) -> Result<Self, Error> {
+        let mut random = [0; NAME_BYTES];
+        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
+            .map_err(|e| failed("getrandom")(e.raw_os_error()))?;
+        let mut name = Zeroizing::new(Vec::with_capacity(7 + 2 * NAME_BYTES + 1));
+        name.extend_from_slice(b"afsweb.");
+        for byte in random {
+            for nibble in [byte >> 4, byte & 15] {
+                name.push(if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 });
+            }
+        }
+        let text = CString::new(name.as_slice()).map_err(|_| Error::BadValue("name of a keyring"))?;
+        let serial = keyctl::add_keyring(&text, into).map_err(failed("new keyring"))?;
+        Ok(Self { name, serial })
+    }
+
+    /// Takes all rights but what joining and searching need, and what `also` leaves to whoever is inside.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(crate) fn seal(&self, group: Option<u32>, also: u32) -> Result<(), Error> {
+        let join = if let Some(group) = group {
+            keyctl::set_group(self.serial, group).map_err(failed("group of a keyring"))?;
+            GRP_SEARCH
+        } else {
+            OTH_SEARCH
+        };
+        keyctl::set_rights(self.serial, POS_SEARCH | join | also).map_err(failed("rights of a keyring"))
+    }
+
+    /// Its number.
+    pub(crate) fn serial(&self) -> Serial {
+        self.serial
+    }
+
+    /// Makes it the calling thread's session keyring.
+    ///
+    /// # Errors
+    /// [`Error::WrongPag`] if it is gone: the thread is then in another one, and has to leave that.
+    pub(crate) fn join(&self) -> Result<(), Error> {
+        let name = CString::new(self.name.as_slice()).map_err(|_| Error::BadValue("name of a keyring"))?;
+        let joined = keyctl::join_session(&name);
+        drop(Zeroizing::new(name.into_bytes()));
+        let joined = joined.map_err(failed("join keyring"))?;
+        if joined.is_some_and(|s| s != self.serial) { Err(Error::WrongPag) } else { Ok(()) }
+    }
+
+    /// Whether it is the calling thread's session keyring, and alive.
+    pub(crate) fn is_here(&self) -> bool {
+        keyctl::session() == Ok(self.serial)
+    }
+}
+
+/// A PAG that was made when the process started.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    /// Its keyring.
+    pub(crate) ring: Ring,
+    /// The AFS client's own number for it, where it has one.
+    pub(crate) pag: u32,
+    /// Whether a process may have been started in it.
+    forkable: AtomicBool,
+}
+
+impl Slot {
+    /// A PAG.
+    pub(crate) fn new(ring: Ring, pag: u32) -> Self {
+        Self { ring, pag, forkable: AtomicBool::new(false) }
+    }
+
+    /// From now on it is not given to anybody else.
+    pub(crate) fn set_forkable(&self) {
+        self.forkable.store(true, Ordering::Release);
+    }
+}
+
+thread_local! {
+    /// The PAG that the thread has entered; none: the anonymous one. Its hold on the slot is what [`Pool::park`] sees.
+    static HERE: RefCell<Option<Arc<Slot>>> = const { RefCell::new(None) };
+}
+
+/// Notes which PAG the calling thread is in.
+pub(crate) fn set_here(slot: Option<Arc<Slot>>) {
+    // A thread that is ending keeps no note any more.
+    let _ = HERE.try_with(|h| h.replace(slot));
+}
+
+/// The PAG that the calling thread has entered.
+pub(crate) fn here() -> Option<Arc<Slot>> {
+    HERE.try_with(|h| h.borrow().clone()).ok().flatten()
+}
+
+/// The PAGs of a process. Their numbers in [`crate::Pag`] are given once, whatever the client's own are.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    /// Visitors', by number.
+    used: RwLock<HashMap<u32, Arc<Slot>>>,
+    /// For visitors to come.
+    free: Mutex<Vec<Arc<Slot>>>,
+    /// How many there were.
+    made: usize,
+    /// Those that will not be given out again.
+    tainted: AtomicUsize,
+    /// The next number.
+    next: AtomicU32,
+}
+
+/// First number; the anonymous PAG's.
+pub(crate) const ANONYMOUS: u32 = 0x4100_0001;
+
+impl Pool {
+    /// A pool of these.
+    pub(crate) fn new(slots: Vec<Slot>) -> Self {
+        let free: Vec<_> = slots.into_iter().rev().map(Arc::new).collect();
+        Self {
+            used: RwLock::default(),
+            made: free.len(),
+            free: Mutex::new(free),
+            tainted: AtomicUsize::new(0),
+            next: AtomicU32::new(ANONYMOUS + 1),
+        }
+    }
+
+    /// Those that are free; whole between any two statements.
+    fn free(&self) -> MutexGuard<'_, Vec<Arc<Slot>>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One for a visitor.
+    ///
+    /// # Errors
+    /// [`Error::NoPagLeft`]
+    pub(crate) fn take(&self) -> Result<u32, Error> {
+        let id = self
+            .next
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_add(1))
+            .map_err(|_| Error::NoPagLeft)?;
+        let slot = self.free().pop().ok_or(Error::NoPagLeft)?;
+        self.used.write().unwrap_or_else(PoisonError::into_inner).insert(id, slot);
+        Ok(id)
+    }
+
+    /// A visitor's.
+    ///
+    /// # Errors
+    /// `ESRCH` if it has ended.
+    pub(crate) fn get(&self, id: u32) -> Result<Arc<Slot>, Error> {
+        let used = self.used.read().unwrap_or_else(PoisonError::into_inner);
+        used.get(&id).cloned().ok_or(Error::Errno { call: "PAG", errno: libc::ESRCH })
+    }
+
+    /// Takes one back that has ended: it is nobody's now, and no thread can enter it.
+    pub(crate) fn end(&self, id: u32) -> Option<Arc<Slot>> {
+        self.used.write().unwrap_or_else(PoisonError::into_inner).remove(&id)
+    }
+
+    /// Keeps one without tokens for the next visitor, unless something may still be in it: a process that was started
+    /// there, or a thread that has not left. `false`: it is not used any more.
+    pub(crate) fn park(&self, slot: Arc<Slot>) -> bool {
+        // Whatever is inside holds it, and nobody can enter any more.
+        let mut slot = slot;
+        let alone = Arc::get_mut(&mut slot).is_some();
+        if alone && !slot.forkable.load(Ordering::Acquire) {
+            // Behind those that were never used.
+            self.free().insert(0, slot);
+            true
+        } else {
+            self.discard();
+            false
+        }
+    }
+
+    /// Counts one that is not used any more.
+    pub(crate) fn discard(&self) {
+        self.tainted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many there are.
+    pub(crate) fn counters(&self) -> crate::client::Counters {
+        crate::client::Counters {
+            made: self.made,
+            in_use: self.used.read().unwrap_or_else(PoisonError::into_inner).len(),
+            tainted: self.tainted.load(Ordering::Relaxed),
+            free: self.free().len(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool(n: usize) -> Pool {
+        let ring = |i: usize| Ring {
+            name: Zeroizing::new(b"afsweb.secret".to_vec()),
+            serial: Serial(i32::try_from(i).unwrap() + 1),
+        };
+        Pool::new((0..n).map(|i| Slot::new(ring(i), 7)).collect())
+    }
+
+    #[test]
+    fn those_never_used_come_first_and_numbers_never_again() {
+        let p = pool(2);
+        let a = p.take().unwrap();
+        let slot = p.end(a).unwrap();
+        let serial = slot.ring.serial;
+        assert!(p.park(slot));
+        let (b, c) = (p.take().unwrap(), p.take().unwrap());
+        assert!(a != b && b != c && a != c);
+        assert_ne!(p.get(b).unwrap().ring.serial, serial);
+        assert_eq!(p.get(c).unwrap().ring.serial, serial);
+        assert_eq!(p.get(a).map(drop), Err(Error::Errno { call: "PAG", errno: libc::ESRCH }));
+        assert_eq!(p.take(), Err(Error::NoPagLeft));
+        assert_eq!(p.counters(), crate::client::Counters { made: 2, in_use: 2, tainted: 0, free: 0 });
+    }
+
+    #[test]
+    fn one_in_which_something_may_still_run_is_not_given_out_again() {
+        let p = pool(2);
+        let (a, b) = (p.take().unwrap(), p.take().unwrap());
+        let slot = p.end(a).unwrap();
+        slot.set_forkable();
+        assert!(!p.park(slot));
+        // A thread that has not left.
+        set_here(Some(p.get(b).unwrap()));
+        assert!(!p.park(p.end(b).unwrap()));
+        set_here(None);
+        assert_eq!(p.take(), Err(Error::NoPagLeft));
+        assert_eq!(p.counters(), crate::client::Counters { made: 2, in_use: 0, tainted: 2, free: 0 });
+    }
+
+    #[test]
+    fn debug_does_not_show_the_name() {
+        let p = pool(1);
+        assert!(!format!("{p:?}").contains("secret") && !format!("{p:?}").contains("115"));
+    }
+}
