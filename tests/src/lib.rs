@@ -1,6 +1,7 @@
 //! The harness: real AFS cells and a real httpd in a private world, for tests, bench and demo.
 //!
 //! [`namespace`] makes the world: its own root (an overlay, so that nothing of the host changes), network and processes.
+//! [`guest`] makes the same in an emulated machine, with the AFS client of a kernel.
 //! [`world`] says what lies in it; [`cell`], [`kaserver`] and [`httpd`] each start and stop one thing there.
 //! It knows nothing of how the module, the broker or the nanny work: those are built programs here.
 #![forbid(unsafe_code)]
@@ -14,9 +15,11 @@ pub mod cell;
 pub mod content;
 pub mod error_log;
 mod fill;
+pub mod guest;
 pub mod http;
 pub mod httpd;
 pub mod kaserver;
+pub mod kernel_client;
 pub mod lane_pair;
 pub mod login_pair;
 pub mod machine;

@@ -12,13 +12,19 @@ mod bridge;
 mod helper;
 mod init;
 mod manager;
+mod over_usr;
 mod root;
 mod setting;
 
 pub use bridge::{Bridge, bridge};
-pub(crate) use {helper::helper, init::init, manager::manager};
+pub use over_usr::over_usr;
+pub(crate) use over_usr::{inner as over_usr_inner, outer as over_usr_outer};
+pub(crate) use {
+    helper::helper, init::init, init::reap_until, manager::manager, setting::make as make_setting,
+};
 
 use crate::httpd::Mpm;
+use crate::kernel_client::Start;
 use crate::world::{self, Sizes, World};
 use crate::{built, roles, wait};
 use anyhow::{Context as _, Result, bail};
@@ -44,23 +50,38 @@ pub(crate) const SELF_INSIDE: &str = "/run/afsweb-harness";
 
 /// What the roles are told.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Plan {
+pub(crate) struct Plan {
     tree: PathBuf,
     scratch: PathBuf,
-    results: PathBuf,
+    pub(crate) results: PathBuf,
     programs: PathBuf,
-    executable: PathBuf,
+    pub(crate) executable: PathBuf,
     contents: Contents,
     sizes: Sizes,
-    command: Vec<OsString>,
+    pub(crate) command: Vec<OsString>,
     cwd: PathBuf,
+    /// The kernel's AFS client, in a guest.
+    pub(crate) client: Option<Start>,
+    /// Of the launcher's environment what a guest shall have.
+    pub(crate) environment: Vec<(String, String)>,
 }
 
 impl Plan {
     /// Reads what the launcher wrote.
-    fn read(file: &str) -> Result<Self> {
+    pub(crate) fn read(file: &str) -> Result<Self> {
         serde_json::from_str(&fs::read_to_string(file).with_context(|| file.to_owned())?)
             .context("plan of the world")
+    }
+
+    /// Empties the results and writes it there: the file.
+    pub(crate) fn write(&self) -> Result<PathBuf> {
+        if self.results.exists() {
+            fs::remove_dir_all(&self.results).with_context(|| self.results.display().to_string())?;
+        }
+        fs::create_dir_all(&self.results)?;
+        let file = self.results.join("plan.json");
+        fs::write(&file, serde_json::to_string_pretty(self)?)?;
+        Ok(file)
     }
 }
 
@@ -101,6 +122,8 @@ impl Launcher {
                 sizes: Sizes { big: 4 << 20 },
                 command: Vec::new(),
                 cwd: std::env::current_dir()?,
+                client: None,
+                environment: environment_for_guests(),
             },
         })
     }
@@ -133,6 +156,11 @@ impl Launcher {
         self
     }
 
+    /// What it would make.
+    pub(crate) fn into_plan(self) -> Plan {
+        self.plan
+    }
+
     /// Starts a world that runs `command` when all else in it is up.
     ///
     /// # Errors
@@ -148,12 +176,7 @@ impl Launcher {
         }
         let plan = Plan { command: command.to_vec(), ..self.plan.clone() };
         fs::create_dir_all(&plan.scratch).with_context(|| plan.scratch.display().to_string())?;
-        if plan.results.exists() {
-            fs::remove_dir_all(&plan.results).with_context(|| plan.results.display().to_string())?;
-        }
-        fs::create_dir_all(&plan.results)?;
-        let plan_file = plan.results.join("plan.json");
-        fs::write(&plan_file, serde_json::to_string_pretty(&plan)?)?;
+        let plan_file = plan.write()?;
         let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         // Only the read end is inherited; it does no harm in another process.
         rustix::io::fcntl_setfd(&read, FdFlags::empty())?;
@@ -262,8 +285,15 @@ impl Drop for Running {
     }
 }
 
+/// The variables by which tests are told something.
+fn environment_for_guests() -> Vec<(String, String)> {
+    std::env::vars()
+        .filter(|(name, _)| name.starts_with("AFSWEB_") || name == "RUST_BACKTRACE" || name == "LANG")
+        .collect()
+}
+
 /// Exit status as a shell tells it.
-fn code(status: ExitStatus) -> u8 {
+pub(crate) fn code(status: ExitStatus) -> u8 {
     let n = status.code().or_else(|| status.signal().map(|s| 128 + s)).unwrap_or(i32::from(FAILED));
     u8::try_from(n).unwrap_or(FAILED)
 }

@@ -50,6 +50,7 @@ fn drain(mut from: impl Read + Send + 'static) -> std::thread::JoinHandle<Vec<u8
 
 /// Waits for the end of `child`; kills it at the deadline.
 fn wait_or_kill(child: &mut Child, name: &str, limit: Duration) -> Result<ExitStatus> {
+    let limit = limit * wait::slow_factor();
     let end = Instant::now() + limit;
     let mut pause = Duration::from_micros(500);
     loop {

@@ -1,6 +1,6 @@
 //! The program is its own helper: the processes that make and hold the world are this executable under another role.
 
-use crate::{fill, lane_pair, machine, namespace};
+use crate::{fill, guest, lane_pair, machine, namespace};
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -14,6 +14,14 @@ pub(crate) const INIT: &str = "world-init";
 pub(crate) const MANAGER: &str = "world-manager";
 /// Role: becomes a program on an AFS machine.
 pub(crate) const MACHINE: &str = "world-machine";
+/// Role: becomes the emulator of a guest.
+pub(crate) const EMULATOR: &str = "guest-emulator";
+/// Role: process 1 of a guest.
+pub(crate) const GUEST_INIT: &str = "guest-init";
+/// Role: makes the namespaces for a command that finds unpacked packages in /usr.
+pub(crate) const OVER_USR_OUTER: &str = "over-usr-outer";
+/// Role: becomes that command.
+pub(crate) const OVER_USR_INNER: &str = "over-usr-inner";
 /// Role: fills the cells with directories and files.
 pub(crate) const CONTENT: &str = "world-content";
 /// Role: the broker's side of a lane, for measuring.
@@ -33,6 +41,10 @@ pub fn dispatch() -> Option<ExitCode> {
         HELPER => namespace::helper(&args),
         INIT => namespace::init(&args),
         MANAGER => namespace::manager(&args),
+        EMULATOR => guest::become_emulator(&args),
+        GUEST_INIT => guest::init(&args),
+        OVER_USR_OUTER => namespace::over_usr_outer(&args),
+        OVER_USR_INNER => namespace::over_usr_inner(&args),
         CONTENT => fill::fill(&args).map(|()| ExitCode::SUCCESS),
         LANE_RESPONDER => lane_pair::lane_responder(),
         BARE_RESPONDER => lane_pair::bare_responder(),

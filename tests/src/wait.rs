@@ -1,10 +1,23 @@
 //! Waiting: by looking again and again, with a deadline, never by a bare sleep.
 
 use anyhow::{Result, bail};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// Pause between two looks.
 const PAUSE: Duration = Duration::from_millis(15);
+
+/// The variable that says how many times longer everything may take here; unset where the processor is real.
+pub const SLOW_FACTOR: &str = "AFSWEB_SLOW_FACTOR";
+
+/// How many times longer everything may take here.
+///
+/// Every deadline of this module and of [`crate::process`] is multiplied by it; a deadline of a test's own should be, too.
+#[must_use]
+pub fn slow_factor() -> u32 {
+    static FACTOR: OnceLock<u32> = OnceLock::new();
+    *FACTOR.get_or_init(|| std::env::var(SLOW_FACTOR).ok().and_then(|v| v.parse().ok()).unwrap_or(1).max(1))
+}
 
 /// Asks `probe` until it has an answer; its error ends the wait.
 ///
@@ -24,6 +37,7 @@ pub fn until_every<T>(
     limit: Duration,
     mut probe: impl FnMut() -> Result<Option<T>>,
 ) -> Result<T> {
+    let limit = limit * slow_factor();
     let end = Instant::now() + limit;
     loop {
         if let Some(found) = probe()? {

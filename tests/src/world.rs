@@ -2,6 +2,7 @@
 //!
 //! Everything secret in here is made up and worthless outside the world.
 
+use crate::kernel_client::KernelClient;
 use crate::machine::Machine;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
@@ -46,6 +47,9 @@ pub struct World {
     pub sizes: Sizes,
     /// Address of the httpd that the harness started, if it did.
     pub httpd: Option<SocketAddr>,
+    /// The kernel's AFS client that serves /afs, in a guest.
+    #[serde(default)]
+    pub client: Option<KernelClient>,
 }
 
 /// Installed programs of ours; `None`: had not been built.

@@ -10,13 +10,20 @@
     reason = "these are commands: they speak to who typed them"
 )]
 
+mod apt;
 mod bench;
 mod cell;
 mod demo;
 mod dist;
+mod guest_module;
+mod guest_tree;
+mod packages;
+mod report;
 mod setup;
+mod suites;
 mod test;
 mod tidy;
+mod vm;
 
 use clap::{Parser, Subcommand};
 use std::io::Write as _;
@@ -39,6 +46,9 @@ enum Cmd {
     /// A private world with two real AFS cells.
     #[command(subcommand)]
     Cell(cell::Cmd),
+    /// A guest: the same two cells in an emulated machine, /afs served by its kernel's AFS client.
+    #[command(subcommand)]
+    Vm(vm::Cmd),
     /// Two cells, Apache and a URL for a browser; with --check it asks everything by itself.
     Demo(demo::Demo),
     /// Everything that is tested, with a summary.
@@ -55,7 +65,7 @@ enum Cmd {
         /// `show` or `check`.
         what: String,
     },
-    /// The part of `test` inside the world.
+    /// The part of `test` and `vm test` inside.
     #[command(hide = true)]
     Inside {
         /// The suites to run.
@@ -75,13 +85,14 @@ fn main() -> ExitCode {
     let result = match Args::parse().command {
         Cmd::Setup => setup::main(),
         Cmd::Cell(cmd) => cell::main(cmd),
+        Cmd::Vm(cmd) => vm::main(cmd),
         Cmd::Demo(args) => demo::main(args),
         Cmd::Test(args) => test::main(args),
         Cmd::Bench(args) => bench::main(&args),
         Cmd::Dist => dist::main(),
         Cmd::Tidy => tidy::run(cell::workspace()).map(|()| ExitCode::SUCCESS),
         Cmd::DemoInside { what } => demo::inside(&what),
-        Cmd::Inside { plan, report } => test::inside(&plan, &report),
+        Cmd::Inside { plan, report } => suites::inside(&plan, &report),
         Cmd::BenchInside(args) => bench::inside(&args),
     };
     result.unwrap_or_else(|e| {

@@ -1,16 +1,14 @@
 //! `cargo xtask test`: everything that is tested, with a summary that names what ran and what did not.
 
 use crate::cell::{self, workspace};
+use crate::report::{self, Line, skip, step};
+use crate::suites::{self, Suite, cargo_command, count, tee};
 use crate::{dist, say, setup, tidy};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use integration::httpd::Mpm;
 use integration::namespace::Contents;
-use serde::{Deserialize, Serialize};
-use std::ffi::OsString;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 /// No suite inside a world runs longer.
@@ -33,28 +31,6 @@ pub(crate) struct Test {
     /// Only this MPM.
     #[arg(long, value_enum)]
     mpm: Option<cell::MpmArg>,
-}
-
-/// One test program to be run inside a world.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Suite {
-    name: String,
-    program: PathBuf,
-    args: Vec<String>,
-    env: Vec<(String, String)>,
-    limit_s: u64,
-}
-
-/// What came of a step.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Line {
-    name: String,
-    passed: bool,
-    seconds: f64,
-    /// Tests passed, failed, ignored, where it is made of tests.
-    counts: Option<[u32; 3]>,
-    /// Why it did not run.
-    skipped: Option<String>,
 }
 
 /// Test programs that need a world: package, test, whether it depends on the MPM.
@@ -115,12 +91,7 @@ pub(crate) fn main(args: Test) -> Result<ExitCode> {
     } else {
         worlds(&args, &mut lines)?;
     }
-    summary(&lines, started.elapsed());
-    Ok(if lines.iter().all(|l| l.passed || l.skipped.is_some()) {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(report::summary(&lines, started.elapsed()))
 }
 
 fn worlds(args: &Test, lines: &mut Vec<Line>) -> Result<()> {
@@ -129,7 +100,7 @@ fn worlds(args: &Test, lines: &mut Vec<Line>) -> Result<()> {
     say("building the test programs");
     let mut programs = Vec::new();
     for (package, test, _) in &chosen {
-        programs.push(build_test(package, test)?);
+        programs.push(suites::build(package, test)?);
     }
     let suite = |i: usize, mpm: Option<Mpm>| -> Option<Suite> {
         let (package, test, _) = chosen.get(i)?;
@@ -187,7 +158,7 @@ fn package(args: &Test, lines: &mut Vec<Line>) -> Result<()> {
     let limit = if args.long { LONG_SUITE_LIMIT } else { SUITE_LIMIT };
     let suite = Suite {
         name: format!("{package} {test}"),
-        program: build_test(package, test)?,
+        program: suites::build(package, test)?,
         args: vec!["--include-ignored".into(), "--test-threads=1".into()],
         env: vec![("AFSWEB_DEB".into(), made.deb.display().to_string())],
         limit_s: limit.as_secs(),
@@ -206,138 +177,12 @@ fn run_in_world(
     if suites.is_empty() {
         return Ok(());
     }
-    let mut launcher = cell::prepare(contents, &format!("test-{name}"))?;
+    let name = format!("test-{name}");
+    let mut launcher = cell::prepare(contents, &name)?;
     if let Some(bytes) = big_file {
         launcher = launcher.big_file(bytes);
     }
-    let results = cell::results_dir(&format!("test-{name}"))?;
-    fs::create_dir_all(&results)?;
-    // The launcher empties the results when it starts; so the plan lies beside them.
-    let (plan, report) = (results.with_extension("suites.json"), results.join("suites-report.json"));
-    fs::write(&plan, serde_json::to_vec(suites)?)?;
-    let _ = fs::remove_file(&report);
-    let me = std::env::current_exe().context("path of this program")?;
-    let command: Vec<OsString> = vec![me.into(), "inside".into(), plan.into(), report.clone().into()];
-    let started = Instant::now();
-    let status = launcher.run(&command);
-    let seconds = started.elapsed().as_secs_f64();
-    let done: Vec<Line> =
-        fs::read(&report).ok().and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default();
-    let known = done.len();
-    lines.extend(done);
-    if known < suites.len() {
-        let why = match status {
-            Ok(code) => format!("world [{name}] ended with status {code} before all suites had run"),
-            Err(e) => format!("world [{name}]: {e:#}"),
-        };
-        say(&why);
-        for suite in suites.iter().skip(known) {
-            lines.push(Line {
-                name: suite.name.clone(),
-                passed: false,
-                seconds,
-                counts: None,
-                skipped: None,
-            });
-        }
-    }
-    Ok(())
-}
-
-/// `cargo xtask inside PLAN REPORT`: the part of `test` that runs inside a world.
-pub(crate) fn inside(plan: &Path, report: &Path) -> Result<ExitCode> {
-    let suites: Vec<Suite> = serde_json::from_slice(&fs::read(plan)?)?;
-    let mut lines: Vec<Line> = Vec::new();
-    for suite in &suites {
-        say(&format!("== {}", suite.name));
-        let started = Instant::now();
-        let mut command = Command::new("timeout");
-        command.args(["--kill-after=5", &suite.limit_s.to_string()]).arg(&suite.program).args(&suite.args);
-        command.envs(suite.env.iter().map(|(k, v)| (k, v)));
-        let (passed, output) = tee(&mut command)?;
-        let counts = count(&output);
-        let line = Line {
-            name: suite.name.clone(),
-            // A program that ran no test at all proves nothing.
-            passed: passed && counts.is_some_and(|c| c.first().is_some_and(|n| *n > 0)),
-            seconds: started.elapsed().as_secs_f64(),
-            counts,
-            skipped: None,
-        };
-        lines.push(line);
-        fs::write(report, serde_json::to_vec(&lines)?)?;
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Runs a command, shows its standard output as it comes and keeps it.
-fn tee(command: &mut Command) -> Result<(bool, String)> {
-    use std::io::{BufRead as _, BufReader};
-    let mut child =
-        command.stdout(std::process::Stdio::piped()).spawn().with_context(|| format!("{command:?}"))?;
-    let out = child.stdout.take().context("no output")?;
-    let mut kept = String::new();
-    for line in BufReader::new(out).split(b'\n') {
-        let line = String::from_utf8_lossy(&line?).into_owned();
-        say(&line);
-        kept.push_str(&line);
-        kept.push('\n');
-    }
-    Ok((child.wait()?.success(), kept))
-}
-
-/// The sum of the lines `test result:` of test programs.
-fn count(output: &str) -> Option<[u32; 3]> {
-    let mut sum = None;
-    for line in output.lines().filter(|l| l.starts_with("test result:")) {
-        let number = |word: &str| -> u32 {
-            line.split([';', '.']).find_map(|p| p.trim().strip_suffix(word)?.trim().parse().ok()).unwrap_or(0)
-        };
-        let [p, f, i] = sum.unwrap_or([0; 3]);
-        sum = Some([p + number("passed"), f + number("failed"), i + number("ignored")]);
-    }
-    sum
-}
-
-fn build_test(package: &str, test: &str) -> Result<PathBuf> {
-    let target = cell::target_dir()?;
-    let out = cargo_command()
-        .args(["test", "--no-run", "--quiet", "--message-format=json-render-diagnostics"])
-        .args(["--package", package, "--test", test, "--target-dir"])
-        .arg(target)
-        .current_dir(workspace())
-        .stderr(std::process::Stdio::inherit())
-        .output()
-        .context("cargo test --no-run")?;
-    if !out.status.success() {
-        bail!("the test program {test} of {package} cannot be built");
-    }
-    String::from_utf8_lossy(&out.stdout)
-        .lines()
-        .filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok())
-        .filter(|m| m.pointer("/target/name").is_some_and(|n| n == test))
-        .find_map(|m| m.get("executable")?.as_str().map(PathBuf::from))
-        .with_context(|| format!("cargo named no program for the test {test} of {package}"))
-}
-
-fn cargo_command() -> Command {
-    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-}
-
-fn step(name: &str, f: impl FnOnce() -> Result<()>) -> Line {
-    say(&format!("== {name}"));
-    let started = Instant::now();
-    let result = f();
-    if let Err(e) = &result {
-        say(&format!("{name}: {e:#}"));
-    }
-    Line {
-        name: name.into(),
-        passed: result.is_ok(),
-        seconds: started.elapsed().as_secs_f64(),
-        counts: None,
-        skipped: None,
-    }
+    suites::run(&name, suites, lines, |command| launcher.run(command))
 }
 
 fn cargo(lines: &mut Vec<Line>, name: &str, args: &[&str], env: &[(&str, &str)]) {
@@ -373,53 +218,5 @@ fn deny(lines: &mut Vec<Line>) {
         cargo(lines, "deny", &["deny", "--offline", "check", "licenses", "bans", "sources"], &[]);
     } else {
         skip(lines, "deny", "cargo-deny is not installed");
-    }
-}
-
-fn skip(lines: &mut Vec<Line>, name: &str, why: &str) {
-    lines.push(Line {
-        name: name.into(),
-        passed: false,
-        seconds: 0.0,
-        counts: None,
-        skipped: Some(why.into()),
-    });
-}
-
-fn summary(lines: &[Line], total: Duration) {
-    println!("\n{:<34} {:>8} {:>9}  tests", "what", "result", "seconds");
-    for l in lines {
-        let result = match (&l.skipped, l.passed) {
-            (Some(_), _) => "skipped",
-            (None, true) => "ok",
-            (None, false) => "FAILED",
-        };
-        let note = match (&l.skipped, l.counts) {
-            (Some(why), _) => why.clone(),
-            (None, Some([p, f, i])) => {
-                let ignored =
-                    if i > 0 { format!(", {i} ignored here (run in a world below)") } else { String::new() };
-                format!("{p} passed, {f} failed{ignored}")
-            }
-            (None, None) => String::new(),
-        };
-        println!("{:<34} {:>8} {:>9.1}  {note}", l.name, result, l.seconds);
-    }
-    let failed = lines.iter().filter(|l| !l.passed && l.skipped.is_none()).count();
-    let skipped = lines.iter().filter(|l| l.skipped.is_some()).count();
-    let ran = lines.len() - skipped;
-    println!("\n{ran} ran, {failed} failed, {skipped} skipped, {:.1} minutes", total.as_secs_f64() / 60.0);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn counts_are_summed_over_programs() {
-        let text = "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s\nx\n\
-                    test result: FAILED. 2 passed; 4 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s\n";
-        assert_eq!(count(text), Some([5, 4, 1]));
-        assert_eq!(count("nothing"), None);
     }
 }

@@ -32,7 +32,7 @@ pub(crate) fn helper(args: &[String]) -> Result<ExitCode> {
 }
 
 /// From here on no mount of ours reaches the host.
-fn make_private() -> Result<()> {
+pub(super) fn make_private() -> Result<()> {
     let nothing = None::<&str>;
     let private = || mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing);
     match private() {

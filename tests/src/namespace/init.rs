@@ -17,17 +17,24 @@ pub(crate) fn init(args: &[String]) -> Result<ExitCode> {
     hold_lifeline(lifeline)?;
     let plan = Plan::read(plan_file)?;
     root::enter(&plan)?;
-    setting::make_network()?;
-    setting::make_configuration(&plan)?;
+    setting::make(&plan)?;
     let manager = Command::new(roles::EXECUTABLE)
         .args([roles::MANAGER, plan_file])
         .spawn()
         .context("cannot start the manager of the world")?;
+    Ok(ExitCode::from(code(ExitStatus::from_raw(reap_until(manager.id())?))))
+}
+
+/// Reaps whatever ends until the process `pid` does: its status.
+///
+/// # Errors
+/// waitpid(2) failed.
+pub(crate) fn reap_until(pid: u32) -> Result<i32> {
     loop {
         // Orphans become our children: without this loop they would stay zombies.
         match rustix::process::wait(rustix::process::WaitOptions::empty()) {
-            Ok(Some((pid, status))) if u32::try_from(pid.as_raw_nonzero().get()) == Ok(manager.id()) => {
-                return Ok(ExitCode::from(code(ExitStatus::from_raw(status.as_raw()))));
+            Ok(Some((ended, status))) if u32::try_from(ended.as_raw_nonzero().get()) == Ok(pid) => {
+                return Ok(status.as_raw());
             }
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(e) => return Err(e).context("wait for the manager"),

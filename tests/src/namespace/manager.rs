@@ -5,6 +5,7 @@ use crate::built;
 use crate::cell::Cell;
 use crate::httpd::{self, Httpd};
 use crate::kaserver::TestKaserver;
+use crate::kernel_client;
 use crate::world::{CELLS, CONF_DIR, STATE_DIR, World};
 use anyhow::{Context as _, Result, bail};
 use std::fs::File;
@@ -28,11 +29,18 @@ pub(crate) fn manager(args: &[String]) -> Result<ExitCode> {
         programs: built::install(&plan.programs)?,
         sizes: plan.sizes,
         httpd: None,
+        client: None,
     };
     let mut up = Up::default();
     if plan.contents != Contents::Empty {
         up.start_cells(&mut world)?;
         progress(&plan, &format!("cells are ready, {:.1} s", began.elapsed().as_secs_f32()));
+    }
+    if let Some(start) = &plan.client {
+        start.start(&world)?;
+        let client = start.client();
+        world.client = Some(client);
+        progress(&plan, &format!("{client} serves /afs, {:.1} s", began.elapsed().as_secs_f32()));
     }
     if let Contents::CellsAndHttpd(mpm) = plan.contents {
         let options = httpd::Options {
@@ -51,6 +59,7 @@ pub(crate) fn manager(args: &[String]) -> Result<ExitCode> {
         .args(rest)
         .current_dir(&plan.cwd)
         .env("PATH", format!("{path}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"))
+        .envs(world.client.map(|c| (kernel_client::VARIABLE, c.as_str())))
         .status()
         .with_context(|| format!("cannot run {}", program.to_string_lossy()))?;
     for cell in &mut up.cells {

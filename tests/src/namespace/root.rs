@@ -44,19 +44,22 @@ fn unescape(field: &str) -> PathBuf {
     PathBuf::from(path)
 }
 
-/// An overlay at `target`: `lower` below, what is written goes to `upper`. All given by descriptors, since options cannot quote.
-fn overlay(lower: &Path, upper: &Path, work: &Path, target: &Path) -> Result<()> {
+/// An overlay at `target`: the `lowers` below, the first on top; what is written goes to `upper`.
+/// All given by descriptors, since options cannot quote.
+pub(super) fn overlay(lowers: &[&Path], upper: &Path, work: &Path, target: &Path) -> Result<()> {
     fs::create_dir_all(upper)?;
     fs::create_dir_all(work)?;
     let open = |p: &Path| {
         rustix::fs::open(p, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .with_context(|| p.display().to_string())
     };
-    let (l, u, w) = (open(lower)?, open(upper)?, open(work)?);
+    let (u, w) = (open(upper)?, open(work)?);
+    let lowers = lowers.iter().map(|l| open(l)).collect::<Result<Vec<_>>>()?;
     let fd = |d: &OwnedFd| format!("/proc/self/fd/{}", d.as_raw_fd());
-    let options = format!("lowerdir={},upperdir={},workdir={}", fd(&l), fd(&u), fd(&w));
+    let lowerdir = lowers.iter().map(fd).collect::<Vec<_>>().join(":");
+    let options = format!("lowerdir={lowerdir},upperdir={},workdir={}", fd(&u), fd(&w));
     mount(Some("afsweb-world"), target, Some("overlay"), MsFlags::empty(), Some(options.as_str()))
-        .with_context(|| format!("overlay of {}", lower.display()))
+        .with_context(|| format!("overlay at {}", target.display()))
 }
 
 /// Makes the root of the world and moves into it.
@@ -72,12 +75,14 @@ pub(super) fn enter(plan: &Plan) -> Result<()> {
     fs::create_dir(&upper)?;
     // Two lower layers must not lie inside each other, so the packages go into the upper one.
     process::run(Command::new("cp").arg("-a").arg(plan.tree.join(".")).arg(&upper), COPY_LIMIT)?;
-    overlay(Path::new("/"), &upper, &plan.scratch.join("work"), &root)?;
+    overlay(&[Path::new("/")], &upper, &plan.scratch.join("work"), &root)?;
     let inside = |p: &Path| root.join(p.strip_prefix("/").unwrap_or(p));
     for (n, place) in mounts.iter().enumerate() {
         let target = inside(place);
         let above = plan.scratch.join("above").join(n.to_string());
-        if place.is_dir() && overlay(place, &above.join("upper"), &above.join("work"), &target).is_ok() {
+        if place.is_dir()
+            && overlay(&[place.as_path()], &above.join("upper"), &above.join("work"), &target).is_ok()
+        {
             continue;
         }
         // A file, or a file system that cannot lie below an overlay: it is there, read-only.

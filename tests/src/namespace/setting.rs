@@ -18,8 +18,14 @@ const DEVICE: &str = "afs0";
 /// The broker's user.
 const BROKER_USER: &str = "weblog";
 
+/// Makes all of it.
+pub(crate) fn make(plan: &Plan) -> Result<()> {
+    make_network()?;
+    make_configuration(plan)
+}
+
 /// The addresses of the world. The servers refuse loopback devices; a tap device needs no peer.
-pub(super) fn make_network() -> Result<()> {
+fn make_network() -> Result<()> {
     let ip = |args: &[&str]| process::run(Command::new("ip").args(args), TOOL_LIMIT);
     ip(&["link", "set", "lo", "up"])?;
     if !Path::new("/dev/net/tun").exists() {
@@ -49,7 +55,7 @@ fn make_tun() {
 }
 
 /// Names, users and the AFS client's configuration of the world.
-pub(super) fn make_configuration(plan: &Plan) -> Result<()> {
+fn make_configuration(plan: &Plan) -> Result<()> {
     nix::unistd::sethostname("web.cell.example").context("host name")?;
     let mut hosts = String::from("127.0.0.1 localhost\n");
     let mut cell_serv_db = String::new();

@@ -1,0 +1,158 @@
+//! Test programs that run inside a world or a guest: how they get there, and how their results come out.
+
+use crate::cell::{self, workspace};
+use crate::report::Line;
+use crate::say;
+use anyhow::{Context as _, Result, bail};
+use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+/// One test program to be run inside.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Suite {
+    pub(crate) name: String,
+    pub(crate) program: PathBuf,
+    pub(crate) args: Vec<String>,
+    pub(crate) env: Vec<(String, String)>,
+    pub(crate) limit_s: u64,
+}
+
+/// Runs suites one after the other in what `launch` starts: it is given the command, and its results go to `name`.
+pub(crate) fn run(
+    name: &str,
+    suites: &[Suite],
+    lines: &mut Vec<Line>,
+    launch: impl FnOnce(&[OsString]) -> Result<u8>,
+) -> Result<()> {
+    let results = cell::results_dir(name)?;
+    fs::create_dir_all(&results)?;
+    // The launcher empties the results when it starts; so the plan lies beside them.
+    let (plan, report) = (results.with_extension("suites.json"), results.join("suites-report.json"));
+    fs::write(&plan, serde_json::to_vec(suites)?)?;
+    let _ = fs::remove_file(&report);
+    let me = std::env::current_exe().context("path of this program")?;
+    let command: Vec<OsString> = vec![me.into(), "inside".into(), plan.into(), report.clone().into()];
+    let started = Instant::now();
+    let status = launch(&command);
+    let seconds = started.elapsed().as_secs_f64();
+    let done: Vec<Line> =
+        fs::read(&report).ok().and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default();
+    let known = done.len();
+    lines.extend(done);
+    if known < suites.len() {
+        let why = match status {
+            Ok(code) => format!("[{name}] ended with status {code} before all suites had run"),
+            Err(e) => format!("[{name}]: {e:#}"),
+        };
+        say(&why);
+        for suite in suites.iter().skip(known) {
+            lines.push(Line {
+                name: suite.name.clone(),
+                passed: false,
+                seconds,
+                counts: None,
+                skipped: None,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// `cargo xtask inside PLAN REPORT`: the part that runs inside.
+pub(crate) fn inside(plan: &Path, report: &Path) -> Result<ExitCode> {
+    let suites: Vec<Suite> = serde_json::from_slice(&fs::read(plan)?)?;
+    let mut lines: Vec<Line> = Vec::new();
+    for suite in &suites {
+        say(&format!("== {}", suite.name));
+        let started = Instant::now();
+        let mut command = Command::new("timeout");
+        command.args(["--kill-after=5", &suite.limit_s.to_string()]).arg(&suite.program).args(&suite.args);
+        command.envs(suite.env.iter().map(|(k, v)| (k, v)));
+        let (passed, output) = tee(&mut command)?;
+        let counts = count(&output);
+        let line = Line {
+            name: suite.name.clone(),
+            // A program that ran no test at all proves nothing.
+            passed: passed && counts.is_some_and(|c| c.first().is_some_and(|n| *n > 0)),
+            seconds: started.elapsed().as_secs_f64(),
+            counts,
+            skipped: None,
+        };
+        lines.push(line);
+        fs::write(report, serde_json::to_vec(&lines)?)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs a command, shows its standard output as it comes and keeps it.
+pub(crate) fn tee(command: &mut Command) -> Result<(bool, String)> {
+    use std::io::{BufRead as _, BufReader};
+    let mut child =
+        command.stdout(std::process::Stdio::piped()).spawn().with_context(|| format!("{command:?}"))?;
+    let out = child.stdout.take().context("no output")?;
+    let mut kept = String::new();
+    for line in BufReader::new(out).split(b'\n') {
+        let line = String::from_utf8_lossy(&line?).into_owned();
+        say(&line);
+        kept.push_str(&line);
+        kept.push('\n');
+    }
+    Ok((child.wait()?.success(), kept))
+}
+
+/// The sum of the lines `test result:` of test programs.
+pub(crate) fn count(output: &str) -> Option<[u32; 3]> {
+    let mut sum = None;
+    for line in output.lines().filter(|l| l.starts_with("test result:")) {
+        let number = |word: &str| -> u32 {
+            line.split([';', '.']).find_map(|p| p.trim().strip_suffix(word)?.trim().parse().ok()).unwrap_or(0)
+        };
+        let [p, f, i] = sum.unwrap_or([0; 3]);
+        sum = Some([p + number("passed"), f + number("failed"), i + number("ignored")]);
+    }
+    sum
+}
+
+/// Builds a test program: its path.
+pub(crate) fn build(package: &str, test: &str) -> Result<PathBuf> {
+    let target = cell::target_dir()?;
+    let out = cargo_command()
+        .args(["test", "--no-run", "--quiet", "--message-format=json-render-diagnostics"])
+        .args(["--package", package, "--test", test, "--target-dir"])
+        .arg(target)
+        .current_dir(workspace())
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .context("cargo test --no-run")?;
+    if !out.status.success() {
+        bail!("the test program {test} of {package} cannot be built");
+    }
+    String::from_utf8_lossy(&out.stdout)
+        .lines()
+        .filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok())
+        .filter(|m| m.pointer("/target/name").is_some_and(|n| n == test))
+        .find_map(|m| m.get("executable")?.as_str().map(PathBuf::from))
+        .with_context(|| format!("cargo named no program for the test {test} of {package}"))
+}
+
+/// Cargo.
+pub(crate) fn cargo_command() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_summed_over_programs() {
+        let text = "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s\nx\n\
+                    test result: FAILED. 2 passed; 4 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s\n";
+        assert_eq!(count(text), Some([5, 4, 1]));
+        assert_eq!(count("nothing"), None);
+    }
+}
