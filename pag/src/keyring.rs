@@ -3,14 +3,14 @@
 //! Knows no AFS. A keyring is made as root, so that nobody of the uid that serves owns it; then its rights are taken:
 //! - *possessor* (whoever is inside, a CGI program too): search, so that the AFS client finds what is in it. No view,
 //!   so that its name cannot be learned; no link, so that it cannot be put into another keyring or given to a parent.
-//! - *group* (or everybody): search, which is what joining by name takes. Who knows only the number can do nothing
+//! - *owner* (root) and *group* (or everybody): search, which is what joining by name takes. Who knows only the number can do nothing
 //!   with it but destroy it (`KEYCTL_INVALIDATE` takes no more), which joining notices.
 //!
 //! A keyring lives as long as a thread is in it or another keyring holds it. The kernel makes a new one for a name that
 //! is gone; so the number that joining gives is compared.
 
 use crate::Error;
-use crate::sys::consts::{GRP_SEARCH, OTH_SEARCH, POS_SEARCH};
+use crate::sys::consts::{GRP_SEARCH, OTH_SEARCH, POS_SEARCH, USR_SEARCH};
 use crate::sys::keyctl::{self, Serial};
 use core::cell::RefCell;
 use core::fmt;
@@ -74,7 +74,8 @@ impl Ring {
         } else {
             OTH_SEARCH
         };
-        keyctl::set_rights(self.serial, POS_SEARCH | join | also).map_err(failed("rights of a keyring"))
+        keyctl::set_rights(self.serial, POS_SEARCH | USR_SEARCH | join | also)
+            .map_err(failed("rights of a keyring"))
     }
 
     /// Its number.

@@ -34,6 +34,8 @@ pub(crate) const POS_WRITE: u32 = 0x0400_0000;
 pub(crate) const POS_SEARCH: u32 = 0x0800_0000;
 /// `KEY_POS_SETATTR`: who possesses it may restrict it (and change its rights, if it is his).
 pub(crate) const POS_SETATTR: u32 = 0x2000_0000;
+/// `KEY_USR_SEARCH`: its owner may join it by name. The owner has no other class's rights, even if he is in the group.
+pub(crate) const USR_SEARCH: u32 = 0x0008_0000;
 /// `KEY_GRP_SEARCH`: the group may join it by name.
 pub(crate) const GRP_SEARCH: u32 = 0x0000_0800;
 /// `KEY_OTH_SEARCH`: everybody may join it by name.
