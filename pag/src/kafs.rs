@@ -293,9 +293,9 @@ pub struct KeyNeed {
     pub bytes: u64,
 }
 
-/// Bytes that the kernel counts for a token besides those of its ticket, which it counts twice (the payload as it came,
-/// and as it is kept): names, structures, rounded up.
-const TOKEN_BYTES: u64 = 512;
+/// Bytes that the kernel counts for a token besides those of its ticket (Linux 6.1: 28 and the key's name; twice as much
+/// again as a reserve).
+const TOKEN_BYTES: u64 = 256;
 
 impl KeyNeed {
     /// What `children` of httpd need if each has up to `visitors` at the same time, with tickets of `ticket` bytes.
@@ -306,7 +306,7 @@ impl KeyNeed {
         let keys = children.saturating_mul(visitors).saturating_mul(2);
         // A child has a keyring for its process and one for the holding thread.
         let own = children.saturating_mul(4);
-        let each = ticket.saturating_mul(2).saturating_add(TOKEN_BYTES);
+        let each = ticket.saturating_add(TOKEN_BYTES);
         Self {
             keys: keys.saturating_add(own),
             bytes: keys.saturating_mul(each).saturating_add(own.saturating_mul(64)),

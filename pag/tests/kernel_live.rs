@@ -87,15 +87,14 @@ impl Stage {
         Cell::new(self.about["cells"][0]["name"].as_str().unwrap()).unwrap()
     }
 
-    /// A token that the cell's key makes, which ends in `life_s` or a little later.
-    fn token_for(&self, user: &str, life_s: u32) -> Token {
+    /// A token that the cell's key makes, from `begin` seconds from now on, for `life` seconds.
+    fn token_at(&self, user: &str, begin: i64, life: u32) -> Token {
         let cell = &self.about["cells"][0];
         let key: kaserver::Key = cell["key_hex"].as_str().unwrap().parse().unwrap();
         let kvno = i32::try_from(cell["kvno"].as_i64().unwrap()).unwrap();
-        let now = u32::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
-        // Tickets last for multiples of five minutes.
-        let whole = life_s.max(300).next_multiple_of(300);
-        let t = kaserver::mint_token(user, "", now - (whole - life_s), whole, &key, kvno).unwrap();
+        let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
+        let begin = u32::try_from(now + begin).unwrap();
+        let t = kaserver::mint_token(user, "", begin, life, &key, kvno).unwrap();
         Token {
             cell: self.cell(),
             afs_id: 1,
@@ -105,6 +104,13 @@ impl Stage {
             end: t.end.into(),
             ticket: t.ticket.clone().into(),
         }
+    }
+
+    /// A token that ends in `life_s` seconds.
+    fn token_for(&self, user: &str, life_s: u32) -> Token {
+        // Tickets last for multiples of five minutes.
+        let whole = life_s.max(300).next_multiple_of(300);
+        self.token_at(user, i64::from(life_s) - i64::from(whole), whole)
     }
 
     fn token(&self, user: &str) -> Token {
@@ -480,8 +486,11 @@ mod scene {
                 }
             };
             if what == "destroy" {
-                for n in numbers.split(' ') {
+                for n in numbers.split_ascii_whitespace() {
                     let n: i64 = n.parse().unwrap();
+                    note("clear", n, keyctl(7, n, 0, 0, 0));
+                    note("timeout", n, keyctl(15, n, 1, 0, 0));
+                    note("revoke", n, keyctl(3, n, 0, 0, 0));
                     note("invalidate", n, keyctl(21, n, 0, 0, 0));
                 }
                 return done.join(" ");
@@ -496,7 +505,7 @@ mod scene {
                 note("link-into", n, keyctl(8, own, n, 0, 0));
                 note("rights", n, keyctl(5, n, 0x3f3f_3f3f, 0, 0));
                 note("owner", n, keyctl(4, n, i64::from(UID), -1, 0));
-                note("revoke", n, keyctl(3, n, 0, 0, 0));
+                note("allow-links", n, keyctl(29, n, 0, 0, 0));
                 for (kind, name) in [(c"rxrpc", c"afs@cell.example"), (c"afs_pag", c"_pag")] {
                     let (k, d) = (kind.as_ptr() as i64, name.as_ptr() as i64);
                     note("search", n, keyctl(10, n, k, d, 0));
@@ -567,7 +576,6 @@ mod scene {
         let own = child.ask(&format!("try -3 {}", line(&of_alice)));
         drop(scope);
         println!("inside: {own}\nof others: {of_others}");
-        child.end();
         assert_eq!(of_others, "");
         // What it can: read what it has, and find it again. Nothing that takes it anywhere else.
         for word in own.split(' ') {
@@ -577,6 +585,12 @@ mod scene {
             assert!(harmless, "{own}");
         }
         assert_eq!((stage.all(&alice), stage.all(&bob)), (ALICE, BOB));
+        // What it can besides: put an end to its own visitor's PAG.
+        println!("destroys its own: {}", child.ask("destroy -3"));
+        child.end();
+        assert_eq!(stage.all(&bob), BOB);
+        assert!(alice.enter().is_err());
+        assert_eq!(PLACES.map(|(place, ..)| stage.reads(place)), NOBODY);
     }
 
     pub(super) fn what_runs_beside_gets_at_no_visitor() {
@@ -613,23 +627,17 @@ mod scene {
                 let payload = pag::block::encode_xdr(&token).unwrap();
                 let (kind, name) =
                     (c"rxrpc", std::ffi::CString::new(format!("afs@{}", token.cell.as_str())).unwrap());
-                for ring in [-4i64, -5] {
+                // The last one, to see that it works.
+                for ring in [-4i64, -5, -3] {
+                    if ring == -3 {
+                        keyctl(1, 0, 0, 0, 0).unwrap();
+                    }
+                    let (kind, name, len) = (kind.as_ptr(), name.as_ptr(), payload.len());
                     // SAFETY: texts and a slice.
-                    let n = unsafe {
-                        libc::syscall(
-                            libc::SYS_add_key,
-                            kind.as_ptr(),
-                            name.as_ptr(),
-                            payload.as_ptr(),
-                            payload.len(),
-                            ring,
-                        )
-                    };
+                    let n =
+                        unsafe { libc::syscall(libc::SYS_add_key, kind, name, payload.as_ptr(), len, ring) };
                     assert!(n > 0, "{}", std::io::Error::last_os_error());
                 }
-                // The user's session keyring, as a process has that never joined one.
-                keyctl(1, 0, 0, 0, 0).unwrap();
-                keyctl(8, -5, -3, 0, 0).unwrap();
             }
         }
         answer(|_| stage.reads("alice").to_string());
@@ -765,13 +773,12 @@ mod scene {
         pag.set_token(&stage.token_for("alice", 6)).unwrap();
         assert_eq!(stage.all(&pag), ALICE);
         std::thread::sleep(Duration::from_secs(8));
+        println!("from the cache: {:?}", stage.all(&pag));
         stage.flush();
         assert_eq!(stage.all(&pag), NOBODY);
         // One that had expired before.
         let late = stage.afs().new_pag().unwrap();
-        let mut token = stage.token_for("alice", 6);
-        (token.begin, token.end) = (token.begin - 3_600, token.end - 3_600);
-        let set = late.set_token(&token);
+        let set = late.set_token(&stage.token_at("alice", -3_900, 300));
         println!("setting an expired token: {set:?}");
         assert_eq!(stage.all(&late), NOBODY);
         // And a new one makes up for it.
