@@ -16,6 +16,7 @@ mod cell;
 mod demo;
 mod dist;
 mod guest_module;
+mod guest_suites;
 mod guest_tree;
 mod packages;
 mod report;

@@ -18,6 +18,13 @@ pub(crate) struct Line {
     pub(crate) skipped: Option<String>,
 }
 
+impl Line {
+    /// A failure of something that gave no counts.
+    pub(crate) fn failed(name: &str, seconds: f64) -> Self {
+        Self { name: name.to_owned(), passed: false, seconds, counts: None, skipped: None }
+    }
+}
+
 /// Does something and notes whether it went well.
 pub(crate) fn step(name: &str, f: impl FnOnce() -> Result<()>) -> Line {
     say(&format!("== {name}"));

@@ -50,13 +50,7 @@ pub(crate) fn run(
         };
         say(&why);
         for suite in suites.iter().skip(known) {
-            lines.push(Line {
-                name: suite.name.clone(),
-                passed: false,
-                seconds,
-                counts: None,
-                skipped: None,
-            });
+            lines.push(Line::failed(&suite.name, seconds));
         }
     }
     Ok(())

@@ -3,9 +3,10 @@
 use crate::cell::{self, workspace};
 use crate::report::{self, Line, skip, step};
 use crate::suites::{self, Suite, cargo_command, count, tee};
-use crate::{dist, say, setup, tidy};
+use crate::{dist, guest_suites, say, setup, tidy};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
+use integration::guest::Ender;
 use integration::httpd::Mpm;
 use integration::namespace::Contents;
 use std::process::ExitCode;
@@ -31,6 +32,9 @@ pub(crate) struct Test {
     /// Only this MPM.
     #[arg(long, value_enum)]
     mpm: Option<cell::MpmArg>,
+    /// Without guests, that is without the AFS clients of the kernel.
+    #[arg(long)]
+    no_vm: bool,
 }
 
 /// Test programs that need a world: package, test, whether it depends on the MPM.
@@ -90,6 +94,7 @@ pub(crate) fn main(args: Test) -> Result<ExitCode> {
         skip(&mut lines, "worlds", "--unit was given");
     } else {
         worlds(&args, &mut lines)?;
+        guests(&args, &mut lines)?;
     }
     Ok(report::summary(&lines, started.elapsed()))
 }
@@ -144,6 +149,22 @@ fn worlds(args: &Test, lines: &mut Vec<Line>) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// The suites in guests.
+fn guests(args: &Test, lines: &mut Vec<Line>) -> Result<()> {
+    if args.no_vm {
+        skip(lines, "guests", "--no-vm was given");
+        return Ok(());
+    }
+    let choice = guest_suites::Choice {
+        long: args.long,
+        only: args.only.as_deref(),
+        client: None,
+        mpm: args.mpm.map(Into::into),
+    };
+    // Ctrl-C ends this program, and the emulator with it.
+    guest_suites::run(&choice, &Ender::default(), lines)
 }
 
 /// Builds the package and tries it on a stock Debian Apache.

@@ -1,21 +1,40 @@
 //! `cargo xtask vm`: commands and tests in a guest, on an AFS client of its kernel.
 
-use crate::cell;
-use crate::guest_tree;
-use anyhow::{Context as _, Result};
+use crate::guest_suites::{self, Choice};
+use crate::{cell, guest_tree, report};
+use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use integration::guest::{Ender, Launcher};
 use integration::kernel_client::KernelClient;
 use integration::namespace::Contents;
 use std::ffi::OsString;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What can be done with a guest.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Cmd {
     /// Run a command with cells and /afs up; its exit status is passed on, and everything ends with it.
     Run(Run),
+    /// Run the tests that need one, each client in a guest of its own, with a summary.
+    Test(Test),
+}
+
+/// Arguments of `vm test`.
+#[derive(Debug, Args)]
+pub(crate) struct Test {
+    /// The volumes of a release.
+    #[arg(long)]
+    long: bool,
+    /// Only this client.
+    #[arg(long, value_enum)]
+    client: Option<ClientArg>,
+    /// Only the suites whose name contains this.
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+    /// Only this MPM, where it matters.
+    #[arg(long, value_enum)]
+    mpm: Option<cell::MpmArg>,
 }
 
 /// Arguments of `vm run`.
@@ -59,7 +78,25 @@ pub(crate) fn main(cmd: Cmd) -> Result<ExitCode> {
             let launcher = prepare(args.client.into(), "guest", limit, &ender)?;
             Ok(ExitCode::from(launcher.run(&args.command)?))
         }
+        Cmd::Test(args) => test(&args),
     }
+}
+
+/// `cargo xtask vm test`.
+fn test(args: &Test) -> Result<ExitCode> {
+    let started = Instant::now();
+    let choice = Choice {
+        long: args.long,
+        only: args.only.as_deref(),
+        client: args.client.map(Into::into),
+        mpm: args.mpm.map(Into::into),
+    };
+    let mut lines = Vec::new();
+    guest_suites::run(&choice, &ender()?, &mut lines)?;
+    if lines.is_empty() {
+        bail!("no suite was chosen");
+    }
+    Ok(report::summary(&lines, started.elapsed()))
 }
 
 /// Ends guests on Ctrl-C, SIGTERM and SIGHUP. Once in a process.
