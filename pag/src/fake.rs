@@ -13,9 +13,9 @@
 //! Who a token stands for is what [`Fake::token`] wrote into its ticket; other tickets stand for nobody, as those that
 //! a cell did not seal. The client keeps count of what a fault in its user would leave behind ([`Fake::live_pags`]).
 
-use crate::client::{AfsClient, ClientKind, Pag, PagScope};
+use crate::client::{AfsClient, ClientKind, Counters, KernelClient, Pag, PagScope};
 use crate::{Cell, Error, Principal, SessionKey, Token};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, ThreadId};
 use zeroize::Zeroizing;
@@ -49,6 +49,12 @@ struct State {
     failing: HashMap<Call, i32>,
     /// How often each call was made.
     calls: HashMap<Call, u32>,
+    /// PAGs that something may have been started in.
+    forkable: HashSet<u32>,
+    /// How many of them have ended.
+    tainted: usize,
+    /// Most PAGs, the tainted ones included; 0: any number.
+    most: usize,
 }
 
 /// Calls that can be made to fail, and are counted.
@@ -82,6 +88,11 @@ impl Fake {
             let _ = client.anonymous.set(pag);
         }
         client
+    }
+
+    /// Has at most so many PAGs from now on, as the kernel's clients have.
+    pub fn limit(&self, pags: usize) {
+        self.state().most = pags;
     }
 
     /// State; whole between any two statements that could panic.
@@ -191,6 +202,10 @@ impl AfsClient for Fake {
         let id = {
             let mut s = self.state();
             Self::count(&mut s, Call::NewPag, "new PAG")?;
+            // The anonymous one does not count.
+            if s.most != 0 && self.anonymous.get().is_some() && s.pags.len() - 1 + s.tainted >= s.most {
+                return Err(Error::NoPagLeft);
+            }
             let id = PAG_FIRST + s.made;
             s.made += 1;
             s.pags.insert(id, BTreeMap::new());
@@ -231,7 +246,45 @@ impl AfsClient for Fake {
     }
 
     fn end(&self, pag: u32) {
-        self.state().pags.remove(&pag);
+        let mut s = self.state();
+        s.pags.remove(&pag);
+        if s.forkable.remove(&pag) {
+            s.tainted += 1;
+        }
+    }
+}
+
+impl KernelClient for Fake {
+    fn anonymous(&self) -> &Pag {
+        // `start` has set it before it gives the client out.
+        self.anonymous.get().unwrap_or_else(|| std::process::abort())
+    }
+
+    fn verify(&self, pag: &Pag) -> Result<(), Error> {
+        let here = self.current().or(self.anonymous.get().map(Pag::id));
+        if here == Some(pag.id()) { Ok(()) } else { Err(Error::WrongPag) }
+    }
+
+    fn mark_forkable(&self, pag: &Pag) -> Result<(), Error> {
+        if self.anonymous.get().map(Pag::id) != Some(pag.id()) {
+            self.state().forkable.insert(pag.id());
+        }
+        Ok(())
+    }
+
+    /// The first component below `/afs`, without the dot of a read-write path.
+    fn cell_of(&self, path: &[u8]) -> Result<Cell, Error> {
+        let outside = Error::Errno { call: "cell of a path", errno: libc::EINVAL };
+        let below = path.strip_prefix(b"/afs/").ok_or(outside)?;
+        let name = below.split(|b| *b == b'/').next().unwrap_or_default();
+        crate::detect::cell_from(name.strip_prefix(b".").unwrap_or(name))
+    }
+
+    fn counters(&self) -> Counters {
+        let s = self.state();
+        let in_use = s.pags.len().saturating_sub(1);
+        let free = s.most.saturating_sub(in_use + s.tainted);
+        Counters { made: s.most, in_use, tainted: s.tainted, free }
     }
 }
 
@@ -278,6 +331,24 @@ mod tests {
         }));
         assert!(gone.is_err());
         assert_eq!((afs.current(), afs.threads_inside()), (None, 0));
+    }
+
+    #[test]
+    fn as_a_kernel_client_it_has_so_many_pags_and_no_more() {
+        let fake = Fake::start();
+        fake.limit(2);
+        let afs: Arc<dyn KernelClient> = fake.clone();
+        let (a, b) = (afs.clone().new_pag().unwrap(), afs.clone().new_pag().unwrap());
+        assert_eq!(afs.clone().new_pag().map(drop), Err(Error::NoPagLeft));
+        afs.mark_forkable(&a).unwrap();
+        b.enter().unwrap().stay();
+        assert_eq!((afs.verify(&b), afs.verify(afs.anonymous())), (Ok(()), Err(Error::WrongPag)));
+        afs.leave();
+        assert_eq!(afs.verify(afs.anonymous()), Ok(()));
+        drop((a, b));
+        assert_eq!(afs.counters(), Counters { made: 2, in_use: 0, tainted: 1, free: 1 });
+        assert_eq!(afs.cell_of(b"/afs/.c.example/x").unwrap().as_str(), "c.example");
+        assert_eq!(afs.cell_of(b"/etc").unwrap_err().errno(), Some(libc::EINVAL));
     }
 
     #[test]

@@ -15,12 +15,13 @@
 
 use crate::block::{decode_xdr, encode_rxrpc_v1, encode_xdr};
 use crate::client::{AfsClient, ClientKind, Counters, KernelClient, Pag};
-use crate::keyring::{ANONYMOUS, Pool, Ring, Slot, failed, here, set_here};
+use crate::keyring::{ANONYMOUS, Pool, Ring, Slot, failed, here, root, set_here};
 use crate::sys::consts::{POS_SEARCH, POS_SETATTR, POS_WRITE};
 use crate::sys::keyctl::{self, Serial};
 use crate::sys::signals::with_all_blocked;
 use crate::{Cell, Error, Token};
 use std::ffi::CString;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use zeroize::Zeroizing;
@@ -42,6 +43,8 @@ pub struct Kafs {
     anonymous: OnceLock<Pag>,
     /// To the thread that holds the keyrings.
     holder: Mutex<Sender<Order>>,
+    /// Whether the first form of a key is used.
+    old_form: AtomicBool,
 }
 
 /// The thread that holds the keyrings: makes them, then does what it is told.
@@ -67,24 +70,21 @@ fn key_name(cell: &Cell) -> Result<CString, Error> {
     CString::new(format!("afs@{}", cell.as_str())).map_err(|_| Error::BadValue("cell"))
 }
 
-/// Puts a token into a keyring, in the newer form if the kernel takes it.
+/// Puts a token into a keyring. Every kernel takes the newer form, which says the cell; the first one is there for tests.
 ///
 /// # Errors
 /// [`Error::Quota`], or the kernel's.
-fn put_token(ring: Serial, token: &Token) -> Result<(), Error> {
+fn put_token(ring: Serial, token: &Token, old_form: bool) -> Result<(), Error> {
     let name = key_name(&token.cell)?;
-    let xdr = encode_xdr(token).map_err(|_| Error::BadValue("token"))?;
-    let key = match keyctl::add_rxrpc(&name, &xdr, ring) {
-        Err(libc::EINVAL | libc::EPROTONOSUPPORT) => {
-            let old = encode_rxrpc_v1(token).map_err(|_| Error::BadValue("token"))?;
-            keyctl::add_rxrpc(&name, &old, ring)
-        }
-        other => other,
-    }
-    .map_err(failed("add key"))?;
+    let payload = if old_form { encode_rxrpc_v1(token) } else { encode_xdr(token) };
+    let payload = payload.map_err(|_| Error::BadValue("token"))?;
+    let key = keyctl::add_rxrpc(&name, &payload, ring).map_err(failed("add key"))?;
     // Found by a search from inside, and nothing else.
     keyctl::set_rights(key, POS_SEARCH).map_err(|errno| {
-        let _ = keyctl::unlink(key, ring);
+        // As with one that has expired; whatever it is, it does not stay with other rights.
+        if keyctl::unlink(key, ring).is_err() {
+            let _ = keyctl::clear(ring);
+        }
         failed("rights of a key")(errno)
     })
 }
@@ -97,8 +97,9 @@ impl Kafs {
     /// child's threads will have; none: threads of any uid and group can join its keyrings, if they know the names.
     ///
     /// # Errors
-    /// The kernel's.
+    /// [`Error::NoAfs`] if it is not root's process; else the kernel's.
     pub fn prepare(pags: usize, group: Option<u32>) -> Result<Arc<Self>, Error> {
+        root()?;
         // Held by the process: all threads may be elsewhere at the same time. It is empty, so finding it harms nobody.
         let ring = Ring::make(Serial::PROCESS)?;
         ring.seal(group, 0)?;
@@ -115,7 +116,13 @@ impl Kafs {
             .map_err(|e| failed("new thread")(e.raw_os_error().unwrap_or(libc::EAGAIN)))?;
         let slots = made.recv().map_err(|_| gone())??;
         let pool = Pool::new(slots);
-        let client = Arc::new(Self { pool, nobody, anonymous: OnceLock::new(), holder: Mutex::new(holder) });
+        let client = Arc::new(Self {
+            pool,
+            nobody,
+            anonymous: OnceLock::new(),
+            holder: Mutex::new(holder),
+            old_form: AtomicBool::new(false),
+        });
         let _ = client.anonymous.set(Pag::adopt(ANONYMOUS, client.clone()));
         client.go(&client.nobody)?;
         Ok(client)
@@ -175,6 +182,11 @@ impl Kafs {
         })
     }
 
+    /// Uses the first form of a key from now on, without the cell and the beginning.
+    pub fn use_old_form(&self) {
+        self.old_form.store(true, Ordering::Relaxed);
+    }
+
     /// Drops the tokens of a PAG, which goes on as one without.
     ///
     /// # Errors
@@ -224,7 +236,8 @@ impl AfsClient for Kafs {
         }
         let ring = self.pool.get(pag)?.ring.serial();
         let token = token.clone();
-        let result = self.by_holder(move || put_token(ring, &token));
+        let old_form = self.old_form.load(Ordering::Relaxed);
+        let result = self.by_holder(move || put_token(ring, &token, old_form));
         self.leave();
         result
     }

@@ -16,7 +16,7 @@ use core::cell::RefCell;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::collections::HashMap;
-use std::ffi::CString;
+use std::ffi::CStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use zeroize::Zeroizing;
 
@@ -28,9 +28,32 @@ pub(crate) fn failed(call: &'static str) -> impl Fn(i32) -> Error {
     move |errno| if errno == libc::EDQUOT { Error::Quota } else { Error::Errno { call, errno } }
 }
 
+/// Makes sure that the process is root's still: else other processes of its uid could read the names of its keyrings
+/// while they are made, and link and change them.
+///
+/// # Errors
+/// [`Error::NoAfs`]
+pub(crate) fn root() -> Result<(), Error> {
+    if rustix::process::geteuid().is_root() {
+        Ok(())
+    } else {
+        Err(Error::NoAfs(
+            "PAGs of a kernel client are made as root: httpd has to be started by root".to_owned(),
+        ))
+    }
+}
+
+/// A name for the kernel.
+///
+/// # Errors
+/// None: it was made with its NUL.
+fn text(name: &[u8]) -> Result<&CStr, Error> {
+    CStr::from_bytes_with_nul(name).map_err(|_| Error::BadValue("name of a keyring"))
+}
+
 /// A keyring with a name that nobody else knows.
 pub(crate) struct Ring {
-    /// Whoever has it can be whose PAG it is.
+    /// Whoever has it can be whose PAG it is. With its NUL.
     name: Zeroizing<Vec<u8>>,
     /// Its number.
     serial: Serial,
@@ -58,8 +81,8 @@ impl Ring {
                 name.push(if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 });
             }
         }
-        let text = CString::new(name.as_slice()).map_err(|_| Error::BadValue("name of a keyring"))?;
-        let serial = keyctl::add_keyring(&text, into).map_err(failed("new keyring"))?;
+        name.push(0);
+        let serial = keyctl::add_keyring(text(&name)?, into).map_err(failed("new keyring"))?;
         Ok(Self { name, serial })
     }
 
@@ -88,9 +111,7 @@ impl Ring {
     /// # Errors
     /// [`Error::WrongPag`] if it is gone: the thread is then in another one, and has to leave that.
     pub(crate) fn join(&self) -> Result<(), Error> {
-        let name = CString::new(self.name.as_slice()).map_err(|_| Error::BadValue("name of a keyring"))?;
-        let joined = keyctl::join_session(&name);
-        drop(Zeroizing::new(name.into_bytes()));
+        let joined = keyctl::join_session(text(&self.name)?);
         let joined = joined.map_err(failed("join keyring"))?;
         if joined.is_some_and(|s| s != self.serial) { Err(Error::WrongPag) } else { Ok(()) }
     }

@@ -12,11 +12,13 @@
 //!   PAGs; but what was run for a visitor can change who *he* is until the PAG ends.
 //! - **Threads and processes** that are started inside a PAG stay in it. See [`KernelClient::mark_forkable`].
 //! - **Setting a token** costs some hundred times what entering a PAG costs: the next access makes a new connection.
-//! - A token that a cell refuses is only noticed at the first access.
+//! - A token that a cell refuses is only noticed at the first access. One that has expired still opens what is cached:
+//!   the client asks no server for that, and trusts its own clock only two hours later. So a [`Pag`] has to end with its
+//!   token.
 
 use crate::block::{decode_gettok, encode_settok, encode_xdr};
 use crate::client::{AfsClient, ClientKind, Counters, KernelClient, Pag};
-use crate::keyring::{ANONYMOUS, Pool, Ring, Slot, failed, here, set_here};
+use crate::keyring::{ANONYMOUS, Pool, Ring, Slot, failed, here, root, set_here};
 use crate::sys::afs_call::AfsCall;
 use crate::sys::consts::{self, POS_SEARCH};
 use crate::sys::keyctl::{self, Serial};
@@ -104,8 +106,9 @@ impl OpenAfs {
     /// Root's PAGs are not slowed down, and its keys not limited; but each counts for those who *are* slowed down.
     ///
     /// # Errors
-    /// [`Error::NoAfs`] without OpenAFS; else the kernel's.
+    /// [`Error::NoAfs`] without OpenAFS, or if it is not root's process; else the kernel's.
     pub fn prepare(pags: usize, group: Option<u32>) -> Result<Arc<Self>, Error> {
+        root()?;
         let call = open()?;
         let nobody = make(&call, group)?;
         let slots = (0..pags).map(|_| make(&call, group)).collect::<Result<Vec<_>, _>>()?;

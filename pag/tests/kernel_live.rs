@@ -189,6 +189,13 @@ fn session() -> i64 {
     keyctl(0, -3, 0, 0, 0).unwrap()
 }
 
+#[test]
+#[ignore = "needs a guest: run by cargo xtask vm test"]
+fn a_process_without_its_anonymous_pag_ends_itself() {
+    let status = command("loses_the_anonymous_pag").env(DIR, dir()).status().unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(libc::SIGABRT), "{status}");
+}
+
 /// This program in another scene.
 fn command(scene: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
@@ -275,6 +282,7 @@ macro_rules! scenes {
                 Ok("reader") => scene::reader(),
                 Ok("attacker") => scene::attacker(),
                 Ok("token_of_the_uid") => scene::token_of_the_uid(),
+                Ok("loses_the_anonymous_pag") => scene::loses_the_anonymous_pag(),
                 Ok("child_of_an_administrator") => scene::child_of_an_administrator(),
                 Ok(other) => panic!("no scene {other}"),
                 Err(_) => {}
@@ -570,6 +578,9 @@ mod scene {
         println!("alice's {of_alice:x?}, bob's {of_bob:x?}");
         assert!(of_alice.len() >= 2);
         stage.afs().mark_forkable(&alice).unwrap();
+        stage.afs().mark_forkable(&alice).unwrap();
+        let again = alice.set_token(&stage.token("alice"));
+        assert_eq!(again.is_ok(), kind() == ClientKind::OpenAfs, "{again:?}");
         let scope = alice.enter().unwrap();
         let mut child = Beside::start("attacker");
         let of_others = child.ask(&format!("try {}", line(&of_bob)));
@@ -597,6 +608,8 @@ mod scene {
         let stage = Stage::open(1);
         let alice = stage.pag("alice");
         let of_alice = numbers(&alice);
+        assert!(matches!(OpenAfs::prepare(1, None).map(drop), Err(Error::NoAfs(_))));
+        assert!(matches!(Kafs::prepare(1, None).map(drop), Err(Error::NoAfs(_))));
         // In the anonymous PAG, and in a session of its own.
         let mut child = Beside::start("attacker");
         assert_eq!(child.ask(&format!("try {}", line(&of_alice))), "");
@@ -877,6 +890,19 @@ mod scene {
         println!("{:?}", stage.afs().counters());
     }
 
+    pub(super) fn loses_the_anonymous_pag() {
+        let stage = Stage::open(1);
+        let alice = stage.pag("alice");
+        let ring = numbers(stage.afs().anonymous())[0];
+        let mut other = Beside::start("attacker");
+        assert_eq!(other.ask(&format!("destroy {ring}")), "invalidate:it");
+        other.end();
+        let scope = alice.enter().unwrap();
+        assert!(stage.reads("alice"));
+        drop(scope);
+        panic!("still there");
+    }
+
     pub(super) fn tokens_come_back_as_they_were_set() {
         let stage = Stage::open(3);
         let get = |pag: &Pag| match &stage.client {
@@ -887,9 +913,12 @@ mod scene {
             },
         };
         for form in 0..2 {
-            if let (1, Client::OpenAfs(c)) = (form, &stage.client) {
-                c.use_old_form();
+            match &stage.client {
+                Client::OpenAfs(c) if form == 1 => c.use_old_form(),
+                Client::Kafs(c) if form == 1 => c.use_old_form(),
+                _ => {}
             }
+            assert_eq!(stage.all(&stage.pag("alice")), ALICE);
             for more in [0, 1, 2, 3, 500] {
                 let pag = stage.afs().new_pag().unwrap();
                 assert!(get(&pag).unwrap().is_none());
@@ -898,6 +927,10 @@ mod scene {
                 token.ticket.resize(len, 0);
                 pag.set_token(&token).unwrap();
                 let back = get(&pag).unwrap().unwrap();
+                if form == 1 && kind() == ClientKind::Kafs {
+                    // Which has no room for it.
+                    token.begin = back.begin;
+                }
                 assert_eq!(
                     (&back.ticket, back.kvno, back.key.0, back.begin, back.end, &back.cell),
                     (&token.ticket, token.kvno, token.key.0, token.begin, token.end, &token.cell),
@@ -973,7 +1006,11 @@ mod scene {
         let stage = &Stage::open(3);
         let (alice, bob) = (&stage.pag("alice"), &stage.pag("bob"));
         let path = stage.path("public");
-        let read = || assert_eq!(std::fs::read(&path).unwrap(), b"public");
+        let read = || {
+            let mut buf = [0; 64];
+            let file = std::fs::File::open(&path).unwrap();
+            assert_eq!((&file).read(&mut buf).unwrap(), 6);
+        };
         let time = |what: &str, n: u32, f: &mut dyn FnMut(u32)| {
             f(0);
             f(1);
@@ -994,10 +1031,11 @@ mod scene {
         let tokens = [stage.token("alice"), stage.token("bob")];
         let pag = &stage.afs().new_pag().unwrap();
         time("set token", 100, &mut |i| pag.set_token(&tokens[i as usize % 2]).unwrap());
-        time("set token, enter, read, leave", 100, &mut |i| {
+        let own = [stage.path("alice"), stage.path("bob")];
+        time("alternating by tokens: set token, enter, read, leave", 40, &mut |i| {
             pag.set_token(&tokens[i as usize % 2]).unwrap();
             let scope = pag.enter().unwrap();
-            read();
+            assert!(std::fs::read(&own[i as usize % 2]).is_ok());
             drop(scope);
         });
     }
