@@ -153,7 +153,7 @@ impl Launcher {
             let _ = thread.join();
         }
         fs::remove_file(&initramfs)?;
-        code.with_context(|| process::tail(&console, CONSOLE_LINES))
+        code.map_err(|e| anyhow::anyhow!("{e:#}; {}", process::tail(&console, CONSOLE_LINES)))
     }
 
     /// The first file system, which boots into our process 1.
