@@ -62,6 +62,8 @@ pub struct Visitor {
     pub token_end: i64,
     /// His number in the cell.
     pub afs_id: i32,
+    /// What his token is known by.
+    token: Verifier,
 }
 
 /// Why credentials made no visitor.
@@ -274,7 +276,14 @@ impl Logins {
         let epoch = self.broker.epoch();
         let now_ms = self.now_ms();
         let mut state = lock(&self.state);
+        let revoked = state.epoch != epoch;
         let gone = state.drop_ended(epoch, now_ms);
+        // Kept for as long as it takes to ask whether his token is still the same.
+        let earlier = gone
+            .iter()
+            .filter(|e| !revoked && e.verifier == *verifier && e.visitor.principal == key.principal)
+            .map(|e| Arc::clone(&e.visitor))
+            .next();
         let known = state.store.get(key, now_ms).filter(|entry| entry.verifier == *verifier);
         let found = if let Some(entry) = known {
             Found::Visitor(Arc::clone(&entry.visitor))
@@ -289,12 +298,12 @@ impl Logins {
                 Slot::Occupied(mut flight) => {
                     let mine = mine();
                     flight.insert(Arc::clone(&mine));
-                    Found::Mine(Lead { logins: self, slot, flight: mine })
+                    Found::Mine(Lead { logins: self, slot, flight: mine, earlier })
                 }
                 Slot::Vacant(vacant) => {
                     let mine = mine();
                     vacant.insert(Arc::clone(&mine));
-                    Found::Mine(Lead { logins: self, slot, flight: mine })
+                    Found::Mine(Lead { logins: self, slot, flight: mine, earlier })
                 }
             }
         };
@@ -338,13 +347,23 @@ impl Logins {
         }
     }
 
-    /// A PAG of his own for a visitor whom the broker has let in.
+    /// A PAG of his own for a visitor whom the broker has let in; the one that he has, if it holds this very token.
     ///
     /// # Errors
     /// [`NoVisitor`] if the token is of no use, or the client does not take it.
-    fn admit(&self, claim: &Credentials, token: &Token) -> Outcome {
+    fn admit(&self, claim: &Credentials, token: &Token, earlier: Option<&Arc<Visitor>>) -> Outcome {
         if token.cell != *claim.principal.cell() || token.lifetime_s(unix_now()) == 0 {
             return Err(NoVisitor::Broker(Failure::NotAccepted));
+        }
+        let known_by = self.key.verifier(&[
+            token.ticket.as_slice(),
+            token.key.0.as_slice(),
+            &token.kvno.to_le_bytes(),
+            &token.end.to_le_bytes(),
+        ]);
+        // Kernel clients have few PAGs and keys, and a new token costs a connection to each file server.
+        if let Some(earlier) = earlier.filter(|e| e.principal == claim.principal && e.token == known_by) {
+            return Ok(Arc::clone(earlier));
         }
         let pag = Arc::clone(&self.client).new_pag().map_err(NoVisitor::Client)?;
         pag.set_token(token).map_err(NoVisitor::Client)?;
@@ -353,6 +372,7 @@ impl Logins {
             pag,
             token_end: token.end,
             afs_id: token.afs_id,
+            token: known_by,
         }))
     }
 
@@ -414,6 +434,8 @@ struct Lead<'a> {
     slot: (Key, Verifier),
     /// It.
     flight: Arc<Flight>,
+    /// The visitor as he was known until now.
+    earlier: Option<Arc<Visitor>>,
 }
 
 impl Lead<'_> {
@@ -423,7 +445,7 @@ impl Lead<'_> {
     /// As [`Logins::visitor`].
     fn run(self, claim: &Credentials, terms: &Terms) -> Outcome {
         let outcome = self.logins.ask(claim, terms).and_then(|granted| {
-            let visitor = self.logins.admit(claim, &granted.token)?;
+            let visitor = self.logins.admit(claim, &granted.token, self.earlier.as_ref())?;
             self.logins.remember(&self.slot, self.flight.epoch, &visitor, granted.valid_s);
             Ok(visitor)
         });
@@ -516,6 +538,8 @@ mod tests {
         hold: Option<Hold>,
         valid_s: u32,
         token_s: i64,
+        /// The same token each time, which ends then.
+        token_end: Option<i64>,
         revokes_meanwhile: bool,
         cell: &'static str,
         full: bool,
@@ -530,6 +554,7 @@ mod tests {
                 hold: None,
                 valid_s: 300,
                 token_s: 3600,
+                token_end: None,
                 revokes_meanwhile: false,
                 cell: "example.com",
                 full: false,
@@ -561,7 +586,7 @@ mod tests {
                         kvno: 1,
                         key: SessionKey([1; 8]),
                         begin: 0,
-                        end: unix_now() + self.token_s,
+                        end: self.token_end.unwrap_or_else(|| unix_now() + self.token_s),
                         ticket: Zeroizing::new(vec![0; 40]),
                     },
                     valid_s: self.valid_s,
@@ -715,6 +740,26 @@ mod tests {
         let outcome = logins.visitor(&claim("alice", "right"), &terms(1000));
         assert_eq!(outcome.unwrap_err(), NoVisitor::Broker(Failure::NotAccepted));
         assert_eq!(client.made.load(SeqCst), 0);
+    }
+
+    #[test]
+    fn who_comes_again_with_the_same_token_keeps_his_pag_and_another_token_gets_its_own() {
+        let same = Broker { valid_s: 1, token_end: Some(unix_now() + 3600), ..Broker::default() };
+        for (broker, pags) in [(same, 1), (Broker { valid_s: 1, ..Broker::default() }, 2)] {
+            let (broker, client, logins) = set_up(broker, Client::default());
+            logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
+            std::thread::sleep(Duration::from_millis(1100));
+            logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
+            assert_eq!((broker.asked.load(SeqCst), client.made.load(SeqCst)), (2, pags));
+            assert_eq!(lock(&client.ended).len(), pags as usize - 1);
+        }
+        // After a revocation, nothing is taken over.
+        let broker = Broker { token_end: Some(unix_now() + 3600), ..Broker::default() };
+        let (broker, client, logins) = set_up(broker, Client::default());
+        logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
+        broker.epoch.fetch_add(1, SeqCst);
+        logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
+        assert_eq!((client.made.load(SeqCst), lock(&client.ended).clone()), (2, vec![1]));
     }
 
     #[test]

@@ -2,9 +2,10 @@
 //!
 //! Runs in `apachectl configtest` and at each start. Knows nothing of httpd.
 
+use crate::client;
 use crate::config::{ServerConfig, UserName};
 use nix::unistd::{Uid, User};
-use pag::Cell;
+use pag::{Cell, ClientKind};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -81,9 +82,11 @@ fn fits_together(config: &ServerConfig) -> Vec<String> {
 fn machine(main: &ServerConfig, servers: &[Checked<'_>], httpd_user: Option<u32>) -> Vec<String> {
     let mut out = Vec::new();
     out.extend(cell_files(main.conf_dir(), servers));
-    for (path, program) in
-        [(main.nanny().to_owned(), true), (main.broker(), true), (main.client_object(), false)]
-    {
+    let mut files = vec![(main.nanny().to_owned(), true), (main.broker(), true)];
+    if client::choose(main) == Ok(ClientKind::Userspace) {
+        files.push((main.client_object(), false));
+    }
+    for (path, program) in files {
         if let Err(why) = trusted(&path, 0, program) {
             out.push(format!("SetAFSWeblogPath {}: {why}", main.nanny().display()));
         }

@@ -4,15 +4,17 @@
 
 use crate::access_log::{self, Logs};
 use crate::broker::{Ask, Logins, NoVisitor};
+use crate::client;
 use crate::config::ServerConfig;
-use crate::content::Afs;
+use crate::content::{Afs, Client};
 use crate::httpd::{Level, Server, mpm};
 use crate::nanny::{self, Inherited};
+use crate::standing::Standing;
 use crate::waiting::{Directory, Wait, Waiting};
 use core::time::Duration;
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 use pag::userspace::{Cache, Config};
-use pag::{AfsClient, Cell, Userspace};
+use pag::{AfsClient, Cell, ClientKind, Userspace};
 use std::fs::File;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -94,7 +96,19 @@ pub fn start(main: Server<'_>) {
     let children = mpm::children();
     let waiting = waiting.map(|table| Waiting::new(table, children.saturating_mul(mpm::threads_per_child())));
     let mut cache_lock = None;
-    let client = match start_client(config, &client_conf, children, &mut cache_lock) {
+    let started = match client::chosen() {
+        ClientKind::Userspace => {
+            start_userspace(config, &client_conf, children, &mut cache_lock).map(|client| {
+                let tokens: Arc<dyn AfsClient> = Arc::clone(&client) as Arc<dyn AfsClient>;
+                (Client::Userspace(client), tokens)
+            })
+        }
+        ClientKind::OpenAfs | ClientKind::Kafs => client::start().map(|client| {
+            let tokens: Arc<dyn AfsClient> = Arc::clone(&client) as Arc<dyn AfsClient>;
+            (Client::Kernel(Standing::new(client)), tokens)
+        }),
+    };
+    let client = match started {
         Ok(client) => Some(client),
         Err(e) => {
             main.log(Level::Crit, &format!("this child can serve nothing in AFS: {e}"));
@@ -108,13 +122,12 @@ pub fn start(main: Server<'_>) {
             None
         }
     };
-    let logins = client.as_ref().zip(broker).and_then(|(client, broker)| {
-        let client = Arc::clone(client) as Arc<dyn AfsClient>;
-        Logins::new(Box::new(broker), client)
+    let logins = client.as_ref().zip(broker).and_then(|((_, tokens), broker)| {
+        Logins::new(Box::new(broker), Arc::clone(tokens))
             .inspect_err(|e| main.log(Level::Crit, &format!("nobody can log in through this child: {e}")))
             .ok()
     });
-    let afs = client.map(|client| Afs::new(client, config.mount_dir().to_owned(), waiting));
+    let afs = client.map(|(client, _)| Afs::new(client, config.mount_dir().to_owned(), waiting));
     let logs = access_log::take();
     let _ = CHILD.set(Child { afs, logins, logs, _cache_lock: cache_lock });
     if let Some(logins) = child().and_then(|child| child.logins.as_ref())
@@ -146,7 +159,7 @@ fn keep_swept(logins: &'static Logins) -> std::io::Result<()> {
 ///
 /// # Errors
 /// What is missing, in words.
-fn start_client(
+fn start_userspace(
     config: &ServerConfig,
     client_conf: &Path,
     children: usize,

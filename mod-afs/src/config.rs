@@ -16,11 +16,15 @@ pub enum AuthType {
     Afs,
 }
 
-/// SetAFSClient, as far as this release has clients.
+/// SetAFSClient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientChoice {
-    /// The best that there is; for now the user-space client.
+    /// The one that serves the mount directory; the user-space client where none in the kernel does.
     Auto,
+    /// OpenAFS's kernel module.
+    OpenAfs,
+    /// Linux kAFS.
+    Kafs,
     /// OpenAFS's user-space client.
     Userspace,
 }
@@ -123,6 +127,8 @@ config! {
         mount_dir: String,
         /// SetAFSClient.
         client: ClientChoice,
+        /// SetAFSPags, per child.
+        pags: u16,
         /// SetAFSConfDir.
         conf_dir: PathBuf,
         /// SetAFSLanes.
@@ -181,6 +187,10 @@ pub const CONTROL_SOCKET: &core::ffi::CStr = c"weblog.sock";
 pub const CACHE_EXPIRATION_S: u32 = 300;
 /// Default of SetAFSTokenExpiration: what the cell gives.
 pub const TOKEN_EXPIRATION_S: u32 = 0;
+/// Default of SetAFSPags: two for each worker, but never fewer than this.
+pub const PAGS_MIN: usize = 8;
+/// And never more than this.
+pub const PAGS_MAX: usize = 128;
 /// Default of SetAFSLanes.
 pub const LANES: u16 = 8;
 /// Default of SetAFSLoginDeadline.
@@ -279,6 +289,12 @@ impl ServerConfig {
         self.client.unwrap_or(ClientChoice::Auto)
     }
 
+    /// PAGs that each child makes with a client in the kernel; `threads`: its workers.
+    #[must_use]
+    pub fn pags(&self, threads: usize) -> usize {
+        self.pags.map_or_else(|| PAGS_MIN.max(threads.saturating_mul(2)).min(PAGS_MAX), usize::from)
+    }
+
     /// Directory with ThisCell and CellServDB.
     #[must_use]
     pub fn conf_dir(&self) -> &Path {
@@ -365,6 +381,7 @@ mod tests {
         ("SetAFSWeblogUser", "weblog", "#4711"),
         ("SetAFSMountpointDir", "/afs", "/mnt/afs/"),
         ("SetAFSClient", "auto", "userspace"),
+        ("SetAFSPags", "1", "1024"),
         ("SetAFSConfDir", "/etc/openafs", "/etc/afs"),
         ("SetAFSLanes", "1", "64"),
         ("SetAFSLoginDeadline", "1", "300"),

@@ -2,8 +2,8 @@
 //! httpd would not take up.
 
 use crate::checks::{Checked, findings};
-use crate::full_restart;
 use crate::httpd::{Level, Server, Status, in_run_directory, mpm};
+use crate::{client, full_restart};
 use core::ffi::CStr;
 use std::path::PathBuf;
 
@@ -27,7 +27,13 @@ pub fn check(main: Server<'_>) -> Status {
     if servers.iter().any(|s| s.config.uses_afs()) {
         match mpm::pass() {
             mpm::Pass::Rehearsal => {}
-            mpm::Pass::Check => tell(main),
+            mpm::Pass::Check => {
+                tell(main);
+                if let Err(why) = client::announce(main) {
+                    main.log(Level::Alert, &why);
+                    return Status::INTERNAL_SERVER_ERROR;
+                }
+            }
             mpm::Pass::Real => note(main),
         }
     }

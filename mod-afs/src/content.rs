@@ -1,9 +1,11 @@
-//! Files in AFS, as the user-space client of this child serves them to one visitor.
+//! Files in AFS, as this child's client serves them to one visitor.
 //!
-//! Each call enters the visitor's PAG in the thread that makes it, and leaves it before it returns.
+//! Each call is made in the visitor's PAG, in the thread that makes it; afterwards the thread is in the PAG that it was in.
 
 use crate::broker::Visitor;
 use crate::httpd::{FileInfo, FileKind, ReadAt};
+use crate::kernel_files;
+use crate::standing::Standing;
 use crate::waiting::{Directory, Waiting};
 use pag::userspace::{File, Files, Kind, Stat, Userspace};
 use pag::{Pag, PagScope};
@@ -40,11 +42,35 @@ impl Who {
     }
 }
 
+/// What serves files to this child.
+#[derive(Debug)]
+pub enum Client {
+    /// OpenAFS's user-space client, in this process.
+    Userspace(Arc<Userspace>),
+    /// A client in the kernel.
+    Kernel(Standing),
+}
+
+/// What AFS knows of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attributes {
+    /// As httpd takes it.
+    pub info: FileInfo,
+    /// A validator for ETag, without quotes.
+    pub etag: String,
+}
+
+impl From<Stat> for Attributes {
+    fn from(stat: Stat) -> Self {
+        Self { info: file_info(&stat), etag: stat.etag() }
+    }
+}
+
 /// The AFS client of this child.
 #[derive(Debug)]
 pub struct Afs {
     /// It.
-    client: Arc<Userspace>,
+    client: Client,
     /// Where its files appear: absolute, without a slash at the end.
     mount: String,
     /// Who waits for what.
@@ -59,7 +85,7 @@ fn errno(error: &pag::Error) -> i32 {
 impl Afs {
     /// `mount`: where the client shows its files.
     #[must_use]
-    pub fn new(client: Arc<Userspace>, mount: String, waiting: Option<Waiting>) -> Self {
+    pub fn new(client: Client, mount: String, waiting: Option<Waiting>) -> Self {
         Self { client, mount, waiting }
     }
 
@@ -70,10 +96,21 @@ impl Afs {
     }
 
     /// The PAG to make calls in.
-    fn pag<'a>(&'a self, who: &'a Who) -> &'a Pag {
-        match who {
-            Who::Anonymous => self.client.anonymous(),
-            Who::Visitor(visitor) => &visitor.pag,
+    #[must_use]
+    pub fn pag<'a>(&'a self, who: &'a Who) -> &'a Pag {
+        match (who, &self.client) {
+            (Who::Visitor(visitor), _) => &visitor.pag,
+            (Who::Anonymous, Client::Userspace(client)) => client.anonymous(),
+            (Who::Anonymous, Client::Kernel(standing)) => standing.client().anonymous(),
+        }
+    }
+
+    /// What threads are to the client, if it is one in the kernel.
+    #[must_use]
+    pub fn standing(&self) -> Option<&Standing> {
+        match &self.client {
+            Client::Userspace(_) => None,
+            Client::Kernel(standing) => Some(standing),
         }
     }
 
@@ -88,7 +125,7 @@ impl Afs {
         self.waiting.is_some_and(|waiting| waiting.is_full(self.directory(path)))
     }
 
-    /// Makes a call as `who`.
+    /// Makes a call as `who`: `user`, if the client is the user-space one, else `kernel`.
     ///
     /// # Errors
     /// An errno.
@@ -96,70 +133,94 @@ impl Afs {
         &self,
         who: &Who,
         path: &[u8],
-        call: impl FnOnce(&Files<'_>, &PagScope<'_>) -> Result<T, pag::Error>,
+        user: impl FnOnce(&Files<'_>, &PagScope<'_>) -> Result<T, pag::Error>,
+        kernel: impl FnOnce() -> Result<T, i32>,
     ) -> Result<T, i32> {
         let _wait = self.waiting.map(|waiting| waiting.begin(self.directory(path)));
-        let scope = self.pag(who).enter().map_err(|e| errno(&e))?;
-        let files = self.client.files(&scope).map_err(|e| errno(&e))?;
-        call(&files, &scope).map_err(|e| errno(&e))
+        match &self.client {
+            Client::Userspace(client) => {
+                let scope = self.pag(who).enter().map_err(|e| errno(&e))?;
+                let files = client.files(&scope).map_err(|e| errno(&e))?;
+                user(&files, &scope).map_err(|e| errno(&e))
+            }
+            Client::Kernel(standing) => standing.within(self.pag(who), kernel),
+        }
     }
 
     /// Attributes of what `path` names, through symbolic links.
     ///
     /// # Errors
     /// An errno.
-    pub fn stat(&self, who: &Who, path: &[u8]) -> Result<Stat, i32> {
-        self.call(who, path, |files, _| files.stat(path))
+    pub fn stat(&self, who: &Who, path: &[u8]) -> Result<Attributes, i32> {
+        self.call(who, path, |files, _| files.stat(path).map(Into::into), || kernel_files::stat(path))
     }
 
     /// Attributes of what `path` names, be it a symbolic link.
     ///
     /// # Errors
     /// An errno.
-    pub fn lstat(&self, who: &Who, path: &[u8]) -> Result<Stat, i32> {
-        self.call(who, path, |files, _| files.lstat(path))
+    pub fn lstat(&self, who: &Who, path: &[u8]) -> Result<Attributes, i32> {
+        self.call(who, path, |files, _| files.lstat(path).map(Into::into), || kernel_files::lstat(path))
+    }
+
+    /// May the names in this directory be read?
+    ///
+    /// # Errors
+    /// An errno.
+    pub fn list(&self, who: &Who, path: &[u8]) -> Result<(), i32> {
+        self.call(who, path, |files, _| files.read_dir(path).map(drop), || kernel_files::list(path))
     }
 
     /// Opens a file for reading, and its attributes as of then.
     ///
     /// # Errors
     /// An errno.
-    pub fn open(&'static self, who: &Who, path: &[u8]) -> Result<(Content, Stat), i32> {
-        let (file, stat) = self.call(who, path, |files, scope| {
-            let file = files.open(path)?;
-            let stat = file.stat(scope)?;
-            Ok((file, stat))
-        })?;
-        Ok((Content { afs: self, who: who.clone(), directory: self.directory(path), file }, stat))
+    pub fn open(&'static self, who: &Who, path: &[u8]) -> Result<(Content, Attributes), i32> {
+        let (file, attributes) = self.call(
+            who,
+            path,
+            |files, scope| {
+                let file = files.open(path)?;
+                let stat = file.stat(scope)?;
+                Ok((Opened::Userspace(file), stat.into()))
+            },
+            || kernel_files::open(path).map(|(file, attributes)| (Opened::Kernel(file), attributes)),
+        )?;
+        Ok((Content { afs: self, who: who.clone(), directory: self.directory(path), file }, attributes))
     }
 
     /// All of a small file.
     ///
     /// # Errors
     /// An errno; EFBIG for one that is not small.
-    pub fn read_small(&self, who: &Who, path: &[u8]) -> Result<Vec<u8>, i32> {
-        self.call(who, path, |files, scope| {
-            let error = |errno| pag::Error::Errno { call: "read", errno };
-            let file = files.open(path)?;
-            let stat = file.stat(scope)?;
-            if stat.kind != Kind::File {
-                return Err(error(libc::ENOENT));
+    pub fn read_small(&'static self, who: &Who, path: &[u8]) -> Result<Vec<u8>, i32> {
+        let (mut file, attributes) = self.open(who, path)?;
+        if attributes.info.kind != FileKind::Plain {
+            return Err(libc::ENOENT);
+        }
+        if attributes.info.size > HTACCESS_MAX {
+            return Err(libc::EFBIG);
+        }
+        let mut all = Vec::new();
+        let mut chunk = vec![0; HTACCESS_CHUNK];
+        loop {
+            let n = file.read_at(all.len() as u64, &mut chunk)?;
+            let Some(read) = chunk.get(..n).filter(|r| !r.is_empty()) else { return Ok(all) };
+            all.extend_from_slice(read);
+            if all.len() as u64 > HTACCESS_MAX {
+                return Err(libc::EFBIG);
             }
-            if stat.size > HTACCESS_MAX {
-                return Err(error(libc::EFBIG));
-            }
-            let mut all = Vec::new();
-            let mut chunk = vec![0; HTACCESS_CHUNK];
-            loop {
-                let n = file.pread(scope, &mut chunk, all.len() as u64)?;
-                let Some(read) = chunk.get(..n).filter(|r| !r.is_empty()) else { return Ok(all) };
-                all.extend_from_slice(read);
-                if all.len() as u64 > HTACCESS_MAX {
-                    return Err(error(libc::EFBIG));
-                }
-            }
-        })
+        }
     }
+}
+
+/// An open file, as its client has it.
+#[derive(Debug)]
+enum Opened {
+    /// The user-space client's.
+    Userspace(File),
+    /// The kernel's.
+    Kernel(std::fs::File),
 }
 
 /// An open file in AFS. It is read as the visitor who opened it, in whatever thread.
@@ -172,14 +233,23 @@ pub struct Content {
     /// What waiting workers are counted by.
     directory: Directory,
     /// The file.
-    file: File,
+    file: Opened,
 }
 
 impl ReadAt for Content {
     fn read_at(&mut self, at: u64, to: &mut [u8]) -> Result<usize, i32> {
         let _wait = self.afs.waiting.map(|waiting| waiting.begin(self.directory));
-        let scope = self.afs.pag(&self.who).enter().map_err(|e| errno(&e))?;
-        self.file.pread(&scope, to, at).map_err(|e| errno(&e))
+        let pag = self.afs.pag(&self.who);
+        match (&self.file, &self.afs.client) {
+            (Opened::Userspace(file), _) => {
+                let scope = pag.enter().map_err(|e| errno(&e))?;
+                file.pread(&scope, to, at).map_err(|e| errno(&e))
+            }
+            (Opened::Kernel(file), Client::Kernel(standing)) => {
+                standing.within(pag, || kernel_files::read_at(file, at, to))
+            }
+            (Opened::Kernel(_), Client::Userspace(_)) => Err(libc::EBADF),
+        }
     }
 }
 
@@ -198,7 +268,7 @@ pub fn is_above(path: &[u8], mount: &str) -> bool {
 
 /// AFS's attributes as httpd takes them.
 #[must_use]
-pub fn file_info(stat: &Stat) -> FileInfo {
+fn file_info(stat: &Stat) -> FileInfo {
     let us = stat.mtime.saturating_mul(1_000_000);
     FileInfo {
         kind: match stat.kind {

@@ -317,11 +317,12 @@ fn user(word: &str) -> Result<UserName, String> {
 fn client(word: &str) -> Result<ClientChoice, String> {
     match word.to_ascii_lowercase().as_str() {
         "auto" => Ok(ClientChoice::Auto),
+        "openafs" => Ok(ClientChoice::OpenAfs),
+        "kafs" => Ok(ClientChoice::Kafs),
         "userspace" => Ok(ClientChoice::Userspace),
-        kernel @ ("openafs" | "kafs") => Err(format!(
-            "the client '{kernel}' is not in this release: 'userspace' needs no kernel module, 'auto' chooses it"
-        )),
-        _ => Err(format!("'{}' is not a client: auto, userspace (and later openafs, kafs)", shortened(word))),
+        _ => {
+            Err(format!("'{}' is not a client: auto, openafs, kafs or userspace is wanted", shortened(word)))
+        }
     }
 }
 
@@ -546,13 +547,23 @@ pub const DIRECTIVES: &[Directive] = &[
     },
     Directive {
         name: c"SetAFSClient",
-        syntax: "auto|userspace",
+        syntax: "auto|openafs|kafs|userspace",
         words: ONE,
         scope: Scope::Global,
         takes: Takes::Graceful,
         default: "auto",
-        help: c"the AFS client that serves files; auto = userspace in this release",
+        help: c"the AFS client that serves files; auto = the kernel's where it serves the mount directory, else userspace",
         apply: Apply::Server(|c, w| client(one(w)).map(|v| c.client = Some(v))),
+    },
+    Directive {
+        name: c"SetAFSPags",
+        syntax: "1..4096",
+        words: ONE,
+        scope: Scope::Global,
+        takes: Takes::Graceful,
+        default: "two for each worker of a child, 8 to 128",
+        help: c"PAGs that each child makes with a client in the kernel: visitors that it can serve at the same time",
+        apply: Apply::Server(|c, w| number(one(w), 1, 4096, "a number of PAGs").map(|v: u16| c.pags = Some(v))),
     },
     Directive {
         name: c"SetAFSConfDir",
@@ -705,9 +716,9 @@ mod tests {
             ("SetAFSWeblogUser #x", "a whole number"),
             ("SetAFSWeblogUser we!blog", "neither the name of a user"),
             ("SetAFSMountpointDir afs", "absolute"),
-            ("SetAFSClient openafs", "not in this release"),
-            ("SetAFSClient kafs", "not in this release"),
-            ("SetAFSClient nfs", "auto, userspace"),
+            ("SetAFSPags 0", "from 1 to 4096"),
+            ("SetAFSPags many", "a whole number"),
+            ("SetAFSClient nfs", "auto, openafs, kafs or userspace"),
             ("SetAFSLanes 0", "from 1 to 64"),
             ("SetAFSLanes 65", "from 1 to 64"),
             ("SetAFSLoginDeadline 0", "from 1 to 300"),

@@ -11,7 +11,7 @@ use crate::config::{AuthType, DirConfig, ServerConfig};
 use crate::content::{self, Afs, Who};
 use crate::httpd::{
     DirConfigs, Ended, FileInfo, FileKind, Htaccess, Level, Look, Method, Part, Phases, Pool, Request,
-    Server, Status,
+    Server, Status, log_anywhere, mpm,
 };
 use crate::identity::{self, CellRules, Claim};
 use crate::{nanny, prompt};
@@ -68,6 +68,20 @@ struct Visit {
 }
 
 impl Phases for Module {
+    fn pre_config() -> Status {
+        // Before any module forks, and once: whatever the administrator's shell holds is not for those who come later.
+        if mpm::pass() == mpm::Pass::Rehearsal
+            && let Err(e) = pag::detect::leave_inherited()
+        {
+            log_anywhere(
+                Level::Alert,
+                &format!("cannot leave the PAG and session that httpd was started in: {e}"),
+            );
+            return Status::INTERNAL_SERVER_ERROR;
+        }
+        Status::OK
+    }
+
     fn check_config(main: Server<'_>) -> Status {
         crate::configtest::check(main)
     }
@@ -77,7 +91,8 @@ impl Phases for Module {
             nanny::forget();
             return Status::OK;
         }
-        let done = access_log::open_all(main, pconf)
+        let done = crate::client::settle(main)
+            .and_then(|()| access_log::open_all(main, pconf))
             .and_then(|()| nanny::configure(main, pconf).map_err(|e| e.to_string()));
         match done {
             Ok(()) => Status::OK,
@@ -86,6 +101,13 @@ impl Phases for Module {
                 Status::INTERNAL_SERVER_ERROR
             }
         }
+    }
+
+    fn drop_privileges(main: Server<'_>) -> Status {
+        if main.all().any(|server| server.config().uses_afs()) {
+            crate::client::prepare(main.config());
+        }
+        Status::OK
     }
 
     fn child_init(main: Server<'_>, _pchild: Pool<'_>) {
@@ -98,6 +120,25 @@ impl Phases for Module {
 
     fn watched_ended(pid: i32, ended: Ended) {
         nanny::ended(pid, ended);
+    }
+
+    fn connection_begins() {
+        be_nobody();
+    }
+
+    fn connection_resumes() {
+        be_nobody();
+    }
+
+    fn connection_suspends() {
+        be_nobody();
+    }
+
+    fn create_request(r: &mut Request<'_>) {
+        // Also one that takes another's place (an internal redirect): who it is from is settled anew.
+        if r.main().is_none() {
+            be_nobody();
+        }
     }
 
     fn pre_translate_name(r: &mut Request<'_>) -> Status {
@@ -118,7 +159,7 @@ impl Phases for Module {
         if !in_afs || effective(r).auth_type() != AuthType::Afs {
             return Status::DECLINED;
         }
-        if let Err(status) = settle(r, true) {
+        if let Err(status) = settle(r, true).and_then(|()| stand(r)) {
             return status;
         }
         walk(r).map_or_else(|status| status, |()| Status::OK)
@@ -137,7 +178,7 @@ impl Phases for Module {
             // The link's target is told, since httpd would look for it on this machine. The rules for links
             // are applied behind the walk.
             Look::AtLink => match afs.lstat(&who, &name) {
-                Ok(stat) if stat.kind == pag::userspace::Kind::Link => {
+                Ok(found) if found.info.kind == FileKind::Link => {
                     if let Some(links) = r.state_mut::<Visit>().and_then(|visit| visit.links.as_mut()) {
                         links.push(name.clone());
                     }
@@ -147,7 +188,7 @@ impl Phases for Module {
             }
             .map_err(|errno| stops_walk(r, errno)),
         };
-        Some(stat.map(|stat| content::file_info(&stat)))
+        Some(stat.map(|found| found.info))
     }
 
     fn open_htaccess(r: &mut Request<'_>, dir: &CStr, name: &CStr) -> Htaccess {
@@ -186,6 +227,10 @@ impl Phases for Module {
             r.set_env(c"AFS_TOKEN_EXPIRES", &visitor.token_end.to_string());
         }
         let in_afs = r.state::<Visit>().is_some_and(|visit| visit.in_afs);
+        if in_afs && standing().is_some() {
+            // What other modules look up from here on, they look up as the visitor.
+            return stand(r).map_or_else(|status| status, |()| Status::DECLINED);
+        }
         if in_afs && r.file_kind() == FileKind::None && r.options().multi_views {
             // mod_negotiation would look for variants on this machine.
             return refuse(r, Answer::NotFound, "absent", None);
@@ -203,11 +248,78 @@ impl Phases for Module {
             return Status::DECLINED;
         }
         // Settled long ago, unless httpd has put a file in AFS in the place of another one (DirectoryIndex).
-        if let Err(status) = settle(r, false) {
+        if let Err(status) = settle(r, false).and_then(|()| stand(r)) {
             return status;
+        }
+        if afs.standing().is_some()
+            && let Some(answer) = left_to_others(r, afs, &name)
+        {
+            return answer.unwrap_or_else(|status| status);
         }
         serve(r, afs, &name).unwrap_or_else(|status| status)
     }
+
+    fn answered(r: &mut Request<'_>) {
+        if let Some(standing) = standing() {
+            standing.nobody_after(r.initial_number());
+        }
+    }
+
+    fn log_transaction(r: &mut Request<'_>) {
+        if let Some(standing) = standing() {
+            standing.nobody_after(r.initial_number());
+        }
+    }
+}
+
+/// What threads of this child are to its client, if that is in the kernel.
+fn standing() -> Option<&'static crate::standing::Standing> {
+    child()?.afs.as_ref()?.standing()
+}
+
+/// The calling thread serves nobody.
+fn be_nobody() {
+    if let Some(standing) = standing() {
+        standing.nobody();
+    }
+}
+
+/// With a client in the kernel: this thread is the visitor of `r` from now on, whatever it was meanwhile.
+///
+/// # Errors
+/// 503 if the kernel does not confirm it.
+fn stand(r: &mut Request<'_>) -> Result<(), Status> {
+    let Some(afs) = child().and_then(|child| child.afs.as_ref()) else { return Ok(()) };
+    let (Some(standing), Some(settled)) = (afs.standing(), settled(r)) else { return Ok(()) };
+    standing.take_on_surely(afs.pag(&settled.who), r.initial_number()).map_err(|e| {
+        r.log(Level::Error, &format!("this worker cannot be its visitor: {e}"));
+        refuse(r, Answer::Unavailable, "no-pag", None)
+    })
+}
+
+/// What httpd's own modules answer where the client is in the kernel: listings, and what runs. `None`: we serve it.
+fn left_to_others(r: &mut Request<'_>, afs: &Afs, name: &[u8]) -> Option<Result<Status, Status>> {
+    let who = settled(r)?.who;
+    let runs = would_run(r);
+    if let Some(what) = &runs {
+        let marked = afs.standing().map(|standing| standing.client().mark_forkable(afs.pag(&who)));
+        if let Some(Err(e)) = marked {
+            r.log(Level::Error, &format!("{what} is not run: {e}"));
+            return Some(Err(refuse(r, Answer::Forbidden, "handler", None)));
+        }
+    }
+    if runs.is_none() && !(r.file_kind() == FileKind::Directory && r.options().indexes) {
+        return None;
+    }
+    if r.file_kind() == FileKind::Directory
+        && let Err(errno) = afs.list(&who, name)
+    {
+        // httpd would make 403 of it.
+        return Some(Err(afs_says(r, errno)));
+    }
+    r.read_in_own_thread();
+    // The filter for what is included reads files as they come: ours come in memory.
+    if runs.as_deref() == Some("includes") { None } else { Some(Ok(Status::DECLINED)) }
 }
 
 /// The configuration that counts for who the visitor is: the Location sections', else the server's.
@@ -253,7 +365,7 @@ fn look_at_location(r: &mut Request<'_>) -> Status {
         }
         return Status::DECLINED;
     }
-    match settle(r, true) {
+    match settle(r, true).and_then(|()| stand(r)) {
         Ok(()) => Status::DECLINED,
         Err(status) => status,
     }
@@ -367,7 +479,12 @@ fn authenticate(r: &mut Request<'_>, authority: &Authority, server: &ServerConfi
         cache_expiration_s: server.cache_expiration_s(),
         deadline: start + Duration::from_secs(server.login_deadline_s().into()) + GRACE,
     };
-    match logins.visitor(&credentials, &terms) {
+    let visitor = logins.visitor(&credentials, &terms);
+    if let Some(standing) = standing() {
+        // A token may have been set, which the client does inside the PAG.
+        standing.forget();
+    }
+    match visitor {
         Ok(visitor) => Ok(Who::Visitor(visitor)),
         Err(why) => {
             let failure = why.failure();
@@ -565,27 +682,29 @@ fn serve(r: &mut Request<'_>, afs: &'static Afs, name: &[u8]) -> Result<Status, 
         }
         FileKind::Link | FileKind::Other => return Err(refuse(r, Answer::Forbidden, "unfit", None)),
     }
-    if let Some(what) = would_run(r) {
+    if afs.standing().is_none()
+        && let Some(what) = would_run(r)
+    {
         r.log(Level::Error, &format!("{what} does not run on files in AFS with this client"));
         return Err(refuse(r, Answer::Forbidden, "handler", None));
     }
     if r.path_info().is_some_and(|rest| !rest.is_empty()) && !r.accepts_path_info() {
         return Err(Status::NOT_FOUND);
     }
-    let (content, stat) = afs.open(&who, name).map_err(|errno| afs_says(r, errno))?;
-    if stat.kind != pag::userspace::Kind::File {
+    let (content, found) = afs.open(&who, name).map_err(|errno| afs_says(r, errno))?;
+    if found.info.kind != FileKind::Plain {
         return Err(refuse(r, Answer::Forbidden, "unfit", None));
     }
-    r.set_file_info(&content::file_info(&stat));
-    r.set_last_modified(stat.mtime.saturating_mul(1_000_000));
-    r.set_header(c"ETag", &format!("\"{}\"", stat.etag()));
+    r.set_file_info(&found.info);
+    r.set_last_modified(found.info.mtime_us);
+    r.set_header(c"ETag", &format!("\"{}\"", found.etag));
     r.set_accept_ranges();
     let met = r.meets_conditions();
     if met != Status::OK {
         return Err(met);
     }
-    r.set_content_length(stat.size);
-    Ok(r.send(vec![Part::File { from: Box::new(content), start: 0, len: stat.size }]))
+    r.set_content_length(found.info.size);
+    Ok(r.send(vec![Part::File { from: Box::new(content), start: 0, len: found.info.size }]))
 }
 
 /// The handler or filter that httpd would run on this file instead of sending it, if there is one.

@@ -19,6 +19,17 @@ pub enum ClientKind {
     Userspace,
 }
 
+impl fmt::Display for ClientKind {
+    /// As it is written in the configuration.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OpenAfs => "openafs",
+            Self::Kafs => "kafs",
+            Self::Userspace => "userspace",
+        })
+    }
+}
+
 /// A PAG of this process. It ends (its tokens are dropped) when the last clone goes.
 #[derive(Clone)]
 pub struct Pag(Arc<PagInner>);

@@ -1,12 +1,15 @@
-//! The output filter `AFS`: turns our buckets into memory in the request's own thread, in bounded chunks.
+//! The output filter `AFS`: turns files into memory in the request's own thread, in bounded chunks.
 //!
 //! It stands behind httpd's byte ranges and headers and before anything that sends or keeps data for later, so that
-//! no other thread ever reads a file under another identity.
+//! no other thread ever reads a file under another identity. Files are our own buckets, and with a client in the kernel
+//! also those of httpd and its other modules, which are neither mapped nor sent by the kernel.
 
 use super::bucket::{CHUNK, append, break_off, into_memory, is_ours, sentinel, status_text};
 use super::guard::guard;
+use super::hook::Phases as _;
 use super::log::{Level, log_request};
 use super::request::Request;
+use crate::phases::Module;
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
 use httpd_sys as sys;
@@ -72,15 +75,33 @@ unsafe extern "C" fn output(
 unsafe fn run(f: *mut sys::ap_filter_t, brigade: *mut sys::apr_bucket_brigade) -> sys::apr_status_t {
     // SAFETY: the caller's promise.
     let filter = unsafe { &*f };
+    // SAFETY: the caller's promise.
+    let (files, ends) = unsafe { looked_through(brigade) };
+    let status = if files {
+        // SAFETY: the caller's promise.
+        unsafe { run_files(filter, brigade) }
+    } else {
+        // SAFETY: the rest of the chain.
+        unsafe { sys::ap_pass_brigade(filter.next, brigade) }
+    };
+    if ends {
+        // SAFETY: a filter of a request has that.
+        if let Some(mut r) = unsafe { Request::from_raw(filter.r) } {
+            Module::answered(&mut r);
+        }
+    }
+    status
+}
+
+/// As [`run`], for a brigade with files in it.
+///
+/// # Safety
+/// As for [`output`].
+unsafe fn run_files(filter: &sys::ap_filter_t, brigade: *mut sys::apr_bucket_brigade) -> sys::apr_status_t {
     // SAFETY: a filter of a request has its connection.
     let list = unsafe { (*filter.c).bucket_alloc };
     // SAFETY: a filter of a request has that.
     let pool = unsafe { (*filter.r).pool };
-    // SAFETY: the caller's promise.
-    if unsafe { !has_ours(brigade) } {
-        // SAFETY: the rest of the chain.
-        return unsafe { sys::ap_pass_brigade(filter.next, brigade) };
-    }
     // SAFETY: both are alive.
     let out = unsafe { sys::apr_brigade_create(pool, list) };
     let mut held = 0;
@@ -91,7 +112,7 @@ unsafe fn run(f: *mut sys::ap_filter_t, brigade: *mut sys::apr_bucket_brigade) -
             break;
         }
         // SAFETY: a bucket of the brigade.
-        if unsafe { is_ours(bucket) } {
+        if unsafe { is_file(bucket) } {
             if held >= CHUNK {
                 // SAFETY: the rest of the chain; it empties the brigade.
                 let status = unsafe { sys::ap_pass_brigade(filter.next, out) };
@@ -106,7 +127,7 @@ unsafe fn run(f: *mut sys::ap_filter_t, brigade: *mut sys::apr_bucket_brigade) -
                 }
             }
             // SAFETY: a bucket of the brigade, which becomes memory.
-            let status = unsafe { into_memory(bucket) };
+            let status = unsafe { make_memory(bucket) };
             if status != 0 {
                 log_request(
                     filter.r,
@@ -134,22 +155,85 @@ unsafe fn run(f: *mut sys::ap_filter_t, brigade: *mut sys::apr_bucket_brigade) -
     unsafe { sys::ap_pass_brigade(filter.next, out) }
 }
 
-/// Does the brigade hold a bucket of ours?
+/// Does the brigade hold files, and the end of the answer?
 ///
 /// # Safety
 /// The brigade is alive.
-unsafe fn has_ours(brigade: *mut sys::apr_bucket_brigade) -> bool {
+unsafe fn looked_through(brigade: *mut sys::apr_bucket_brigade) -> (bool, bool) {
+    let (mut files, mut ends) = (false, false);
     // SAFETY: the ring of a live brigade.
     let mut bucket = unsafe { (*sentinel(brigade)).link.next };
     while bucket != sentinel(brigade) {
         // SAFETY: a bucket of the brigade.
-        if unsafe { is_ours(bucket) } {
-            return true;
-        }
+        files |= unsafe { is_file(bucket) };
+        // SAFETY: a bucket of the brigade.
+        ends |= unsafe { (*bucket).type_ } == &raw const sys::apr_bucket_type_eos;
         // SAFETY: as above.
         bucket = unsafe { (*bucket).link.next };
     }
-    false
+    (files, ends)
+}
+
+/// Is it a file or a mapping of one?
+///
+/// # Safety
+/// `bucket` points to a bucket.
+unsafe fn is_file(bucket: *const sys::apr_bucket) -> bool {
+    // SAFETY: the caller's promise.
+    let type_ = unsafe { (*bucket).type_ };
+    // SAFETY: the caller's promise.
+    (unsafe { is_ours(bucket) })
+        || type_ == &raw const sys::apr_bucket_type_file
+        || type_ == &raw const sys::apr_bucket_type_mmap
+}
+
+/// Reads the bucket (or its first chunk) into memory of its own.
+///
+/// # Safety
+/// A bucket in a brigade for which [`is_file`] holds.
+unsafe fn make_memory(bucket: *mut sys::apr_bucket) -> sys::apr_status_t {
+    // SAFETY: the caller's promise.
+    let type_ = unsafe { (*bucket).type_ };
+    if type_ == &raw const sys::apr_bucket_type_file {
+        // A mapping would be read later, by whoever sends it.
+        // SAFETY: a bucket of a file.
+        unsafe { sys::apr_bucket_file_enable_mmap(bucket, 0) };
+    }
+    if type_ != &raw const sys::apr_bucket_type_mmap {
+        // SAFETY: a bucket in a brigade.
+        return unsafe { into_memory(bucket) };
+    }
+    // SAFETY: the caller's promise.
+    if unsafe { (*bucket).length } > CHUNK {
+        // SAFETY: every bucket has its type.
+        let Some(split) = (unsafe { (*type_).split }) else { return sys::APR_EGENERAL as sys::apr_status_t };
+        // SAFETY: longer than where it is split.
+        let status = unsafe { split(bucket, CHUNK) };
+        if status != 0 {
+            return status;
+        }
+    }
+    // SAFETY: every bucket has its type.
+    let type_ = unsafe { &*type_ };
+    let (Some(read), Some(destroy)) = (type_.read, type_.destroy) else {
+        return sys::APR_EGENERAL as sys::apr_status_t;
+    };
+    let mut text = ptr::null();
+    let mut len = 0;
+    // SAFETY: as APR's own macro calls it; it gives the address of what is mapped.
+    let status = unsafe { read(bucket, &raw mut text, &raw mut len, sys::apr_read_type_e::APR_BLOCK_READ) };
+    if status != 0 {
+        return status;
+    }
+    // SAFETY: the bucket's own data, which the heap bucket does not keep.
+    let data = unsafe { (*bucket).data };
+    // SAFETY: `len` bytes are mapped at `text`; APR copies them, where no function to free is given.
+    if unsafe { sys::apr_bucket_heap_make(bucket, text, len, None) }.is_null() {
+        return sys::APR_ENOMEM as sys::apr_status_t;
+    }
+    // SAFETY: this bucket no longer uses it.
+    unsafe { destroy(data) };
+    0
 }
 
 /// Takes a bucket out of its brigade.

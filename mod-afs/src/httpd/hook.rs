@@ -113,6 +113,10 @@ pub trait Phases {
         Status::DECLINED
     }
 
+    /// The end of an answer that [`Request::read_in_own_thread`] was called for, or that was sent from AFS, has gone
+    /// through our filter: nothing more is read for it. In the request's own thread.
+    fn answered(_r: &mut Request<'_>) {}
+
     /// The answer has been sent; possibly on another thread.
     fn log_transaction(_r: &mut Request<'_>) {}
 }

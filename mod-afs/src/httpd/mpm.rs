@@ -88,3 +88,11 @@ pub fn child_user() -> Option<u32> {
     let uid = unsafe { sys::ap_unixd_config.user_id };
     (uid != u32::MAX).then_some(uid)
 }
+
+/// Number of the group that children run as, once the configuration has been read; not known without mod_unixd.
+#[must_use]
+pub fn child_group() -> Option<u32> {
+    // SAFETY: as in `child_user`.
+    let gid = unsafe { sys::ap_unixd_config.group_id };
+    (gid != u32::MAX).then_some(gid)
+}

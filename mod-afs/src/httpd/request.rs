@@ -158,6 +158,23 @@ impl<'r> Request<'r> {
         self.rec().main.is_null() && self.rec().prev.is_null()
     }
 
+    /// A number of what the visitor asked for: the same for it and all that is made for it, and never 0.
+    ///
+    /// Another request may get it once this one has been logged.
+    #[must_use]
+    pub fn initial_number(&self) -> usize {
+        let mut at = self.raw.as_ptr();
+        loop {
+            // SAFETY: the request or one of its ancestors, all alive as long as it.
+            let rec = unsafe { &*at };
+            let up = if rec.prev.is_null() { rec.main } else { rec.prev };
+            if up.is_null() {
+                return at.addr();
+            }
+            at = up;
+        }
+    }
+
     /// The request of which this is a sub-request.
     #[must_use]
     pub fn main(&self) -> Option<Ancestor<'_>> {
@@ -530,6 +547,11 @@ impl<'r> Request<'r> {
     pub fn try_send(&mut self, parts: Vec<Part>) -> Result<Status, i32> {
         filter::insert(self);
         bucket::pass(self, parts)
+    }
+
+    /// Files that another module sends for this request are read in its own thread, not by whoever writes to the network.
+    pub fn read_in_own_thread(&mut self) {
+        filter::insert(self);
     }
 
     /// As [`Request::try_send`], with 403 or 503 for the errno.

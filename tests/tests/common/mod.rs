@@ -23,14 +23,20 @@ pub(crate) fn long() -> bool {
     std::env::var("AFSWEB_LONG").is_ok_and(|v| v == "1")
 }
 
+/// The AFS client that serves files, as the configuration names it: in a guest the kernel's.
+pub(crate) fn afs_client() -> String {
+    std::env::var("AFSWEB_CLIENT").unwrap_or_else(|_| "userspace".into())
+}
+
 /// Our module's configuration in tests: the README's lines, both cells, short deadlines.
 pub(crate) fn afs_config(world: &World, more: &str) -> String {
     let starter = world.programs.weblog_starter.as_deref().expect("weblog-starter is built");
     format!(
-        "SetAFSClient userspace\nSetAFSWeblogPath {}\nSetAFSCells {FIRST_CELL} {SECOND_CELL}\nSetAFSDefaultCell {FIRST_CELL}\n\
+        "SetAFSClient {}\nSetAFSWeblogPath {}\nSetAFSCells {FIRST_CELL} {SECOND_CELL}\nSetAFSDefaultCell {FIRST_CELL}\n\
          SetAFSLocation /afs\nSetAFSLoginDeadline {LOGIN_DEADLINE_S}\nSetAFSFileDeadline {FILE_DEADLINE_S}\nSetAFSLoginLimit 100 1000 60\n\
          <Location /afs>\nAFSAuthType AFS\nAFSLoginPrompt \"AFS cell <%cno cell>\"\n</Location>\n\
          <Directory /afs>\nRequire all granted\nOptions FollowSymLinks\nAllowOverride All\n</Directory>\n{more}\n",
+        afs_client(),
         starter.display()
     )
 }
