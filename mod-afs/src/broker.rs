@@ -28,6 +28,11 @@ const ENTRIES_MAX: NonZeroUsize = match NonZeroUsize::new(1000) {
 /// Bounds of the pause before a login under way is asked for again, milliseconds.
 const RETRY_MS: core::ops::RangeInclusive<u32> = 5..=1000;
 
+/// So long a broker may say that a cell is not allowed which is: after a restart of httpd, its new configuration gets to
+/// the broker a moment later than to the children.
+const CONFIGURED: Duration = Duration::from_secs(2);
+/// The pause before it is asked again, milliseconds.
+const CONFIGURED_RETRY_MS: u32 = 200;
 /// A wait for another worker's login that is shorter than this is not counted as waiting.
 const UNCOUNTED: Duration = Duration::from_millis(150);
 
@@ -327,8 +332,13 @@ impl Logins {
         });
         // Counted only once it is slow: what the broker knows already is never refused because others wait.
         let mut wait = None;
+        let configured = Instant::now() + CONFIGURED;
         loop {
-            match self.broker.exchange(&request, terms.deadline)? {
+            let mut reply = self.broker.exchange(&request, terms.deadline)?;
+            if matches!(reply, Reply::Failed(Failure::CellNotAllowed)) && Instant::now() < configured {
+                reply = Reply::Pending { retry_ms: CONFIGURED_RETRY_MS };
+            }
+            match reply {
                 Reply::Granted(granted) => return Ok(granted),
                 Reply::Failed(failure) => return Err(NoVisitor::Broker(failure)),
                 Reply::Pending { retry_ms } => {

@@ -21,12 +21,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 use weblog_fds::BoardReader;
-use weblog_proto::{Failure, LaneError, Lanes, Reply, Request};
+use weblog_proto::{Failure, Lanes, Reply, Request};
 
 /// Smallest memory cache of a child, KiB.
 const MEMORY_MIN_KIB: u64 = 4_096;
 /// Smallest disk cache of a child, KiB.
 const DISK_MIN_KIB: u64 = 8_192;
+/// Longest wait for a lane and the broker's answer on it. It answers within a tenth of a second, but may have to be
+/// started again first.
+const BROKER_AWAY: Duration = Duration::from_secs(5);
 /// An idle child keeps a login that has ended for so long at most.
 const SWEEP: Duration = Duration::from_secs(10);
 /// Largest cache of a child, KiB.
@@ -66,12 +69,14 @@ struct Broker {
 
 impl Ask for Broker {
     fn exchange(&self, request: &Request, deadline: Instant) -> Result<Reply, NoVisitor> {
-        self.lanes.exchange(request, deadline).map_err(|e| match e {
-            LaneError::Busy | LaneError::Deadline | LaneError::Broken(_) | LaneError::Frame(_) => {
-                NoVisitor::Away(e.to_string())
-            }
-            other => NoVisitor::Away(other.to_string()),
-        })
+        let broker = Directory::of_broker();
+        if self.waiting.is_some_and(|waiting| waiting.is_full(broker)) {
+            return Err(NoVisitor::Away("too many workers wait for it already".to_owned()));
+        }
+        let _wait = self.waiting.map(|waiting| waiting.begin(broker));
+        // A broker answers in a moment; one that is not there has so long to come.
+        let deadline = deadline.min(Instant::now() + BROKER_AWAY);
+        self.lanes.exchange(request, deadline).map_err(|e| NoVisitor::Away(e.to_string()))
     }
 
     fn epoch(&self) -> u64 {
@@ -90,7 +95,7 @@ impl Ask for Broker {
 
 /// Starts what a child needs; once per child, before its threads start.
 pub fn start(main: Server<'_>) {
-    let Some(inherited) = nanny::inherit() else { return };
+    let Some(inherited) = nanny::inherit(main) else { return };
     let Inherited { lanes, board, waiting, client_conf } = inherited;
     let config = main.config();
     let children = mpm::children();

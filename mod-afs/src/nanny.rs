@@ -336,12 +336,7 @@ impl Kept {
         for path in [&program, &broker] {
             checks::trusted(path, 0, true).map_err(|e| NotStarted(format!("{}: {e}", path.display())))?;
         }
-        if let Ok(old) = u32::try_from(self.control)
-            && old > 2
-        {
-            KeptFd::with_number(self.control).close();
-        }
-        self.control = -1;
+        self.close_control();
         let flags = SocketFlags::CLOEXEC;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
             .map_err(|e| failed("control socket")(&e))?;
@@ -366,6 +361,25 @@ impl Kept {
         self.control = KeptFd::keep(ours).number();
         self.unsent = true;
         Ok(())
+    }
+
+    /// Closes everything, in a child of a configuration without AFS.
+    fn close_all(&self) {
+        let lanes = self.lanes.iter();
+        let pipes =
+            lanes.flat_map(|l| [l.worker_request, l.worker_reply, l.broker_request, l.broker_reply]);
+        let others = [self.board, self.board_read_only, self.listener, self.control];
+        for number in pipes.chain(others).filter(|n| *n > 2) {
+            KeptFd::with_number(number).close();
+        }
+    }
+
+    /// Closes our end of the control socket, which ends the nanny.
+    fn close_control(&mut self) {
+        if self.control > 2 {
+            KeptFd::with_number(self.control).close();
+        }
+        self.control = -1;
     }
 
     /// Sends the configuration, if it has not been sent.
@@ -492,9 +506,17 @@ fn snapshot(main: Server<'_>, pconf: Pool<'_>) -> PathBuf {
     dir
 }
 
-/// The module is configured no more: nothing of it is kept between two generations but the record.
-pub fn forget() {
+/// AFS is configured no more: nanny and broker end, lanes and sockets stay for a later configuration.
+pub fn forget(main: Server<'_>) {
     *parent() = None;
+    let Some(process) = main.process() else { return };
+    let Some(mut kept) = Kept::load(process) else { return };
+    if mpm::pass() == mpm::Pass::Real && kept.nanny != 0 {
+        // Both end when this socket is closed.
+        kept.close_control();
+        kept.nanny = 0;
+        kept.save(process);
+    }
 }
 
 /// The nanny is gone: starts another, at once or at the next [`monitor`].
@@ -567,9 +589,12 @@ impl Parent {
 
 /// How a process ended, and its exit status if it had one.
 fn in_words(how: Ended) -> (String, Option<i32>) {
-    // APR gives the exit status or the signal, not what wait(2) gave.
     match how {
-        Ended::Status(status) => (format!("ended with status {status}"), Some(status)),
+        Ended::Status(status) => {
+            // From its main loop httpd gives the exit status or the signal, at a restart what wait(2) gave.
+            let status = if status > 0xff { status >> 8 } else { status };
+            (format!("ended with status {status}"), Some(status))
+        }
         Ended::Unknown => ("ended".to_owned(), None),
     }
 }
@@ -588,8 +613,13 @@ pub struct Inherited {
 }
 
 /// In a new child, once: takes over what is for children, and closes what is not. `None` where the module is not used.
-pub fn inherit() -> Option<Inherited> {
-    let state = parent().take()?;
+pub fn inherit(main: Server<'_>) -> Option<Inherited> {
+    let Some(state) = parent().take() else {
+        if let Some(kept) = main.process().and_then(Kept::load) {
+            kept.close_all();
+        }
+        return None;
+    };
     let kept = state.kept;
     let mut lanes = Vec::with_capacity(kept.lanes.len());
     let mut wrong = None;

@@ -88,7 +88,7 @@ impl Phases for Module {
 
     fn post_config(main: Server<'_>, pconf: Pool<'_>) -> Status {
         if !main.all().any(|server| server.config().uses_afs()) {
-            nanny::forget();
+            nanny::forget(main);
             return Status::OK;
         }
         let done = crate::client::settle(main)
@@ -247,7 +247,12 @@ impl Phases for Module {
         if r.dir_config().auth_type() != AuthType::Afs && r.state::<Visit>().is_none_or(|v| !v.in_afs) {
             return Status::DECLINED;
         }
-        // Settled long ago, unless httpd has put a file in AFS in the place of another one (DirectoryIndex).
+        // Settled long ago, unless httpd has put a file in AFS in the place of another one (DirectoryIndex): then by what
+        // the file's own Location says.
+        if r.state::<Visit>().is_none() {
+            let location = (r.dir_configs(), r.dir_config().clone());
+            r.set_state(Visit { location: Some(location), ..Visit::default() });
+        }
         if let Err(status) = settle(r, false).and_then(|()| stand(r)) {
             return status;
         }
@@ -704,7 +709,8 @@ fn serve(r: &mut Request<'_>, afs: &'static Afs, name: &[u8]) -> Result<Status, 
         return Err(met);
     }
     r.set_content_length(found.info.size);
-    Ok(r.send(vec![Part::File { from: Box::new(content), start: 0, len: found.info.size }]))
+    let body = Part::File { from: Box::new(content), start: 0, len: found.info.size };
+    r.try_send(vec![body]).map_err(|errno| afs_says(r, errno))
 }
 
 /// The handler or filter that httpd would run on this file instead of sending it, if there is one.

@@ -3,7 +3,7 @@
 //! A file server that is silent holds whoever asks it until the client gives it up. So each worker says in shared
 //! memory since when it waits and below which directory; when too many wait there, the next is told at once.
 
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use weblog_fds::{SlotGuard, WaitTable};
 
 /// Who waits for longer seems to wait for a dead server, milliseconds.
@@ -14,6 +14,8 @@ const COMPONENTS: usize = 3;
 thread_local! {
     /// The slot of this worker, claimed at its first access.
     static SLOT: RefCell<Option<SlotGuard>> = const { RefCell::new(None) };
+    /// For what and since when the slot says that this worker waits.
+    static NOW: Cell<Option<(u64, u64)>> = const { Cell::new(None) };
 }
 
 /// Milliseconds since boot: the same clock in all children.
@@ -44,7 +46,8 @@ impl Waiting {
         self.table.count(directory.0, SUSPICIOUS_MS, now_ms()) >= self.limit
     }
 
-    /// Until the guard is dropped, the calling worker may be waiting below `directory`. Does not nest.
+    /// Until the guard is dropped, the calling worker may be waiting below `directory`. A wait within another one
+    /// takes its place meanwhile.
     #[must_use]
     pub fn begin(&self, directory: Directory) -> Wait {
         SLOT.with_borrow_mut(|slot| {
@@ -52,11 +55,10 @@ impl Waiting {
                 // With more threads than slots (those of HTTP/2) some are not counted.
                 *slot = self.table.claim();
             }
-            if let Some(slot) = slot {
-                slot.begin(directory.0, now_ms());
-            }
         });
-        Wait(())
+        let before = NOW.get();
+        note(Some((directory.0, now_ms())));
+        Wait { before }
     }
 }
 
@@ -79,6 +81,12 @@ impl Directory {
         Self::hash(["/login/", cell].into_iter())
     }
 
+    /// What exchanges with the broker are counted under.
+    #[must_use]
+    pub fn of_broker() -> Self {
+        Self::hash(["/broker/"].into_iter())
+    }
+
     /// FNV-1a over the components.
     fn hash<'c>(components: impl Iterator<Item = &'c str>) -> Self {
         let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
@@ -91,20 +99,32 @@ impl Directory {
     }
 }
 
-/// The calling worker waits no more when this is dropped.
+/// Writes into the slot of this worker what it waits for, if it has one.
+fn note(wait: Option<(u64, u64)>) {
+    // A thread that is ending has freed its slot already.
+    let _ = SLOT.try_with(|slot| {
+        if let Ok(slot) = slot.try_borrow()
+            && let Some(slot) = &*slot
+        {
+            match wait {
+                Some((key, since_ms)) => slot.begin(key, since_ms),
+                None => slot.end(),
+            }
+        }
+    });
+    let _ = NOW.try_with(|now| now.set(wait));
+}
+
+/// The calling worker waits no more when this is dropped, or for what it waited for before.
 #[derive(Debug)]
-pub struct Wait(());
+pub struct Wait {
+    /// That.
+    before: Option<(u64, u64)>,
+}
 
 impl Drop for Wait {
     fn drop(&mut self) {
-        // A thread that is ending has freed its slot already.
-        let _ = SLOT.try_with(|slot| {
-            if let Ok(slot) = slot.try_borrow()
-                && let Some(slot) = &*slot
-            {
-                slot.end();
-            }
-        });
+        note(self.before);
     }
 }
 
@@ -152,6 +172,20 @@ mod tests {
             over.wait();
         });
         assert!(!waiting.is_full(dead));
+    }
+
+    #[test]
+    fn a_wait_within_another_one_takes_its_place_and_gives_it_back() {
+        let waiting = Waiting::new(WaitTable::create(1).unwrap(), 1);
+        let (outer, inner) = (Directory::of_logins("a"), Directory::of_broker());
+        let count = |d: Directory| waiting.table.count(d.0, 0, now_ms() + 1);
+        let first = waiting.begin(outer);
+        let second = waiting.begin(inner);
+        assert_eq!((count(outer), count(inner)), (0, 1));
+        drop(second);
+        assert_eq!((count(outer), count(inner)), (1, 0));
+        drop(first);
+        assert_eq!((count(outer), count(inner)), (0, 0));
     }
 
     #[test]

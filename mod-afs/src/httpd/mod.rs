@@ -32,7 +32,8 @@
 //!     fn handler(r: &mut Request<'_>) -> Status {
 //!         let len = r.file_info().size;
 //!         r.set_content_length(len);
-//!         r.send(vec![Part::File { from: Box::new(OpenFile), start: 0, len }])
+//!         let body = Part::File { from: Box::new(OpenFile), start: 0, len };
+//!         r.try_send(vec![body]).unwrap_or(Status::SERVICE_UNAVAILABLE)
 //!     }
 //! }
 //! ```

@@ -554,18 +554,6 @@ impl<'r> Request<'r> {
         filter::insert(self);
     }
 
-    /// As [`Request::try_send`], with 403 or 503 for the errno.
-    pub fn send(&mut self, parts: Vec<Part>) -> Status {
-        self.try_send(parts).unwrap_or_else(|errno| {
-            self.log(Level::Error, &format!("reading a file in AFS: {}", bucket::status_text(errno)));
-            if matches!(errno, libc::EACCES | libc::EPERM) {
-                Status::FORBIDDEN
-            } else {
-                Status::SERVICE_UNAVAILABLE
-            }
-        })
-    }
-
     // Log.
 
     /// Writes to the error log, with the address of the visitor.

@@ -16,6 +16,8 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 /// How long a worker waits for one lane before it tries the next.
 const SLICE: Duration = Duration::from_millis(20);
+/// How many new brokers are asked in one exchange; so many do not follow each other within a deadline.
+const ASKED_AGAIN_MAX: u32 = 8;
 
 thread_local! {
     /// A number of this thread that its siblings, and threads of sibling processes, hardly have.
@@ -199,7 +201,7 @@ impl Lane {
         let mut generation = self.drain(&mut buffer, deadline)?;
         self.write(&question.packet, deadline)?;
         let mut assembler = Assembler::new(question.id);
-        let mut asked_again = false;
+        let mut asked_again = 0;
         loop {
             // The broker is never so quick that a look at the pipe before would find something.
             wait(&self.reply, PollFlags::IN, deadline)?;
@@ -208,8 +210,8 @@ impl Lane {
             let Ok(packet) = frame::parse_packet(bytes) else { continue };
             if let Packet::Hello { generation: g } = packet {
                 // A broker has started since the lane was drained: the request may have died with the one before.
-                if g > generation && !asked_again {
-                    asked_again = true;
+                if g > generation && asked_again < ASKED_AGAIN_MAX {
+                    asked_again += 1;
                     question = Question::new(request)?;
                     assembler = Assembler::new(question.id);
                     self.write(&question.packet, deadline)?;

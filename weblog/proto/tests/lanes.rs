@@ -264,7 +264,7 @@ fn a_full_reply_pipe_never_blocks_the_broker_and_the_lane_comes_back() {
 
 /// Original defect D28: a request that died with its broker was waited for for ever.
 #[test]
-fn a_request_that_died_with_its_broker_is_asked_once_more() {
+fn a_request_is_asked_of_each_broker_that_follows_one_that_died() {
     let (lanes, brokers, _) = lanes(1);
     std::thread::scope(|scope| {
         let bob = scope.spawn(|| lanes.exchange(&ask_for("bob"), in_time()));
@@ -272,12 +272,17 @@ fn a_request_that_died_with_its_broker_is_asked_once_more() {
         brokers[0].hello(2);
         let second = receive(&brokers[0]);
         assert_ne!(first, second.0, "a new id and key");
-        // A second death: there is no third request.
+        // It dies, too.
         brokers[0].hello(3);
+        let third = receive(&brokers[0]);
+        assert_ne!(second.0, third.0, "a new id and key");
+        // An older hello, or the same again, is no new broker.
         brokers[0].hello(2);
+        brokers[0].hello(3);
         sleep(Duration::from_millis(50));
         assert!(brokers[0].recv().unwrap().is_none());
         answer(&brokers[0], &second);
+        answer(&brokers[0], &third);
         assert!(is_of(&bob.join().unwrap().unwrap(), "bob"));
     });
 }
