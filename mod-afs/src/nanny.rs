@@ -366,8 +366,7 @@ impl Kept {
     /// Closes everything, in a child of a configuration without AFS.
     fn close_all(&self) {
         let lanes = self.lanes.iter();
-        let pipes =
-            lanes.flat_map(|l| [l.worker_request, l.worker_reply, l.broker_request, l.broker_reply]);
+        let pipes = lanes.flat_map(|l| [l.worker_request, l.worker_reply, l.broker_request, l.broker_reply]);
         let others = [self.board, self.board_read_only, self.listener, self.control];
         for number in pipes.chain(others).filter(|n| *n > 2) {
             KeptFd::with_number(number).close();

@@ -31,7 +31,14 @@ impl GuestSuite {
 }
 
 /// All of them. A row with more to it: `GuestSuite { mpms: &Mpm::ALL, ..GuestSuite::new("integration", "kernel") }`.
-const GUEST_SUITES: &[GuestSuite] = &[GuestSuite::new("integration", "guest")];
+const GUEST_SUITES: &[GuestSuite] = &[
+    GuestSuite::new("integration", "guest"),
+    GuestSuite::new("pag", "kernel_live"),
+    GuestSuite { mpms: &Mpm::ALL, ..GuestSuite::new("integration", "access") },
+    GuestSuite { mpms: &Mpm::ALL, ..GuestSuite::new("integration", "http") },
+    GuestSuite { mpms: &Mpm::ALL, ..GuestSuite::new("integration", "hostile") },
+    GuestSuite { mpms: &Mpm::ALL, ..GuestSuite::new("integration", "transport") },
+];
 
 /// No suite in a guest runs longer.
 const SUITE_LIMIT: Duration = Duration::from_secs(30 * 60);
