@@ -74,18 +74,22 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     bail!("{} offences against docs/architecture.md", faults.len())
 }
 
-/// The files that git tracks, or would if asked.
+/// The files of the project: all that .gitignore does not leave out. git itself need not be there.
 fn tracked(root: &Path) -> Result<Vec<String>> {
-    let out = Command::new("git")
-        .args(["ls-files", "--cached", "--others", "--exclude-standard"])
-        .current_dir(root)
-        .output()
-        .context("git ls-files")?;
-    if !out.status.success() {
-        bail!("git ls-files: {}", String::from_utf8_lossy(&out.stderr).trim());
+    let mut files = Vec::new();
+    let walk = ignore::WalkBuilder::new(root)
+        .hidden(false)
+        .require_git(false)
+        .filter_entry(|e| e.file_name() != ".git")
+        .build();
+    for entry in walk {
+        let entry = entry.context("files of the project")?;
+        if entry.file_type().is_some_and(|t| t.is_file()) {
+            let name = entry.path().strip_prefix(root)?.to_str().context("a name that is not UTF-8")?;
+            files.push(name.to_owned());
+        }
     }
-    let mut files: Vec<String> = String::from_utf8_lossy(&out.stdout).lines().map(str::to_owned).collect();
-    files.retain(|f| root.join(f).is_file());
+    files.sort_unstable();
     Ok(files)
 }
 
