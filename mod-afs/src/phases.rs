@@ -240,10 +240,11 @@ impl Phases for Module {
 
     fn handler(r: &mut Request<'_>) -> Status {
         let Some(afs) = child().and_then(|child| child.afs.as_ref()) else { return Status::DECLINED };
-        let Some(name) = r.filename().map(|name| name.to_bytes().to_vec()).filter(|name| afs.holds(name))
-        else {
-            return Status::DECLINED;
-        };
+        let Some(name) = r.filename().map(|name| name.to_bytes().to_vec()) else { return Status::DECLINED };
+        if !afs.holds(&name) {
+            // A program that lies elsewhere, under a Location of ours, runs as the visitor, too.
+            return stand(r).and_then(|()| stand_for_program(r)).map_or_else(|s| s, |()| Status::DECLINED);
+        }
         if r.dir_config().auth_type() != AuthType::Afs && r.state::<Visit>().is_none_or(|v| !v.in_afs) {
             return Status::DECLINED;
         }
@@ -302,16 +303,32 @@ fn stand(r: &mut Request<'_>) -> Result<(), Status> {
     })
 }
 
+/// With a client in the kernel, before a program is started for `r`: it will stay in the PAG that it is started in.
+///
+/// A visitor's PAG is never given to another visitor after that. Programs of nobody get a PAG of their own, since a
+/// program can put a token into the PAG that it is in, and nobody's must never get one.
+///
+/// # Errors
+/// The status instead of which nothing is run.
+fn stand_for_program(r: &mut Request<'_>) -> Result<(), Status> {
+    let Some(standing) = standing() else { return Ok(()) };
+    let (Some(settled), Some(what)) = (settled(r), would_run(r)) else { return Ok(()) };
+    let ready = match settled.who.visitor() {
+        Some(visitor) => standing.client().mark_forkable(&visitor.pag),
+        None => standing.take_on_for_programs(r.initial_number()),
+    };
+    ready.map_err(|e| {
+        r.log(Level::Error, &format!("{what} is not run: {e}"));
+        refuse(r, Answer::Unavailable, "no-pag", None)
+    })
+}
+
 /// What httpd's own modules answer where the client is in the kernel: listings, and what runs. `None`: we serve it.
 fn left_to_others(r: &mut Request<'_>, afs: &Afs, name: &[u8]) -> Option<Result<Status, Status>> {
     let who = settled(r)?.who;
     let runs = would_run(r);
-    if let Some(what) = &runs {
-        let marked = afs.standing().map(|standing| standing.client().mark_forkable(afs.pag(&who)));
-        if let Some(Err(e)) = marked {
-            r.log(Level::Error, &format!("{what} is not run: {e}"));
-            return Some(Err(refuse(r, Answer::Forbidden, "handler", None)));
-        }
+    if let Err(status) = stand_for_program(r) {
+        return Some(Err(status));
     }
     if runs.is_none() && !(r.file_kind() == FileKind::Directory && r.options().indexes) {
         return None;

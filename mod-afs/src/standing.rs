@@ -7,7 +7,7 @@
 use core::cell::RefCell;
 use core::fmt;
 use pag::{Error, KernelClient, Pag};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// What this thread is.
 struct Now {
@@ -45,6 +45,8 @@ fn is_in(id: u32) -> bool {
 pub struct Standing {
     /// It.
     client: Arc<dyn KernelClient>,
+    /// Where programs run that are started for nobody; made when the first one is.
+    programs: Arc<OnceLock<Pag>>,
 }
 
 impl fmt::Debug for Standing {
@@ -57,7 +59,7 @@ impl Standing {
     /// Of this client.
     #[must_use]
     pub fn new(client: Arc<dyn KernelClient>) -> Self {
-        Self { client }
+        Self { client, programs: Arc::default() }
     }
 
     /// The client.
@@ -94,6 +96,26 @@ impl Standing {
         if is_in(pag.id()) && self.client.verify(pag).is_err() {
             self.forget();
         }
+        self.take_on(pag, owner)
+    }
+
+    /// The calling thread is where programs of nobody run, for the request `owner`: a PAG without a token.
+    ///
+    /// One that ran before may have put a token there; it is dropped.
+    ///
+    /// # Errors
+    /// The client's; the thread is nobody then.
+    pub fn take_on_for_programs(&self, owner: usize) -> Result<(), Error> {
+        let pag = match self.programs.get() {
+            Some(pag) => pag,
+            None => {
+                let pag = Arc::clone(&self.client).new_pag()?;
+                self.client.mark_forkable(&pag)?;
+                // Of two threads that made one, one gives its own back.
+                self.programs.get_or_init(|| pag)
+            }
+        };
+        self.client.drop_tokens(pag)?;
         self.take_on(pag, owner)
     }
 

@@ -177,6 +177,12 @@ pub trait KernelClient: AfsClient {
     /// The client's; nothing may be run then.
     fn mark_forkable(&self, pag: &Pag) -> Result<(), Error>;
 
+    /// Drops the tokens of a PAG, which goes on as one without.
+    ///
+    /// # Errors
+    /// The client's.
+    fn drop_tokens(&self, pag: &Pag) -> Result<(), Error>;
+
     /// The cell that a path lies in, looked up as the calling thread.
     ///
     /// # Errors

@@ -272,6 +272,13 @@ impl KernelClient for Fake {
         Ok(())
     }
 
+    fn drop_tokens(&self, pag: &Pag) -> Result<(), Error> {
+        let mut s = self.state();
+        let tokens = s.pags.get_mut(&pag.id());
+        tokens.ok_or(Error::Errno { call: "drop tokens", errno: libc::ESRCH })?.clear();
+        Ok(())
+    }
+
     /// The first component below `/afs`, without the dot of a read-write path.
     fn cell_of(&self, path: &[u8]) -> Result<Cell, Error> {
         let outside = Error::Errno { call: "cell of a path", errno: libc::EINVAL };

@@ -186,15 +186,6 @@ impl Kafs {
     pub fn use_old_form(&self) {
         self.old_form.store(true, Ordering::Relaxed);
     }
-
-    /// Drops the tokens of a PAG, which goes on as one without.
-    ///
-    /// # Errors
-    /// The kernel's.
-    pub fn drop_tokens(&self, pag: &Pag) -> Result<(), Error> {
-        let ring = self.pool.get(pag.id())?.ring.serial();
-        self.by_holder(move || keyctl::clear(ring).map_err(failed("clear keyring")))
-    }
 }
 
 /// The holding thread has ended, which it never does.
@@ -283,6 +274,11 @@ impl KernelClient for Kafs {
             Ok(()) | Err(libc::EEXIST) => Ok(()),
             Err(errno) => Err(failed("close keyring")(errno)),
         })
+    }
+
+    fn drop_tokens(&self, pag: &Pag) -> Result<(), Error> {
+        let ring = self.pool.get(pag.id())?.ring.serial();
+        self.by_holder(move || keyctl::clear(ring).map_err(failed("clear keyring")))
     }
 
     fn cell_of(&self, path: &[u8]) -> Result<Cell, Error> {

@@ -182,14 +182,6 @@ impl OpenAfs {
         Ok(tokens)
     }
 
-    /// Drops the tokens of a PAG, which goes on as one without.
-    ///
-    /// # Errors
-    /// The client's.
-    pub fn drop_tokens(&self, pag: &Pag) -> Result<(), Error> {
-        self.with_slot(pag.id(), |slot| self.inside(slot, || self.unlog()))
-    }
-
     /// Drops the tokens of the calling thread's PAG.
     ///
     /// # Errors
@@ -339,6 +331,10 @@ impl KernelClient for OpenAfs {
             self.pool.get(pag.id())?.set_forkable();
         }
         Ok(())
+    }
+
+    fn drop_tokens(&self, pag: &Pag) -> Result<(), Error> {
+        self.with_slot(pag.id(), |slot| self.inside(slot, || self.unlog()))
     }
 
     fn cell_of(&self, path: &[u8]) -> Result<Cell, Error> {

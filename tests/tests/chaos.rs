@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{ANSWER_LIMIT, below, broker_of, first, get_as, nanny_of, password, start_with, world};
+use common::{answer_limit, below, broker_of, first, get_as, nanny_of, password, start_with, world};
 use integration::content::{PUBLIC_LINE, owner_file, owner_line};
 use integration::http::{Connection, Request};
 use integration::httpd::{Httpd, Mpm};
@@ -84,7 +84,7 @@ fn client(world: &World, httpd: &Httpd, seed: u64, stop: &AtomicBool, tally: &Ta
         let kept = connection.is_some();
         let mut c = match connection.take() {
             Some(c) => c,
-            None => match Connection::open_within(httpd.address(), ANSWER_LIMIT) {
+            None => match Connection::open_within(httpd.address(), answer_limit()) {
                 Ok(c) => c,
                 Err(_) => {
                     std::thread::sleep(Duration::from_millis(20));
@@ -96,7 +96,7 @@ fn client(world: &World, httpd: &Httpd, seed: u64, stop: &AtomicBool, tally: &Ta
         let answer = c.send(&request);
         let took = begin.elapsed();
         tally.slowest_ms.fetch_max(u64::try_from(took.as_millis()).unwrap(), Ordering::Relaxed);
-        if took > ANSWER_LIMIT {
+        if took > answer_limit() {
             tally.fault(format!("{visitor:?} waited {took:?} for {path}"));
         }
         let r = match answer {

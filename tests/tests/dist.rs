@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{ANSWER_LIMIT, first, password, world};
+use common::{answer_limit, first, password, world};
 use integration::content::{PUBLIC_LINE, owner_file, owner_line};
 use integration::http::{self, Request};
 use integration::process::{self, named};
@@ -155,7 +155,7 @@ fn the_package_serves_on_a_stock_apache_with_the_readme_s_ten_lines() {
     must("apachectl", &["-k", "start"]);
     let guard = Apache;
     let http = SocketAddr::from((Ipv4Addr::LOCALHOST, 80));
-    wait::until_true("Apache", ANSWER_LIMIT, || Ok(std::net::TcpStream::connect(http).is_ok())).unwrap();
+    wait::until_true("Apache", answer_limit(), || Ok(std::net::TcpStream::connect(http).is_ok())).unwrap();
 
     let (status, body) = https(&first("public/page.html"), None);
     assert_eq!((status, body.starts_with(PUBLIC_LINE)), (200, true), "{body}");
@@ -178,11 +178,9 @@ fn the_package_serves_on_a_stock_apache_with_the_readme_s_ten_lines() {
     the_configuration_can_be_reloaded(&own, alice);
 
     must("apachectl", &["-k", "stop"]);
-    wait::until_true(
-        "the end of Apache and all that it started",
-        ANSWER_LIMIT,
-        || Ok(processes().is_empty()),
-    )
+    wait::until_true("the end of Apache and all that it started", answer_limit(), || {
+        Ok(processes().is_empty())
+    })
     .unwrap();
     drop(guard);
     integration::error_log::check(Path::new("/var/log/apache2/error.log"), &[]).unwrap();
@@ -199,7 +197,7 @@ fn the_configuration_can_be_reloaded(own: &str, alice: &str) {
     assert!(out.contains("SetAFSLanes 16: the httpd that runs keeps 8"), "{out}");
     assert!(!out.contains("SetAFSLoginDeadline"), "{out}");
     must("apachectl", &["-k", "graceful"]);
-    wait::until_true("the graceful restart", ANSWER_LIMIT, || {
+    wait::until_true("the graceful restart", answer_limit(), || {
         let log = fs::read_to_string("/var/log/apache2/error.log")?;
         Ok(log.contains("SetAFSLanes is still 8"))
     })

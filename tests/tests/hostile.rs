@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{ANSWER_LIMIT, broker_of, first, get_as, password, start, start_with, timed, world};
+use common::{answer_limit, broker_of, first, get_as, password, start, start_with, timed, world};
 use integration::content::{owner_file, owner_line};
 use integration::http::{Connection, Request, base64};
 use integration::httpd::Mpm;
@@ -170,7 +170,7 @@ fn a_broker_that_stands_still_holds_nobody_beyond_the_deadline() {
         for t in all {
             let (status, took) = t.join().unwrap();
             assert_eq!(status, 503);
-            assert!(took < ANSWER_LIMIT, "{took:?}");
+            assert!(took < answer_limit(), "{took:?}");
         }
     });
     signal_pid(broker, Signal::CONT).unwrap();

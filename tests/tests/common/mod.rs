@@ -8,8 +8,14 @@ use integration::world::{Cell, FIRST_CELL, SECOND_CELL, World};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+/// See [`answer_limit`].
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+
 /// Waits of the product are configured to be shorter than this in all tests; a longer answer is a failure.
-pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+pub(crate) fn answer_limit() -> Duration {
+    ANSWER_LIMIT * integration::wait::slow_factor()
+}
+
 /// SetAFSLoginDeadline and SetAFSFileDeadline in tests, seconds: whoever waits for what is silent waits as long.
 pub(crate) const LOGIN_DEADLINE_S: u64 = 6;
 pub(crate) const FILE_DEADLINE_S: u64 = 8;
@@ -33,11 +39,13 @@ pub(crate) fn afs_config(world: &World, more: &str) -> String {
     let starter = world.programs.weblog_starter.as_deref().expect("weblog-starter is built");
     format!(
         "SetAFSClient {}\nSetAFSWeblogPath {}\nSetAFSCells {FIRST_CELL} {SECOND_CELL}\nSetAFSDefaultCell {FIRST_CELL}\n\
-         SetAFSLocation /afs\nSetAFSLoginDeadline {LOGIN_DEADLINE_S}\nSetAFSFileDeadline {FILE_DEADLINE_S}\nSetAFSLoginLimit 100 1000 60\n\
+         SetAFSLocation /afs\nSetAFSLoginDeadline {}\nSetAFSFileDeadline {FILE_DEADLINE_S}\nSetAFSLoginLimit 100 1000 60\n\
          <Location /afs>\nAFSAuthType AFS\nAFSLoginPrompt \"AFS cell <%cno cell>\"\n</Location>\n\
          <Directory /afs>\nRequire all granted\nOptions FollowSymLinks\nAllowOverride All\n</Directory>\n{more}\n",
         afs_client(),
-        starter.display()
+        starter.display(),
+        // A first login takes some seconds where the processor is emulated.
+        if integration::wait::slow_factor() > 1 { 20 } else { LOGIN_DEADLINE_S }
     )
 }
 
