@@ -271,6 +271,14 @@ impl Logins {
         drop(gone);
     }
 
+    /// Forgets a visitor whose PAG cannot be used any more: he gets another one with his next request.
+    pub fn forget(&self, visitor: &Arc<Visitor>) {
+        let mut state = lock(&self.state);
+        let gone = state.store.take_matching(|_, entry| Arc::ptr_eq(&entry.visitor, visitor));
+        drop(state);
+        drop(gone);
+    }
+
     /// Milliseconds on the store's clock.
     fn now_ms(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
@@ -736,6 +744,19 @@ mod tests {
         assert!(lock(&client.ended).is_empty());
         drop(held);
         assert_eq!(*lock(&client.ended), [1]);
+    }
+
+    #[test]
+    fn a_visitor_who_is_forgotten_gets_another_pag() {
+        let (broker, client, logins) = set_up(Broker::default(), Client::default());
+        let first = logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
+        logins.visitor(&claim("bob", "right"), &terms(1000)).unwrap();
+        logins.forget(&first);
+        drop(first);
+        assert_eq!(*lock(&client.ended), [1]);
+        logins.visitor(&claim("bob", "right"), &terms(1000)).unwrap();
+        assert_eq!(broker.asked.load(SeqCst), 2, "bob is still known");
+        assert_eq!(logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap().pag.id(), 3);
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //! A keyring lives as long as a thread is in it or another keyring holds it. The kernel makes a new one for a name that
 //! is gone; so the number that joining gives is compared.
 
-use crate::Error;
+use crate::{Cell, Error, Token};
 use crate::sys::consts::{GRP_SEARCH, OTH_SEARCH, POS_SEARCH, USR_SEARCH};
 use crate::sys::keyctl::{self, Serial};
 use core::cell::RefCell;
@@ -122,8 +122,17 @@ impl Ring {
     }
 }
 
+/// What a token is known by: nobody but the cell can make another one with the same session key.
+fn known_by(token: &Token) -> Zeroizing<Vec<u8>> {
+    let mut known = Zeroizing::new(Vec::with_capacity(8 + 4 + 8 + Cell::MAX));
+    known.extend_from_slice(&token.key.0);
+    known.extend_from_slice(&token.kvno.to_ne_bytes());
+    known.extend_from_slice(&token.end.to_ne_bytes());
+    known.extend_from_slice(token.cell.as_str().as_bytes());
+    known
+}
+
 /// A PAG that was made when the process started.
-#[derive(Debug)]
 pub(crate) struct Slot {
     /// Its keyring.
     pub(crate) ring: Ring,
@@ -131,12 +140,40 @@ pub(crate) struct Slot {
     pub(crate) pag: u32,
     /// Whether a process may have been started in it.
     forkable: AtomicBool,
+    /// What its token is known by, where a process in it could have changed that.
+    given: Mutex<Option<Zeroizing<Vec<u8>>>>,
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Slot({:?}, {:#x}, forkable: {:?})", self.ring, self.pag, self.forkable)
+    }
 }
 
 impl Slot {
     /// A PAG.
     pub(crate) fn new(ring: Ring, pag: u32) -> Self {
-        Self { ring, pag, forkable: AtomicBool::new(false) }
+        Self { ring, pag, forkable: AtomicBool::new(false), given: Mutex::new(None) }
+    }
+
+    /// Notes which token it was given; `None` = none.
+    pub(crate) fn note_given(&self, token: Option<&Token>) {
+        *self.given.lock().unwrap_or_else(PoisonError::into_inner) = token.map(known_by);
+    }
+
+    /// Whether these tokens are what it was given.
+    pub(crate) fn was_given(&self, tokens: &[Token]) -> bool {
+        let given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        match (given.as_ref(), tokens) {
+            (None, []) => true,
+            (Some(given), [token]) => *given == known_by(token),
+            _ => false,
+        }
+    }
+
+    /// Whether a process may have been started in it.
+    pub(crate) fn is_forkable(&self) -> bool {
+        self.forkable.load(Ordering::Acquire)
     }
 
     /// From now on it is not given to anybody else.
@@ -231,7 +268,7 @@ impl Pool {
         // Whatever is inside holds it, and nobody can enter any more.
         let mut slot = slot;
         let alone = Arc::get_mut(&mut slot).is_some();
-        if alone && !slot.forkable.load(Ordering::Acquire) {
+        if alone && !slot.is_forkable() {
             // Behind those that were never used.
             self.free().insert(0, slot);
             true
@@ -298,6 +335,29 @@ mod tests {
         set_here(None);
         assert_eq!(p.take(), Err(Error::NoPagLeft));
         assert_eq!(p.counters(), crate::client::Counters { made: 2, in_use: 0, tainted: 2, free: 0 });
+    }
+
+    #[test]
+    fn a_token_that_was_changed_is_noticed() {
+        let token = |key: u8| Token {
+            cell: Cell::new("example.com").unwrap(),
+            afs_id: 1,
+            kvno: 1,
+            key: crate::SessionKey([key; 8]),
+            begin: 0,
+            end: 7,
+            ticket: Zeroizing::new(vec![key; 40]),
+        };
+        let p = pool(1);
+        let slot = p.get(p.take().unwrap()).unwrap();
+        assert!(slot.was_given(&[]) && !slot.was_given(&[token(1)]));
+        slot.note_given(Some(&token(1)));
+        assert!(slot.was_given(&[token(1)]));
+        for others in [vec![], vec![token(2)], vec![token(1), token(1)]] {
+            assert!(!slot.was_given(&others), "{others:?}");
+        }
+        slot.note_given(None);
+        assert!(slot.was_given(&[]));
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //! - **A thread without a PAG** has the tokens of its uid, which any process of the uid can set. So after each change the
 //!   kernel is asked, and anonymous is a PAG.
 //! - **Whoever is inside a PAG** (a CGI program) can read its token, replace it and drop it. That does not reach other
-//!   PAGs; but what was run for a visitor can change who *he* is until the PAG ends.
+//!   PAGs; and where something may have been run, entering the PAG compares its token with the one that it was given.
 //! - **Threads and processes** that are started inside a PAG stay in it. See [`KernelClient::mark_forkable`].
 //! - **Setting a token** costs some hundred times what entering a PAG costs: the next access makes a new connection.
 //! - A token that a cell refuses is only noticed at the first access. One that has expired still opens what is cached:
@@ -182,6 +182,14 @@ impl OpenAfs {
         Ok(tokens)
     }
 
+    /// That the PAG which the calling thread is in holds what it was given, where a program may have changed it.
+    ///
+    /// # Errors
+    /// [`Error::WrongPag`] if not; the client's.
+    fn is_as_given(&self, slot: &Slot) -> Result<(), Error> {
+        if !slot.is_forkable() || slot.was_given(&self.tokens_here()?) { Ok(()) } else { Err(Error::WrongPag) }
+    }
+
     /// Drops the tokens of the calling thread's PAG.
     ///
     /// # Errors
@@ -270,7 +278,7 @@ impl AfsClient for OpenAfs {
         }
         let slot = self.pool.get(pag).inspect_err(|_| self.leave())?;
         set_here(Some(Arc::clone(&slot)));
-        self.go(&slot).inspect_err(|_| self.leave())
+        self.go(&slot).and_then(|()| self.is_as_given(&slot)).inspect_err(|_| self.leave())
     }
 
     fn leave(&self) {
@@ -289,6 +297,7 @@ impl AfsClient for OpenAfs {
         let slot = self.pool.get(pag)?;
         let result = self.go(&slot).and_then(|()| self.put_token(token));
         self.leave();
+        slot.note_given(result.is_ok().then_some(token));
         result
     }
 
@@ -296,6 +305,7 @@ impl AfsClient for OpenAfs {
         let Some(slot) = self.pool.end(pag) else { return };
         match self.inside(&slot, || self.unlog()) {
             Ok(()) => {
+                slot.note_given(None);
                 let ring = slot.ring.serial();
                 if !self.pool.park(slot) {
                     // It ends with the last process in it.
@@ -334,7 +344,11 @@ impl KernelClient for OpenAfs {
     }
 
     fn drop_tokens(&self, pag: &Pag) -> Result<(), Error> {
-        self.with_slot(pag.id(), |slot| self.inside(slot, || self.unlog()))
+        self.with_slot(pag.id(), |slot| {
+            self.inside(slot, || self.unlog())?;
+            slot.note_given(None);
+            Ok(())
+        })
     }
 
     fn cell_of(&self, path: &[u8]) -> Result<Cell, Error> {
