@@ -152,7 +152,12 @@ impl Afs {
     /// # Errors
     /// An errno.
     pub fn stat(&self, who: &Who, path: &[u8]) -> Result<Attributes, i32> {
-        self.call(who, path, |files, _| files.stat(path).map(Into::into), || kernel_files::stat(path))
+        self.call(
+            who,
+            path,
+            |files, _| files.stat(path).map(Into::into),
+            || kernel_files::stat(path, &self.mount),
+        )
     }
 
     /// Attributes of what `path` names, be it a symbolic link.
@@ -160,7 +165,12 @@ impl Afs {
     /// # Errors
     /// An errno.
     pub fn lstat(&self, who: &Who, path: &[u8]) -> Result<Attributes, i32> {
-        self.call(who, path, |files, _| files.lstat(path).map(Into::into), || kernel_files::lstat(path))
+        self.call(
+            who,
+            path,
+            |files, _| files.lstat(path).map(Into::into),
+            || kernel_files::lstat(path, &self.mount),
+        )
     }
 
     /// May the names in this directory be read?
@@ -168,7 +178,12 @@ impl Afs {
     /// # Errors
     /// An errno.
     pub fn list(&self, who: &Who, path: &[u8]) -> Result<(), i32> {
-        self.call(who, path, |files, _| files.read_dir(path).map(drop), || kernel_files::list(path))
+        self.call(
+            who,
+            path,
+            |files, _| files.read_dir(path).map(drop),
+            || kernel_files::list(path, &self.mount),
+        )
     }
 
     /// Opens a file for reading, and its attributes as of then.
@@ -184,7 +199,10 @@ impl Afs {
                 let stat = file.stat(scope)?;
                 Ok((Opened::Userspace(file), stat.into()))
             },
-            || kernel_files::open(path).map(|(file, attributes)| (Opened::Kernel(file), attributes)),
+            || {
+                kernel_files::open(path, &self.mount)
+                    .map(|(file, attributes)| (Opened::Kernel(file), attributes))
+            },
         )?;
         Ok((Content { afs: self, who: who.clone(), directory: self.directory(path), file }, attributes))
     }

@@ -1,10 +1,14 @@
 //! Files in AFS where a client in the kernel shows them: ordinary calls, made by a thread that is in the right PAG.
+//!
+//! The kernel follows a symbolic link in AFS to wherever it points, also to this machine's own files. So everything is
+//! opened first, and then looked whether it lies below the mount directory.
 
-use crate::content::Attributes;
+use crate::content::{self, Attributes};
 use crate::httpd::{FileInfo, FileKind};
 use std::ffi::OsStr;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
@@ -19,27 +23,48 @@ fn errno(error: &io::Error) -> i32 {
     error.raw_os_error().unwrap_or(libc::EIO)
 }
 
-/// Attributes through symbolic links.
+/// Fails with ELOOP for what lies outside of `mount`, by whatever way it was reached.
 ///
 /// # Errors
 /// An errno.
-pub fn stat(path: &[u8]) -> Result<Attributes, i32> {
-    std::fs::metadata(name(path)).map(|m| attributes(&m)).map_err(|e| errno(&e))
+fn inside(file: &File, mount: &str) -> Result<(), i32> {
+    let real = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(|e| errno(&e))?;
+    if content::is_below(real.as_os_str().as_bytes(), mount) { Ok(()) } else { Err(libc::ELOOP) }
+}
+
+/// Looks at a name: `follow` = through a symbolic link at its end.
+///
+/// # Errors
+/// An errno.
+fn look(path: &[u8], mount: &str, follow: bool) -> Result<Attributes, i32> {
+    let flags = libc::O_PATH | if follow { 0 } else { libc::O_NOFOLLOW };
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(name(path)).map_err(|e| errno(&e))?;
+    inside(&file, mount)?;
+    file.metadata().map(|m| attributes(&m)).map_err(|e| errno(&e))
+}
+
+/// Attributes through symbolic links.
+///
+/// # Errors
+/// An errno; ELOOP for what does not lie below `mount`.
+pub fn stat(path: &[u8], mount: &str) -> Result<Attributes, i32> {
+    look(path, mount, true)
 }
 
 /// Attributes of the name itself, be it a symbolic link.
 ///
 /// # Errors
-/// An errno.
-pub fn lstat(path: &[u8]) -> Result<Attributes, i32> {
-    std::fs::symlink_metadata(name(path)).map(|m| attributes(&m)).map_err(|e| errno(&e))
+/// As [`stat`].
+pub fn lstat(path: &[u8], mount: &str) -> Result<Attributes, i32> {
+    look(path, mount, false)
 }
 
 /// May the names in this directory be read?
 ///
 /// # Errors
-/// An errno.
-pub fn list(path: &[u8]) -> Result<(), i32> {
+/// As [`stat`].
+pub fn list(path: &[u8], mount: &str) -> Result<(), i32> {
+    look(path, mount, true)?;
     let first = std::fs::read_dir(name(path)).map_err(|e| errno(&e))?.next();
     first.map_or(Ok(()), |entry| entry.map(drop).map_err(|e| errno(&e)))
 }
@@ -47,14 +72,15 @@ pub fn list(path: &[u8]) -> Result<(), i32> {
 /// Opens a file for reading, and its attributes as of then.
 ///
 /// # Errors
-/// An errno.
-pub fn open(path: &[u8]) -> Result<(File, Attributes), i32> {
+/// As [`stat`].
+pub fn open(path: &[u8], mount: &str) -> Result<(File, Attributes), i32> {
     // Never waits for somebody at the other end, should it be no file.
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
         .open(name(path))
         .map_err(|e| errno(&e))?;
+    inside(&file, mount)?;
     let attributes = file.metadata().map(|m| attributes(&m)).map_err(|e| errno(&e))?;
     Ok((file, attributes))
 }
@@ -100,4 +126,48 @@ fn attributes(m: &Metadata) -> Attributes {
     // The inode number is made of volume and vnode; the data version is not to be had by stat(2).
     let etag = format!("{:x}-{:x}-{:x}", m.ino(), m.size(), us(m.mtime(), m.mtime_nsec()));
     Attributes { info, etag }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_that_lead_out_of_the_mount_directory_lead_nowhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().canonicalize().unwrap();
+        let (mount, outside) = (dir.join("afs"), dir.join("outside"));
+        std::fs::create_dir_all(mount.join("sub")).unwrap();
+        std::fs::create_dir(&outside).unwrap();
+        std::fs::write(mount.join("sub/file"), "text").unwrap();
+        std::fs::write(outside.join("secret"), "secret").unwrap();
+        for (target, link) in [
+            (mount.join("sub/file"), "good"),
+            (outside.join("secret"), "bad"),
+            (outside.clone(), "sub/out"),
+            (Path::new("../outside/secret").to_owned(), "relative"),
+        ] {
+            std::os::unix::fs::symlink(target, mount.join(link)).unwrap();
+        }
+        let root = mount.to_str().unwrap();
+        let at = |name: &str| mount.join(name).into_os_string().into_encoded_bytes();
+        let kind = |r: Result<Attributes, i32>| r.map(|a| a.info.kind);
+        for name in ["good", "sub/file"] {
+            assert_eq!(kind(stat(&at(name), root)), Ok(FileKind::Plain), "{name}");
+            let (file, found) = open(&at(name), root).unwrap();
+            let mut to = [0; 8];
+            assert_eq!((read_at(&file, 1, &mut to), found.info.size), (Ok(3), 4));
+            assert_eq!(&to[..3], b"ext");
+        }
+        for name in ["bad", "sub/out/secret", "relative"] {
+            assert_eq!(kind(stat(&at(name), root)), Err(libc::ELOOP), "{name}");
+            assert_eq!(open(&at(name), root).map(drop), Err(libc::ELOOP), "{name}");
+        }
+        assert_eq!(kind(lstat(&at("bad"), root)), Ok(FileKind::Link));
+        assert_eq!(kind(lstat(&at("sub/out/secret"), root)), Err(libc::ELOOP));
+        assert_eq!(list(&at("sub"), root), Ok(()));
+        assert_eq!(list(&at("sub/out"), root), Err(libc::ELOOP));
+        assert_eq!(kind(stat(&at("none"), root)), Err(libc::ENOENT));
+        assert_eq!(list(&at("sub/file"), root), Err(libc::ENOTDIR));
+    }
 }

@@ -298,7 +298,9 @@ fn stand(r: &mut Request<'_>) -> Result<(), Status> {
     let Some(afs) = child().and_then(|child| child.afs.as_ref()) else { return Ok(()) };
     let (Some(standing), Some(settled)) = (afs.standing(), settled(r)) else { return Ok(()) };
     standing.take_on_surely(afs.pag(&settled.who), r.initial_number()).map_err(|e| {
-        if let (Some(visitor), Some(logins)) = (settled.who.visitor(), child().and_then(|c| c.logins.as_ref())) {
+        if let (Some(visitor), Some(logins)) =
+            (settled.who.visitor(), child().and_then(|c| c.logins.as_ref()))
+        {
             logins.forget(visitor);
         }
         r.log(Level::Error, &format!("this worker cannot be its visitor: {e}"));

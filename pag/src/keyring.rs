@@ -9,9 +9,9 @@
 //! A keyring lives as long as a thread is in it or another keyring holds it. The kernel makes a new one for a name that
 //! is gone; so the number that joining gives is compared.
 
-use crate::{Cell, Error, Token};
 use crate::sys::consts::{GRP_SEARCH, OTH_SEARCH, POS_SEARCH, USR_SEARCH};
 use crate::sys::keyctl::{self, Serial};
+use crate::{Cell, Error, Token};
 use core::cell::RefCell;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};

@@ -187,7 +187,11 @@ impl OpenAfs {
     /// # Errors
     /// [`Error::WrongPag`] if not; the client's.
     fn is_as_given(&self, slot: &Slot) -> Result<(), Error> {
-        if !slot.is_forkable() || slot.was_given(&self.tokens_here()?) { Ok(()) } else { Err(Error::WrongPag) }
+        if !slot.is_forkable() || slot.was_given(&self.tokens_here()?) {
+            Ok(())
+        } else {
+            Err(Error::WrongPag)
+        }
     }
 
     /// Drops the tokens of the calling thread's PAG.

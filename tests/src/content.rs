@@ -298,7 +298,7 @@ fn first_cell(m: &mut Maker<'_>, sizes: Sizes) {
         m.pattern(&format!("sizes/{name}"), size);
     }
     m.directory("alice-sizes", Acl::default().allow("alice", "rl"));
-    for (name, size) in [("4k.bin", 4 << 10), ("1m.bin", 1 << 20)] {
+    for (name, size) in [("4k.bin", 4 << 10), ("1m.bin", 1 << 20), ("12m.bin", 12 << 20)] {
         m.pattern(&format!("alice-sizes/{name}"), size);
     }
 }

@@ -46,6 +46,7 @@ const GUEST_SUITES: &[GuestSuite] = &[
         args: &["--skip", "hundreds_of_requests"],
         ..GuestSuite::under_mpms("access", &[Mpm::Event])
     },
+    GuestSuite::under_mpms("kernel", &[Mpm::Event]),
     GuestSuite::under_mpms("http", &[Mpm::Event]),
     GuestSuite::under_mpms("hostile", &[]),
     GuestSuite::under_mpms("transport", &[]),

@@ -1,0 +1,279 @@
+//! What is there with a client in the kernel only: programs that run as the visitor, listings by httpd's own module,
+//! and who inherits what. Run in a guest.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "this is test code")]
+
+mod common;
+
+use common::{afs_client, first, first_line, get_as, password, report, start, start_with, world};
+use integration::content::{owner_file, owner_line};
+use integration::http::{Connection, Request, Response};
+use integration::httpd::{Httpd, Mpm};
+use integration::wait;
+use integration::world::{FIRST_CELL, World};
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where the programs of these tests lie.
+const PROGRAMS: &str = "/srv/httpd/kernel";
+
+/// A program for httpd, and where it may write.
+fn program(name: &str, text: &str) -> PathBuf {
+    let dir = Path::new(PROGRAMS);
+    fs::create_dir_all(dir.join("out")).unwrap();
+    fs::set_permissions(dir.join("out"), fs::Permissions::from_mode(0o777)).unwrap();
+    let file = dir.join(name);
+    fs::write(&file, format!("#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\n'\n{text}\n")).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    file
+}
+
+/// Programs at /run, as whoever asks; `module`: what starts them.
+fn with_programs(world: &World, module: &str) -> Httpd {
+    let more = format!(
+        "ScriptAlias /run {PROGRAMS}\n<Location /run>\nAFSAuthType AFS\n</Location>\n\
+         <Directory {PROGRAMS}>\nRequire all granted\nOptions ExecCGI\n</Directory>\n"
+    );
+    let more = if module == "cgid" { format!("{more}ScriptSock {PROGRAMS}/cgid.sock\n") } else { more };
+    start_with(world, &more, |mut o| {
+        o.modules.push(module.to_owned());
+        o
+    })
+}
+
+/// The absolute name of somebody's file.
+fn file_of(user: &str) -> String {
+    first(&owner_file(user))
+}
+
+fn anonymous(httpd: &Httpd, path: &str) -> Response {
+    httpd.get(path).unwrap()
+}
+
+#[test]
+#[ignore = "needs a guest: run by cargo xtask vm test"]
+fn a_program_runs_as_the_visitor_who_asked_and_as_nobody_for_nobody() {
+    let world = world();
+    program("read", "head -1 \"$QUERY_STRING\" 2>&1; echo \"user=$REMOTE_USER\"");
+    let httpd = with_programs(&world, "cgi");
+    for _ in 0..2 {
+        for (who, whose, may) in
+            [("alice", "alice", true), ("bob", "alice", false), ("bob", "bob", true), ("alice", "bob", false)]
+        {
+            let r = get_as(&world, &httpd, &format!("/run/read?{}", file_of(whose)), who);
+            assert_eq!(r.status, 200);
+            assert_eq!(
+                r.text().contains(owner_line(whose, FIRST_CELL).trim_end()),
+                may,
+                "{who}: {}",
+                r.text()
+            );
+            assert!(r.text().contains(&format!("user={who}@{FIRST_CELL}")), "{}", r.text());
+        }
+        let r = anonymous(&httpd, &format!("/run/read?{}", file_of("alice")));
+        assert_eq!(r.status, 200);
+        assert!(!r.text().contains("owner: ") && r.text().contains("user=\n"), "{}", r.text());
+        let r = anonymous(&httpd, &format!("/run/read?{}", first("public/page.html")));
+        assert!(r.text().contains("owner: public"), "{}", r.text());
+    }
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a guest: run by cargo xtask vm test"]
+fn a_program_of_the_daemon_of_mod_cgid_has_no_visitor() {
+    let world = world();
+    program("read", "head -1 \"$QUERY_STRING\" 2>&1");
+    let httpd = with_programs(&world, "cgid");
+    let r = get_as(&world, &httpd, &format!("/run/read?{}", file_of("alice")), "alice");
+    assert_eq!(r.status, 200);
+    assert!(!r.text().contains("owner: "), "{}", r.text());
+    let r = get_as(&world, &httpd, &format!("/run/read?{}", first("public/page.html")), "alice");
+    assert!(r.text().contains("owner: public"), "{}", r.text());
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a guest: run by cargo xtask vm test"]
+fn a_program_that_outlives_its_request_never_gets_another_visitor() {
+    let world = world();
+    let out = Path::new(PROGRAMS).join("out/outlives");
+    let _ = fs::remove_file(&out);
+    let (alices, bobs) = (file_of("alice"), file_of("bob"));
+    program(
+        "outlive",
+        &format!(
+            "echo started\nexec >/dev/null 2>&1\n( i=0; while [ $i -lt 40 ]; do \
+             {{ cat {alices} | head -1; cat {bobs} | head -1; echo round; }} >> {} 2>/dev/null; \
+             i=$((i+1)); sleep 0.2; done ) &",
+            out.display()
+        ),
+    );
+    let httpd = with_programs(&world, "cgi");
+    let r = get_as(&world, &httpd, "/run/outlive", "alice");
+    assert!(r.text().starts_with("started"), "{}", r.text());
+    let text = || fs::read_to_string(&out).unwrap_or_default();
+    let rounds = |text: &str| text.lines().filter(|l| *l == "round").count();
+    // Meanwhile others come, to every worker.
+    wait::until_true("the program's rounds", Duration::from_secs(60), || {
+        for who in ["bob", "carol", "dave"] {
+            assert_eq!(get_as(&world, &httpd, &file_of(who), who).status, 200);
+        }
+        Ok(rounds(&text()) >= 15)
+    })
+    .unwrap();
+    let seen = text();
+    assert!(seen.contains(owner_line("alice", FIRST_CELL).trim_end()), "it never was alice: {seen}");
+    assert!(!seen.contains(owner_line("bob", FIRST_CELL).trim_end()), "it became bob");
+    assert_eq!(get_as(&world, &httpd, &file_of("alice"), "alice").status, 200);
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a guest: run by cargo xtask vm test"]
+fn a_program_that_tries_every_key_in_sight_gets_nothing_of_others() {
+    let world = world();
+    let (alices, bobs) = (file_of("alice"), file_of("bob"));
+    // Everything that is visible, and everything near what it is in; into its session and its user's keyring.
+    program(
+        "steal",
+        &format!(
+            "exec 2>&1\nid -u\nown=$(keyctl id @s 2>/dev/null)\n\
+             for k in $(cut -d' ' -f1 /proc/keys) $own; do\n\
+             keyctl link 0x$k @s; keyctl link 0x$k @u; keyctl setperm 0x$k 0x3f3f3f3f; keyctl read 0x$k; \
+             keyctl search 0x$k rxrpc afs@{FIRST_CELL} @u; keyctl unlink 0x$k @s; done >/dev/null 2>&1\n\
+             keyctl link @u @s >/dev/null 2>&1\ncat {alices} | head -1\ncat {bobs} | head -1\n\
+             keyctl session - cat {alices} | head -1\necho end"
+        ),
+    );
+    let httpd = with_programs(&world, "cgi");
+    for who in ["alice", "bob"] {
+        assert_eq!(get_as(&world, &httpd, &file_of(who), who).status, 200);
+    }
+    let r = get_as(&world, &httpd, "/run/steal", "mallory");
+    assert!(r.text().contains("end"), "{}", r.text());
+    assert!(!r.text().contains("owner: "), "{}", r.text());
+    let r = anonymous(&httpd, "/run/steal");
+    assert!(r.text().contains("end") && !r.text().contains("owner: "), "{}", r.text());
+    // And the others are served as before.
+    for who in ["alice", "bob"] {
+        let r = get_as(&world, &httpd, &file_of(who), who);
+        assert_eq!((r.status, first_line(&r)), (200, owner_line(who, FIRST_CELL).trim_end().to_owned()));
+    }
+    assert_eq!(anonymous(&httpd, &alices).status, 401);
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a guest: run by cargo xtask vm test"]
+fn a_listing_shows_what_the_visitor_may_see() {
+    let world = world();
+    let more = format!(
+        "<Directory /afs>\nOptions FollowSymLinks Indexes\nDirectoryIndex disabled\n</Directory>\n\
+         <Location /afs/{FIRST_CELL}>\nIndexOptions FancyIndexing\n</Location>"
+    );
+    let httpd = start(&world, &more);
+    let dir = first("alice-only/");
+    assert_eq!(anonymous(&httpd, &dir).status, 401);
+    assert_eq!(get_as(&world, &httpd, &dir, "bob").status, 403);
+    let r = get_as(&world, &httpd, &dir, "alice");
+    assert_eq!(r.status, 200, "{}", r.text());
+    assert!(r.text().contains("page.html"), "{}", r.text());
+    let r = anonymous(&httpd, &first("public/"));
+    assert_eq!(r.status, 200, "{}", r.text());
+    assert!(r.text().contains("page.html"), "{}", r.text());
+    httpd.stop(&["AH01276"]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a guest: run by cargo xtask vm test"]
+fn a_large_file_reaches_a_slow_reader_whole_while_others_are_served() {
+    let world = world();
+    let httpd = start(&world, "");
+    let path = first("alice-sizes/12m.bin");
+    let whole = get_as(&world, &httpd, &path, "alice");
+    assert_eq!(whole.status, 200, "{}", whole.text().chars().take(300).collect::<String>());
+    // Not from the client's cache.
+    fs::write("/proc/sys/vm/drop_caches", "3").unwrap();
+    if afs_client() == "openafs" {
+        let dir = first("alice-sizes");
+        let done = std::process::Command::new("fs").args(["flushvolume", &dir]).output();
+        report(&format!("flushed: {:?}", done.map(|d| d.status.code())));
+    }
+    let secret = password(world.cell(FIRST_CELL).unwrap(), "alice");
+    std::thread::scope(|s| {
+        let slow = s.spawn(|| {
+            let mut c = Connection::open(httpd.address()).unwrap();
+            c.send_only(&Request::get(&path).login("alice", secret)).unwrap();
+            // What the network does not take has to wait, and is sent by whatever thread comes by.
+            std::thread::sleep(Duration::from_secs(5));
+            c.receive(false).unwrap()
+        });
+        for _ in 0..10 {
+            assert_eq!(get_as(&world, &httpd, &file_of("bob"), "bob").status, 200);
+            assert_eq!(get_as(&world, &httpd, &path, "bob").status, 403);
+            assert_eq!(anonymous(&httpd, &path).status, 401);
+        }
+        let r = slow.join().unwrap();
+        assert!(r.complete, "cut off at {} of {}", r.body.len(), whole.body.len());
+        assert!(r.body == whole.body, "another body");
+    });
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a guest: run by cargo xtask vm test"]
+fn a_large_file_and_another_visitors_request_in_one_packet_keep_apart() {
+    let world = world();
+    let httpd = start(&world, "");
+    let cell = world.cell(FIRST_CELL).unwrap();
+    let asks =
+        [("alice", first("alice-sizes/12m.bin")), ("bob", file_of("bob")), ("alice", file_of("alice"))];
+    for round in 0..3 {
+        fs::write("/proc/sys/vm/drop_caches", "3").unwrap();
+        let mut bytes = String::new();
+        for (who, path) in &asks {
+            let word = integration::http::base64(format!("{who}:{}", password(cell, who)).as_bytes());
+            let ask =
+                format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {word}\r\n\r\n");
+            bytes.push_str(&ask);
+        }
+        let mut c = Connection::open(httpd.address()).unwrap();
+        c.send_raw(bytes.as_bytes()).unwrap();
+        std::thread::sleep(Duration::from_secs(round));
+        let large = c.receive(false).unwrap();
+        assert_eq!((large.status, large.complete, large.body.len()), (200, true, 12 << 20));
+        assert!(large.body == integration::content::pattern(0, 12 << 20), "another body");
+        for (who, _) in asks.iter().skip(1) {
+            let r = c.receive(false).unwrap();
+            assert_eq!((r.status, first_line(&r)), (200, owner_line(who, FIRST_CELL).trim_end().to_owned()));
+        }
+    }
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a guest: run by cargo xtask vm test"]
+fn where_no_pag_is_left_it_is_503_and_never_somebody_elses() {
+    let world = world();
+    let httpd = start_with(&world, "SetAFSPags 2", |mut o| {
+        o.sizes = Some(match o.mpm {
+            Mpm::Prefork => "StartServers 1\nServerLimit 1\nMaxRequestWorkers 1\n".to_owned(),
+            _ => "StartServers 1\nServerLimit 1\nThreadsPerChild 8\nThreadLimit 8\nMaxRequestWorkers 8\n"
+                .to_owned(),
+        });
+        o
+    });
+    for who in ["alice", "bob"] {
+        let r = get_as(&world, &httpd, &file_of(who), who);
+        assert_eq!((r.status, first_line(&r)), (200, owner_line(who, FIRST_CELL).trim_end().to_owned()));
+    }
+    for who in ["carol", "dave"] {
+        let r = get_as(&world, &httpd, &file_of(who), who);
+        assert_eq!(r.status, 503, "{who}: {}", r.text());
+    }
+    let r = get_as(&world, &httpd, &file_of("alice"), "alice");
+    assert_eq!((r.status, first_line(&r)), (200, owner_line("alice", FIRST_CELL).trim_end().to_owned()));
+    httpd.stop(&["no PAG is left"]).unwrap();
+}
