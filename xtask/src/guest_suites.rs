@@ -59,6 +59,9 @@ const LONG_SUITE_LIMIT: Duration = Duration::from_secs(2 * 60 * 60);
 /// For what comes before the suites in a guest.
 const START_LIMIT: Duration = Duration::from_secs(10 * 60);
 
+/// How often a guest that does not come up is started.
+const STARTS: u32 = 2;
+
 /// Which suites.
 #[derive(Debug, Default)]
 pub(crate) struct Choice<'a> {
@@ -130,7 +133,7 @@ pub(crate) fn run(choice: &Choice<'_>, ender: &Ender, lines: &mut Vec<Line>) -> 
         let name = format!("test-{client}");
         let suites_limit: Duration = chosen.iter().map(|s| Duration::from_secs(s.limit_s)).sum();
         match vm::prepare(client, &name, START_LIMIT + suites_limit, ender) {
-            Ok(launcher) => suites::run(&name, &chosen, lines, |command| launcher.run(command))?,
+            Ok(launcher) => suites::run(&name, &chosen, STARTS, lines, |command| launcher.run(command))?,
             Err(e) => {
                 say(&format!("no guest for {client}: {e:#}"));
                 lines.extend(chosen.iter().map(|s| Line::failed(&s.name, 0.0)));

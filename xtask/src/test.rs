@@ -203,7 +203,7 @@ fn run_in_world(
     if let Some(bytes) = big_file {
         launcher = launcher.big_file(bytes);
     }
-    suites::run(&name, suites, lines, |command| launcher.run(command))
+    suites::run(&name, suites, 1, lines, |command| launcher.run(command))
 }
 
 fn cargo(lines: &mut Vec<Line>, name: &str, args: &[&str], env: &[(&str, &str)]) {
