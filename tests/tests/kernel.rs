@@ -277,3 +277,50 @@ fn where_no_pag_is_left_it_is_503_and_never_somebody_elses() {
     assert_eq!((r.status, first_line(&r)), (200, owner_line("alice", FIRST_CELL).trim_end().to_owned()));
     httpd.stop(&["no PAG is left"]).unwrap();
 }
+
+#[test]
+#[ignore = "needs a guest: run by cargo xtask vm test"]
+fn four_hundred_workers_serve_ten_visitors_at_the_same_time() {
+    let world = world();
+    let visitors = ["alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi", "ivan", "mallory"];
+    let sizes = match Mpm::from_env().unwrap() {
+        // A process for each would not fit into the guest's memory.
+        Mpm::Prefork => "StartServers 40\nMinSpareServers 40\nServerLimit 40\nMaxRequestWorkers 40\n",
+        _ => {
+            "StartServers 4\nServerLimit 4\nThreadsPerChild 100\nThreadLimit 100\nMinSpareThreads 400\n\
+             MaxSpareThreads 400\nMaxRequestWorkers 400\n"
+        }
+    };
+    let httpd = start_with(&world, "SetAFSLoginDeadline 120", |mut o| {
+        o.sizes = Some(sizes.into());
+        o
+    });
+    let cell = world.cell(FIRST_CELL).unwrap();
+    // Each once before, so that 400 logins at the same time are not what is tested.
+    for who in visitors {
+        assert_eq!(get_as(&world, &httpd, &file_of(who), who).status, 200, "{who}");
+    }
+    let answers = std::thread::scope(|s| {
+        let all: Vec<_> = (0..400)
+            .map(|n| {
+                let (httpd, who) = (&httpd, visitors[n % visitors.len()]);
+                s.spawn(move || {
+                    // 503 is an answer, too, where too many wait; somebody else's file is not.
+                    for _ in 0..20 {
+                        let r = httpd.get_as(&file_of(who), who, password(cell, who)).unwrap();
+                        if r.status == 200 {
+                            assert_eq!(first_line(&r), owner_line(who, FIRST_CELL).trim_end(), "{who}");
+                            return true;
+                        }
+                        assert_eq!(r.status, 503, "{who}: {}", r.text());
+                        std::thread::sleep(Duration::from_secs(1));
+                    }
+                    false
+                })
+            })
+            .collect();
+        all.into_iter().map(|t| t.join().unwrap()).filter(|served| *served).count()
+    });
+    assert_eq!(answers, 400);
+    httpd.stop(&[]).unwrap();
+}
