@@ -129,6 +129,43 @@ fn a_graceful_restart_keeps_broker_and_logins_and_applies_what_changed() {
 
 #[test]
 #[ignore = "needs a world: run by cargo xtask test"]
+fn a_configuration_without_afs_ends_nanny_and_broker_and_a_later_one_starts_others() {
+    let world = world();
+    let mut httpd = start(&world, "");
+    let path = first(&owner_file("alice"));
+    assert_eq!(get_as(&world, &httpd, &path, "alice").status, 200);
+    let (nanny, broker) = (nanny_of(&httpd).unwrap(), new_broker(&httpd, 0));
+    httpd
+        .rewrite(|t| t.replace("SetAFSLocation /afs\n", "").replace("AFSAuthType AFS", "AFSAuthType None"))
+        .unwrap();
+    httpd.graceful().unwrap();
+    wait::until_true("the end of nanny and broker", Duration::from_secs(10), || {
+        Ok(!is_alive(nanny) && !is_alive(broker))
+    })
+    .unwrap();
+    assert_eq!(httpd.get("/index.html").unwrap().status, 200, "the rest of the site goes on");
+    for child in httpd.children() {
+        let links = std::fs::read_dir(format!("/proc/{child}/fd")).unwrap();
+        let ours: Vec<_> = links
+            .filter_map(|e| std::fs::read_link(e.ok()?.path()).ok())
+            .filter(|l| l.to_string_lossy().contains("afsweb-board"))
+            .collect();
+        assert!(ours.is_empty(), "{ours:?}");
+    }
+    httpd
+        .rewrite(|t| {
+            t.replace("AFSAuthType None", "AFSAuthType AFS")
+                .replace("<Location /afs>", "SetAFSLocation /afs\n<Location /afs>")
+        })
+        .unwrap();
+    httpd.graceful().unwrap();
+    served_again(&world, &httpd);
+    assert_ne!(nanny_of(&httpd), Some(nanny));
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
 fn forgetting_a_visitor_reaches_every_child_before_its_next_request() {
     let world = world();
     let httpd = start(&world, &format!("SetAFSControlSocket {}", "/run/weblog-test.sock"));
