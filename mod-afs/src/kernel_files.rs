@@ -32,13 +32,34 @@ fn inside(file: &File, mount: &str) -> Result<(), i32> {
     if content::is_below(real.as_os_str().as_bytes(), mount) { Ok(()) } else { Err(libc::ELOOP) }
 }
 
+/// The errno of a name that cannot be opened.
+///
+/// In a directory whose names a visitor may read, but not its files, kAFS says of a file that it does not exist.
+fn refused(path: &[u8], error: &io::Error) -> i32 {
+    let errno = errno(error);
+    if errno == libc::ENOENT && is_listed(name(path)) { libc::EACCES } else { errno }
+}
+
+/// Is there such a name, or one of a directory on the way to it, in a directory that can be read?
+fn is_listed(path: &Path) -> bool {
+    let (Some(parent), Some(last)) = (path.parent(), path.file_name()) else { return false };
+    match std::fs::read_dir(parent) {
+        // A symbolic link that leads nowhere is listed, too, and rightly absent.
+        Ok(mut entries) => entries
+            .any(|e| e.is_ok_and(|e| e.file_name() == last && !e.file_type().is_ok_and(|t| t.is_symlink()))),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => is_listed(parent),
+        Err(_) => false,
+    }
+}
+
 /// Looks at a name: `follow` = through a symbolic link at its end.
 ///
 /// # Errors
 /// An errno.
 fn look(path: &[u8], mount: &str, follow: bool) -> Result<Attributes, i32> {
     let flags = libc::O_PATH | if follow { 0 } else { libc::O_NOFOLLOW };
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(name(path)).map_err(|e| errno(&e))?;
+    let file =
+        OpenOptions::new().read(true).custom_flags(flags).open(name(path)).map_err(|e| refused(path, &e))?;
     inside(&file, mount)?;
     file.metadata().map(|m| attributes(&m)).map_err(|e| errno(&e))
 }
@@ -79,7 +100,7 @@ pub fn open(path: &[u8], mount: &str) -> Result<(File, Attributes), i32> {
         .read(true)
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
         .open(name(path))
-        .map_err(|e| errno(&e))?;
+        .map_err(|e| refused(path, &e))?;
     inside(&file, mount)?;
     let attributes = file.metadata().map(|m| attributes(&m)).map_err(|e| errno(&e))?;
     Ok((file, attributes))

@@ -263,6 +263,8 @@ fn first_cell(m: &mut Maker<'_>, sizes: Sizes) {
     m.link("links/missing", "no-such-file");
 
     // One directory for each kind of ACL.
+    m.directory("listed", Acl::default().allow(ANY, "l").allow("alice", "rl"));
+    m.owned("listed/page.html", "alice");
     m.directory("lookup", Acl::default().allow(ANY, "l"));
     m.public("lookup/file.txt", "");
     m.directory("read-no-lookup", Acl::default().allow(ANY, "r"));

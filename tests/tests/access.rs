@@ -49,6 +49,7 @@ fn each_visitor_reads_exactly_what_the_acl_lets_him() {
         ("friends/page.html", [401, 200, 200, 200]),
         ("nobody/page.html", [401, 403, 403, 403]),
         ("lookup/file.txt", [401, 403, 403, 403]),
+        ("listed/page.html", [401, 200, 403, 403]),
         ("far/alice/owner.txt", [401, 200, 403, 403]),
         ("public/no-such-file", [404, 404, 404, 404]),
         ("alice-only/no-such-file", [401, 404, 403, 403]),
