@@ -109,6 +109,37 @@ fn the_same_name_in_another_cell_is_another_visitor() {
 
 #[test]
 #[ignore = "needs a world: run by cargo xtask test"]
+fn a_changed_password_counts_and_the_old_one_is_forgotten_everywhere() {
+    /// Puts it back, also after a failure.
+    struct Back<'a>(&'a integration::world::World);
+    impl Drop for Back<'_> {
+        fn drop(&mut self) {
+            kaserver(self.0, FIRST_CELL, "password mallory m");
+        }
+    }
+    let world = world();
+    let httpd = start(&world, "");
+    let path = first(&owner_file("mallory"));
+    for _ in 0..10 {
+        assert_eq!(httpd.get_as(&path, "mallory", "m").unwrap().status, 200);
+    }
+    kaserver(&world, FIRST_CELL, "password mallory changed");
+    let back = Back(&world);
+    assert_eq!(httpd.get_as(&path, "mallory", "changed").unwrap().status, 200, "the new one");
+    // In each child, as soon as the cell has taken the new one.
+    for _ in 0..20 {
+        assert_eq!(httpd.get_as(&path, "mallory", "m").unwrap().status, 401, "the old one");
+    }
+    drop(back);
+    integration::wait::until_true("the first one again", Duration::from_secs(30), || {
+        Ok(httpd.get_as(&path, "mallory", "m")?.status == 200)
+    })
+    .unwrap();
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
 fn a_login_that_fails_says_why_by_its_status() {
     let world = world();
     let httpd = start(&world, "");

@@ -49,6 +49,7 @@ const SUITES: &[(&str, &str, bool)] = &[
     ("integration", "transport", true),
     ("integration", "lifecycle", true),
     ("integration", "availability", true),
+    ("integration", "stress", true),
     ("integration", "chaos", true),
 ];
 
