@@ -86,13 +86,14 @@ pub fn run(args: &BrokerArgs, log: &mut Log) -> Result<(), Error> {
     let admin =
         Control::new(listener).map_err(|e| Error::System("making the control socket non-blocking", e))?;
     let key = VerifierKey::random().map_err(|_| Error::Random)?;
+    let dispatch = Dispatch::new(key, lanes.len());
     let mut broker = Broker {
         control,
         board,
         lanes,
         admin,
         pool: Pool::new(),
-        dispatch: Dispatch::new(key),
+        dispatch,
         log: core::mem::replace(log, Log::new("weblog")),
         generation: args.generation,
         told_ready: false,

@@ -23,7 +23,8 @@ use std::collections::VecDeque;
 use weblog_proto::reply::FailureClass;
 use weblog_proto::{Failure, GetToken, Granted, Reply, Request};
 
-/// So long an asker waits for his login before he is told to ask again.
+/// So long an asker waits for his login before he is told to ask again; at once, if half of the lanes hold one who waits:
+/// the others are for those whose answer is known.
 const PARK_MS: u64 = 100;
 /// After so long he is to ask again.
 const RETRY_MS: u32 = 100;
@@ -130,6 +131,8 @@ pub struct Counts {
 /// The core of the broker.
 pub struct Dispatch<A> {
     settings: Option<Settings>,
+    /// How many lanes there are.
+    lanes: usize,
     key: VerifierKey,
     cache: Store<LoginKey, Entry>,
     refused: Store<LoginKey, Failure>,
@@ -146,11 +149,12 @@ impl<A> core::fmt::Debug for Dispatch<A> {
 }
 
 impl<A> Dispatch<A> {
-    /// Without a configuration yet; `key` is for the verifiers of passwords.
+    /// Without a configuration yet; `key` is for the verifiers of passwords, `lanes` their number.
     #[must_use]
-    pub fn new(key: VerifierKey) -> Self {
+    pub fn new(key: VerifierKey, lanes: usize) -> Self {
         Self {
             settings: None,
+            lanes,
             key,
             cache: Store::new(NonZeroUsize::MIN),
             refused: Store::new(REFUSED_ENTRIES),
@@ -269,13 +273,14 @@ impl<A> Dispatch<A> {
             self.log(audit::decision(&get.user, &get.cell, get.address, Verdict::Granted, Source::Memory));
             return self.reply(lane, asker, Reply::Granted(granted));
         }
+        let park_ms = if self.logins.waiting() < self.lanes / 2 { PARK_MS } else { 0 };
         let waiter = |asker| Waiter {
             lane,
             asker,
             address: get.address,
             lifetime_s: get.token_lifetime_s,
             cache_s: get.cache_expiration_s,
-            until_ms: now.ms.saturating_add(PARK_MS),
+            until_ms: now.ms.saturating_add(park_ms),
         };
         if let Some(login) = under_way {
             return self.logins.join(login, waiter(asker));

@@ -250,6 +250,11 @@ impl<A> Logins<A> {
         }
     }
 
+    /// How many lanes hold somebody who waits.
+    pub fn waiting(&self) -> usize {
+        self.by_id.values().map(|login| login.waiters.len()).sum()
+    }
+
     /// Whoever waited on this lane has gone: somebody else asks there now.
     pub fn leave(&mut self, lane: usize) {
         for login in self.by_id.values_mut() {

@@ -10,6 +10,8 @@ use weblog_proto::{BrokerConfig, Password};
 use zeroize::Zeroizing;
 
 const START: i64 = 1_800_000_000;
+/// More than any test has askers, but one.
+const LANES: usize = 1000;
 
 /// A broker with a clock that is set by hand and authenticators that answer when told to.
 struct World {
@@ -30,7 +32,7 @@ impl World {
         let mut config = sample();
         change(&mut config);
         let mut w = Self {
-            broker: Dispatch::new(VerifierKey::random().unwrap()),
+            broker: Dispatch::new(VerifierKey::random().unwrap(), LANES),
             ms: 0,
             replies: HashMap::new(),
             running: Vec::new(),
@@ -163,6 +165,26 @@ fn alice(password: &str) -> GetToken {
 /// Its refusal.
 fn right_is_secret(job: &Job) -> Result<i64, Failure> {
     if job.password.expose() == b"secret" { Ok(36_000) } else { Err(Failure::WrongPassword) }
+}
+
+#[test]
+fn half_of_the_lanes_stay_free_for_those_whose_answer_is_known() {
+    let mut b: Dispatch<u32> = Dispatch::new(VerifierKey::random().unwrap(), 8);
+    let now = Now { ms: 0, unix_s: START };
+    b.configure(Settings::new(&sample()).unwrap(), now);
+    let pending = |b: &mut Dispatch<u32>| {
+        std::iter::from_fn(|| b.effect())
+            .filter(|e| matches!(e, Effect::Reply { reply: Reply::Pending { .. }, .. }))
+            .count()
+    };
+    for lane in 0..7 {
+        let user = format!("user{lane}");
+        b.request(lane, 0, Request::GetToken(get(&user, "example.com", "secret")), now);
+    }
+    b.tick(now);
+    assert_eq!(pending(&mut b), 3, "four wait, the others ask again");
+    b.tick(Now { ms: PARK_MS, ..now });
+    assert_eq!(pending(&mut b), 4);
 }
 
 #[test]
@@ -535,7 +557,7 @@ fn what_nobody_can_be_never_reaches_a_cell() {
 
 #[test]
 fn before_the_first_configuration_whoever_asks_is_to_ask_again_and_a_ping_is_answered() {
-    let mut b: Dispatch<u32> = Dispatch::new(VerifierKey::random().unwrap());
+    let mut b: Dispatch<u32> = Dispatch::new(VerifierKey::random().unwrap(), LANES);
     let now = Now { ms: 0, unix_s: START };
     b.request(0, 1, Request::GetToken(alice("secret")), now);
     b.request(0, 2, Request::Ping, now);
