@@ -114,6 +114,10 @@ pub fn settle(main: Server<'_>) -> Result<(), String> {
             }
         }
     };
+    if kind != ClientKind::Userspace && mpm::generation() == 0 {
+        // Done long ago; where it cannot be done, children could not keep their visitors apart either.
+        pag::leave_inherited().map_err(|e| format!("SetAFSClient {kind} needs keyrings and PAGs: {e}"))?;
+    }
     *CHOSEN.lock().unwrap_or_else(PoisonError::into_inner) = Some(kind);
     Ok(())
 }
