@@ -47,7 +47,7 @@ const GUEST_SUITES: &[GuestSuite] = &[
         ..GuestSuite::under_mpms("access", &[Mpm::Event])
     },
     GuestSuite::under_mpms("kernel", &[Mpm::Event]),
-    GuestSuite::under_mpms("http", &[Mpm::Event]),
+    GuestSuite::under_mpms("http", &[]),
     GuestSuite::under_mpms("hostile", &[]),
     GuestSuite::under_mpms("transport", &[]),
     GuestSuite::under_mpms("stress", &[]),
