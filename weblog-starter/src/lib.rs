@@ -46,6 +46,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
+    log::never_wait_for_its_reader();
     // Without complaints about the log itself: a log that nobody reads must not end the nanny.
     tracing_subscriber::fmt()
         .with_writer(|| log::Lossy(std::io::stderr()))

@@ -1,8 +1,30 @@
 //! The log: lines to standard error, which is httpd's error log. A reader who does not read loses lines; the nanny never waits for him.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, AsRawFd as _, OwnedFd};
+use rustix::fs::{FileType, Mode, OFlags};
 use std::io;
+
+/// Sees to it that neither we nor those whom we start can wait for the reader of a log that is a pipe.
+///
+/// All of httpd writes into that pipe, so that one that polls as writable may be full a moment later. Ours is opened
+/// anew: it is the same pipe, but not blocking for us alone.
+pub fn never_wait_for_its_reader() {
+    if let Some(own) = opened_anew(io::stderr()) {
+        // Nothing is lost if it fails: then we have the old one, and look before we write.
+        let _ = rustix::stdio::dup2_stderr(own);
+    }
+}
+
+/// The pipe behind `fd` once more, not blocking; `None` if it is no pipe, or cannot be opened.
+fn opened_anew(fd: impl AsFd) -> Option<OwnedFd> {
+    let about = rustix::fs::fstat(&fd).ok()?;
+    if FileType::from_raw_mode(about.st_mode) != FileType::Fifo {
+        return None;
+    }
+    let path = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
+    rustix::fs::open(path, OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()).ok()
+}
 
 /// Writes what can be written at once, and drops the rest.
 #[derive(Debug)]
@@ -43,6 +65,17 @@ mod tests {
         let mut text = String::new();
         reader.read_to_string(&mut text).unwrap();
         assert_eq!(text, "one line\n");
+    }
+
+    #[test]
+    fn a_full_pipe_opened_anew_refuses_at_once_and_the_old_one_still_blocks() {
+        let (reader, writer) = io::pipe().unwrap();
+        let own = opened_anew(&writer).unwrap();
+        while rustix::io::write(&own, &[b'x'; 4096]).is_ok() {}
+        assert_eq!(rustix::io::write(&own, b"x"), Err(rustix::io::Errno::AGAIN));
+        assert!(!rustix::fs::fcntl_getfl(&writer).unwrap().contains(OFlags::NONBLOCK));
+        drop(reader);
+        assert!(opened_anew(std::fs::File::open("/dev/null").unwrap()).is_none());
     }
 
     #[test]
