@@ -139,7 +139,7 @@ fn worlds(args: &Test, lines: &mut Vec<Line>) -> Result<()> {
             .filter_map(|i| suite(i, Some(mpm)))
             .collect();
         // One MPM is enough for it: what reads files is the same in all.
-        let big = (args.long && mpm == Mpm::Event).then_some(LONG_FILE);
+        let big = (args.long && mpm == Mpm::Event && is_chosen("http")).then_some(LONG_FILE);
         run_in_world(mpm.as_str(), Contents::CellsAndPrograms, big, &suites, lines)?;
     }
     if !args.long {
