@@ -655,24 +655,42 @@ mod scene {
             }
         }
         answer(|_| stage.reads("alice").to_string());
+        // Else it would be there for whatever runs with this uid later.
+        match &stage.client {
+            Client::OpenAfs(_) => drop_tokens_here(),
+            Client::Kafs(_) => {
+                for ring in [-4, -5] {
+                    keyctl(7, ring, 0, 0, 0).unwrap();
+                }
+            }
+        }
     }
 
     /// VIOCSETTOK for the calling thread, as any process can.
     fn set_token_here(token: &Token) {
+        pioctl_here(0x4018_5603, &pag::block::encode_settok(token).unwrap());
+    }
+
+    /// VIOCUNLOG for the calling thread.
+    fn drop_tokens_here() {
+        pioctl_here(0x4018_5609, &[]);
+    }
+
+    /// A pioctl without a path and without an answer.
+    fn pioctl_here(command: i64, input: &[u8]) {
         #[repr(C)]
         struct Vice {
             input: *const u8,
             output: *mut u8,
             lens: [i16; 2],
         }
-        let block = pag::block::encode_settok(token).unwrap();
         let file = std::fs::File::open("/proc/fs/openafs/afs_ioctl").unwrap();
         let vice = Vice {
-            input: block.as_ptr(),
+            input: input.as_ptr(),
             output: std::ptr::null_mut(),
-            lens: [i16::try_from(block.len()).unwrap(), 0],
+            lens: [i16::try_from(input.len()).unwrap(), 0],
         };
-        let call = [0, (&raw const vice) as i64, 0x4018_5603, 0, 20];
+        let call = [0, (&raw const vice) as i64, command, 0, 20];
         // SAFETY: an open file, and pointers that live until the call is over.
         let n = unsafe { libc::ioctl(std::os::fd::AsRawFd::as_raw_fd(&file), 0x4008_4301, call.as_ptr()) };
         assert_eq!(n, 0, "{}", std::io::Error::last_os_error());
