@@ -56,6 +56,11 @@ fn each_visitor_reads_exactly_what_the_acl_lets_him() {
         ("links/private", [401, 200, 403, 403]),
     ];
     for (path, want) in table {
+        if common::afs_client() == "kafs" && path.starts_with("listed/") {
+            // kAFS remembers for all threads that the file is absent, once it has told nobody so (docs/facts.md).
+            common::report(&format!("not asked of kAFS, which denies it to everybody then: {path}"));
+            continue;
+        }
         let target = first(path);
         let anonymous = httpd.get(&target).unwrap();
         let seen = [
