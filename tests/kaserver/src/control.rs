@@ -4,7 +4,7 @@
 //!
 //! | line | does |
 //! |---|---|
-//! | `mode MODE [for USER]` | see [`crate::mischief::Mode`]: `normal`, `silent`, `hang`, `delay MS`, `drop N`, `forge-key`, `forge-user NAME`, `forge-challenge`, `forge-garbage` |
+//! | `mode MODE [for USER]` | see [`crate::mischief::Mode`]: `normal`, `silent`, `hang`, `delay MS`, `drop N`, `forge-key`, `forge-user NAME`, `forge-challenge`, `forge-garbage`, `ends-in SECONDS` |
 //! | `unlock USER` | forgets failed logins |
 //! | `password USER PASSWORD` | gives the user another password (one without spaces) |
 //! | `skew SECONDS` | shifts the server's clock; 0 puts it right |

@@ -12,7 +12,7 @@ const NO_EXPIRY: u8 = 0xff;
 /// The byte that the first entry of [`TABLE`] stands for; smaller ones count units of five minutes.
 const TABLE_FIRST: u8 = 0x80;
 /// Seconds of a unit below the table.
-const UNIT_S: u32 = 300;
+pub const UNIT_S: u32 = 300;
 /// Seconds for the bytes 0x80 to 0xbf, each about 1.06914 times the one before.
 ///
 /// Source: OpenAFS `src/rxkad/lifetimes.h`.

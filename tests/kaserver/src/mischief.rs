@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::lifetime::UNIT_S;
+
 /// How requests are treated.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Mode {
@@ -25,6 +27,8 @@ pub enum Mode {
     ForgeChallenge,
     /// Answers are random bytes of the right length.
     ForgeGarbage,
+    /// Tickets for servers end after so many seconds: a ticket counts in units of five minutes, so they begin in the past.
+    EndsIn(u32),
 }
 
 impl Mode {
@@ -44,8 +48,12 @@ impl Mode {
             ["forge-user", user] => Ok(Self::ForgeUser((*user).to_owned())),
             ["forge-challenge"] => Ok(Self::ForgeChallenge),
             ["forge-garbage"] => Ok(Self::ForgeGarbage),
+            ["ends-in", seconds] => match number(seconds)? {
+                seconds @ 1..=UNIT_S => Ok(Self::EndsIn(seconds)),
+                _ => Err(format!("a ticket ends in 1 to {UNIT_S} seconds")),
+            },
             _ => Err("a mode is normal, silent, hang, delay MS, drop N, forge-key, forge-user NAME, \
-                      forge-challenge or forge-garbage"
+                      forge-challenge, forge-garbage or ends-in SECONDS"
                 .to_owned()),
         }
     }
@@ -132,7 +140,15 @@ mod tests {
     fn modes_are_read_word_by_word() {
         assert_eq!(Mode::parse(&["delay", "500"]), Ok(Mode::Delay(Duration::from_millis(500))));
         assert_eq!(Mode::parse(&["forge-user", "mallory"]), Ok(Mode::ForgeUser("mallory".into())));
-        for bad in [&[][..], &["delay"], &["delay", "-1"], &["drop", "x"], &["silent", "now"], &["forge"]] {
+        for bad in [
+            &[][..],
+            &["delay"],
+            &["delay", "-1"],
+            &["drop", "x"],
+            &["silent", "now"],
+            &["forge"],
+            &["ends-in", "301"],
+        ] {
             assert!(Mode::parse(bad).is_err(), "{bad:?}");
         }
     }

@@ -11,6 +11,7 @@ use crate::database::{Code, Database, Grant, Keys};
 use crate::des::Key;
 use crate::error::Error;
 use crate::kauth::{Call, NoCall, Version, code, reply_body};
+use crate::lifetime::UNIT_S;
 use crate::mischief::{Mischief, Mode};
 use crate::rx::{
     ABORT, ACK, CLIENT_INITIATED, DATA, Header, INVALID_OPERATION, Reason, UNKNOWN_OPERATION, abort_body,
@@ -389,7 +390,7 @@ impl Server {
                 (self.database.get_ticket(call, host, unix, &mut self.keys)?, call.answer_max)
             }
         };
-        self.forge(&mut grant, call, mode)?;
+        self.forge(&mut grant, call, mode, unix)?;
         let mut sealed = grant.seal(answer_max)?;
         if *mode == Mode::ForgeGarbage {
             for block in sealed.chunks_mut(8) {
@@ -404,7 +405,7 @@ impl Server {
     ///
     /// # Errors
     /// The code that the client is told.
-    fn forge(&mut self, grant: &mut Grant, call: &Call, mode: &Mode) -> Result<(), Code> {
+    fn forge(&mut self, grant: &mut Grant, call: &Call, mode: &Mode, now: u32) -> Result<(), Code> {
         let for_server = matches!(call, Call::GetTicket(_));
         match mode {
             Mode::ForgeChallenge => grant.answer.challenge = grant.answer.challenge.wrapping_add(1),
@@ -417,6 +418,13 @@ impl Server {
                 let mut ticket = grant.ticket.clone();
                 ticket.name = name.into();
                 ticket.instance = instance.into();
+                grant.replace_ticket(ticket, grant.server_key.clone())?;
+            }
+            Mode::EndsIn(seconds) if for_server => {
+                let mut ticket = grant.ticket.clone();
+                ticket.start = now.saturating_add(*seconds).saturating_sub(UNIT_S);
+                ticket.life = 1;
+                (grant.answer.start, grant.answer.end) = (ticket.start, ticket.end());
                 grant.replace_ticket(ticket, grant.server_key.clone())?;
             }
             _ => {}

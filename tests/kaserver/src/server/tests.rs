@@ -284,6 +284,15 @@ fn a_hanging_server_answers_nothing_but_pings() {
 }
 
 #[test]
+fn tickets_end_soon_on_request() {
+    let mut bench = Bench::new();
+    bench.mode("ends-in 20 for alice");
+    let ticket = bench.ticket("alice").unwrap();
+    assert_eq!(ticket.end(), NOW + 20);
+    assert!(ticket.start < NOW, "a ticket counts in units of five minutes");
+}
+
+#[test]
 fn forged_tickets_are_another_keys_or_another_users() {
     let mut bench = Bench::new();
     assert_eq!(bench.ticket("alice").unwrap().name, b"alice");
