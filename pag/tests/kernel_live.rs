@@ -10,6 +10,9 @@
 #![expect(clippy::panic, reason = "a test, also outside its test functions")]
 #![expect(clippy::print_stdout, reason = "measured times, and answers to the scene that asked")]
 
+mod outside;
+
+use outside::{keyctl, kind};
 use pag::userspace::Rights;
 use pag::{Cell, ClientKind, Error, Kafs, KernelClient, OpenAfs, Pag, SessionKey, Token};
 use serde_json::Value;
@@ -40,15 +43,6 @@ enum Client {
     OpenAfs(Arc<OpenAfs>),
     /// kAFS.
     Kafs(Arc<Kafs>),
-}
-
-/// The kind that is to be tested.
-fn kind() -> ClientKind {
-    match std::env::var("AFSWEB_CLIENT").as_deref() {
-        Ok("openafs") => ClientKind::OpenAfs,
-        Ok("kafs") => ClientKind::Kafs,
-        _ => panic!("AFSWEB_CLIENT is openafs or kafs"),
-    }
 }
 
 /// What a scene has.
@@ -172,16 +166,6 @@ fn drop_root() {
     nix::unistd::setgroups(&[gid]).unwrap();
     nix::unistd::setresgid(gid, gid, gid).unwrap();
     nix::unistd::setresuid(uid, uid, uid).unwrap();
-}
-
-/// keyctl(2), as anybody can call it.
-///
-/// # Errors
-/// Its errno.
-fn keyctl(operation: i64, a: i64, b: i64, c: i64, d: i64) -> Result<i64, i32> {
-    // SAFETY: callers pass numbers, or addresses of buffers and texts that outlive the call.
-    let n = unsafe { libc::syscall(libc::SYS_keyctl, operation, a, b, c, d) };
-    if n < 0 { Err(std::io::Error::last_os_error().raw_os_error().unwrap()) } else { Ok(n) }
 }
 
 /// Number of the calling thread's session keyring.
@@ -629,71 +613,11 @@ mod scene {
 
     /// Gives its uid a token, outside any PAG of ours, and says who reads alice's file then.
     pub(super) fn token_of_the_uid() {
-        // The PAGs of this process are not used; the session that is joined has none.
+        // The PAGs of this process are not used.
         let stage = Stage::open(1);
-        let token = stage.token("alice");
-        match &stage.client {
-            Client::OpenAfs(_) => {
-                keyctl(1, 0, 0, 0, 0).unwrap();
-                set_token_here(&token);
-            }
-            Client::Kafs(_) => {
-                let payload = pag::block::encode_xdr(&token).unwrap();
-                let (kind, name) =
-                    (c"rxrpc", std::ffi::CString::new(format!("afs@{}", token.cell.as_str())).unwrap());
-                // The last one, to see that it works.
-                for ring in [-4i64, -5, -3] {
-                    if ring == -3 {
-                        keyctl(1, 0, 0, 0, 0).unwrap();
-                    }
-                    let (kind, name, len) = (kind.as_ptr(), name.as_ptr(), payload.len());
-                    // SAFETY: texts and a slice.
-                    let n =
-                        unsafe { libc::syscall(libc::SYS_add_key, kind, name, payload.as_ptr(), len, ring) };
-                    assert!(n > 0, "{}", std::io::Error::last_os_error());
-                }
-            }
-        }
+        outside::set_token_of_the_uid(&stage.token("alice"));
         answer(|_| stage.reads("alice").to_string());
-        // Else it would be there for whatever runs with this uid later.
-        match &stage.client {
-            Client::OpenAfs(_) => drop_tokens_here(),
-            Client::Kafs(_) => {
-                for ring in [-4, -5] {
-                    keyctl(7, ring, 0, 0, 0).unwrap();
-                }
-            }
-        }
-    }
-
-    /// VIOCSETTOK for the calling thread, as any process can.
-    fn set_token_here(token: &Token) {
-        pioctl_here(0x4018_5603, &pag::block::encode_settok(token).unwrap());
-    }
-
-    /// VIOCUNLOG for the calling thread.
-    fn drop_tokens_here() {
-        pioctl_here(0x4018_5609, &[]);
-    }
-
-    /// A pioctl without a path and without an answer.
-    fn pioctl_here(command: i64, input: &[u8]) {
-        #[repr(C)]
-        struct Vice {
-            input: *const u8,
-            output: *mut u8,
-            lens: [i16; 2],
-        }
-        let file = std::fs::File::open("/proc/fs/openafs/afs_ioctl").unwrap();
-        let vice = Vice {
-            input: input.as_ptr(),
-            output: std::ptr::null_mut(),
-            lens: [i16::try_from(input.len()).unwrap(), 0],
-        };
-        let call = [0, (&raw const vice) as i64, command, 0, 20];
-        // SAFETY: an open file, and pointers that live until the call is over.
-        let n = unsafe { libc::ioctl(std::os::fd::AsRawFd::as_raw_fd(&file), 0x4008_4301, call.as_ptr()) };
-        assert_eq!(n, 0, "{}", std::io::Error::last_os_error());
+        outside::drop_token_of_the_uid();
     }
 
     pub(super) fn a_token_of_the_uid_is_not_the_anonymous_visitors() {
@@ -1032,42 +956,159 @@ mod scene {
         used("after");
     }
 
+    /// Rounds of the table, each row once in each, so that all of them see the same machine.
+    const ROUNDS: usize = 15;
+    /// PAGs that a child makes, for a row of the table.
+    const MADE: u32 = 64;
+
+    /// Prints what things cost, as multiples of an open, read and close by a thread that stays in its PAG.
     pub(super) fn what_hopping_costs() {
         raise_quota();
-        let stage = &Stage::open(3);
+        let made = Instant::now();
+        let stage = &Stage::open(usize::try_from(MADE).unwrap());
+        let making = made.elapsed().as_secs_f64() / f64::from(MADE);
         let (alice, bob) = (&stage.pag("alice"), &stage.pag("bob"));
-        let path = stage.path("public");
-        let read = || {
-            let mut buf = [0; 64];
-            let file = std::fs::File::open(&path).unwrap();
-            assert_eq!((&file).read(&mut buf).unwrap(), 6);
-        };
-        let time = |what: &str, n: u32, f: &mut dyn FnMut(u32)| {
-            f(0);
-            f(1);
-            let start = Instant::now();
-            (0..n).for_each(&mut *f);
-            println!("{what}: {:.1} us", start.elapsed().as_secs_f64() * 1e6 / f64::from(n));
-        };
-        time("enter and leave", 1_000, &mut |i| drop([alice, bob][i as usize % 2].enter().unwrap()));
-        time("alternating: enter, read, leave", 1_000, &mut |i| {
-            let scope = [alice, bob][i as usize % 2].enter().unwrap();
-            read();
-            drop(scope);
-        });
-        let scope = alice.enter().unwrap();
-        time("staying: read", 1_000, &mut |_| read());
-        time("verify", 1_000, &mut |_| stage.afs().verify(alice).unwrap());
-        drop(scope);
         let tokens = [stage.token("alice"), stage.token("bob")];
-        let pag = &stage.afs().new_pag().unwrap();
-        time("set token", 100, &mut |i| pag.set_token(&tokens[i as usize % 2]).unwrap());
+        let swapped = &stage.afs().new_pag().unwrap();
         let own = [stage.path("alice"), stage.path("bob")];
-        time("alternating by tokens: set token, enter, read, leave", 40, &mut |i| {
-            pag.set_token(&tokens[i as usize % 2]).unwrap();
+        let public = stage.path("public");
+        let read = |path: &str| {
+            let mut buf = [0; 64];
+            let file = std::fs::File::open(path).unwrap();
+            assert!((&file).read(&mut buf).unwrap() > 0);
+        };
+        let as_visitor = |pag: &Pag, path: &str| {
             let scope = pag.enter().unwrap();
-            assert!(std::fs::read(&own[i as usize % 2]).is_ok());
+            stage.afs().verify(pag).unwrap();
+            read(path);
             drop(scope);
+        };
+        let rows: Vec<Step<'_>> = vec![
+            ("enters and leaves", 200, Box::new(|i| drop([alice, bob][i % 2].enter().unwrap()))),
+            ("is asked where it is", 200, Box::new(|_| stage.afs().verify(stage.afs().anonymous()).unwrap())),
+            (
+                "same visitor: enter, ask, open, read, close, leave",
+                200,
+                Box::new(|_| as_visitor(alice, &public)),
+            ),
+            (
+                "switch of visitor: enter, ask, open, read, close, leave",
+                200,
+                Box::new(|i| as_visitor([alice, bob][i % 2], &public)),
+            ),
+            (
+                "switch of visitor, each to his own file",
+                200,
+                Box::new(|i| as_visitor([alice, bob][i % 2], &own[i % 2])),
+            ),
+            (
+                "for comparison, by swapping the token of one PAG",
+                4,
+                Box::new(|i| {
+                    swapped.set_token(&tokens[i % 2]).unwrap();
+                    as_visitor(swapped, &own[i % 2]);
+                }),
+            ),
+            (
+                "first access after a login: take a PAG, set the token, open, read, close",
+                4,
+                Box::new(|i| {
+                    let pag = stage.afs().new_pag().unwrap();
+                    pag.set_token(&tokens[i % 2]).unwrap();
+                    as_visitor(&pag, &own[i % 2]);
+                }),
+            ),
+        ];
+        let table = measure(rows, &mut || {
+            let scope = alice.enter().unwrap();
+            let per = time(200, &mut |_| read(&public));
+            drop(scope);
+            per
         });
+        let base = table.base;
+        println!(
+            "cost as multiples of open, read, close of a cached file in the thread's own PAG ({:.1} us):",
+            base * 1e6
+        );
+        for (what, ratio) in &table.rows {
+            println!("  {ratio:8.2}  {what}");
+        }
+        println!("  {:8.2}  a child makes a PAG at its start ({MADE} of them)", making / base);
+        // PAGs of a parent, used by its child: what each child would save, and what it would have in reach.
+        let status = in_a_child(|| {
+            let rows: Vec<Step<'_>> = vec![("", 200, Box::new(|i| as_visitor([alice, bob][i % 2], &public)))];
+            let table = measure(rows, &mut || {
+                let scope = alice.enter().unwrap();
+                let per = time(200, &mut |_| read(&public));
+                drop(scope);
+                per
+            });
+            println!(
+                "  {:8.2}  switch of visitor, with PAGs that the parent process has made",
+                table.rows[0].1
+            );
+        });
+        assert_eq!(status, 0);
+        let switch = table.rows[3].1;
+        let verdict = if switch <= 2.0 { "met" } else { "MISSED" };
+        println!("  goal: a switch of visitor <= 2 x staying: {switch:.2}, {verdict}");
+    }
+
+    /// What a row measures, how often in a round, and how.
+    type Step<'a> = (&'static str, usize, Box<dyn FnMut(usize) + 'a>);
+
+    struct Costs {
+        /// Seconds of what all is compared with.
+        base: f64,
+        /// What, and how often that.
+        rows: Vec<(String, f64)>,
+    }
+
+    /// Seconds for one `f`.
+    fn time(n: usize, f: &mut dyn FnMut(usize)) -> f64 {
+        let start = Instant::now();
+        (0..n).for_each(f);
+        start.elapsed().as_secs_f64() / f64::from(u32::try_from(n).unwrap())
+    }
+
+    /// Medians over the rounds, of each row's ratio to what came just before it.
+    fn measure(mut rows: Vec<Step<'_>>, base: &mut dyn FnMut() -> f64) -> Costs {
+        let mut ratios: Vec<Vec<f64>> = rows.iter().map(|_| Vec::new()).collect();
+        let mut bases = Vec::new();
+        for _ in 0..ROUNDS {
+            for ((_, n, f), ratios) in rows.iter_mut().zip(&mut ratios) {
+                let plain = base();
+                bases.push(plain);
+                ratios.push(time(*n, f) / plain);
+            }
+        }
+        let median = |v: &mut Vec<f64>| {
+            v.sort_by(f64::total_cmp);
+            v[v.len() / 2]
+        };
+        let rows =
+            rows.iter().zip(&mut ratios).map(|((what, ..), r)| ((*what).to_owned(), median(r))).collect();
+        Costs { base: median(&mut bases), rows }
+    }
+
+    /// Runs `f` in a child of this process, as httpd makes its children; gives its exit code.
+    fn in_a_child(f: impl FnOnce()) -> i32 {
+        std::io::stdout().flush().unwrap();
+        // SAFETY: the child has this thread only; it uses nothing that another thread could have locked, and ends by _exit.
+        match unsafe { libc::fork() } {
+            0 => {
+                let fine = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).is_ok();
+                let _ = std::io::stdout().flush();
+                // SAFETY: ends this process.
+                unsafe { libc::_exit(i32::from(!fine)) }
+            }
+            pid => {
+                let pid = nix::unistd::Pid::from_raw(pid);
+                match nix::sys::wait::waitpid(pid, None).unwrap() {
+                    nix::sys::wait::WaitStatus::Exited(_, code) => code,
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
     }
 }

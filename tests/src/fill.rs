@@ -2,16 +2,15 @@
 
 use crate::content::{self, Body, Item};
 use crate::namespace::SELF_INSIDE;
-use crate::world::{self, ADMIN, STATE_DIR, World};
-use crate::{process, roles, wait};
+use crate::world::{ADMIN, STATE_DIR, World};
+use crate::{process, roles, token, wait};
 use anyhow::{Context as _, Result, bail};
-use kaserver::mint_token;
+use pag::AfsClient as _;
 use pag::userspace::{Config, Files, Userspace, snapshot_confdir};
-use pag::{AfsClient as _, Cell, SessionKey, Token};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// Time for everything, the big file included.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -51,7 +50,7 @@ pub(crate) fn fill(args: &[String]) -> Result<()> {
     let afs = Userspace::start(&Config::new(object, conf)).context("AFS client")?;
     let pag = afs.clone().new_pag()?;
     for cell in &world.cells {
-        pag.set_token(&admin_token(cell)?)?;
+        pag.set_token(&token::sealed(cell, ADMIN)?)?;
     }
     let scope = pag.enter()?;
     let files = afs.files(&scope)?;
@@ -61,23 +60,6 @@ pub(crate) fn fill(args: &[String]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// A token of the administrator, sealed with the cell's own key.
-fn admin_token(cell: &world::Cell) -> Result<Token> {
-    let key: kaserver::Key = cell.key_hex.parse().context("key of the cell")?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-    let begin = u32::try_from(now)?.saturating_sub(60);
-    let t = mint_token(ADMIN, "", begin, 36_000, &key, i32::from(cell.kvno)).context("token")?;
-    Ok(Token {
-        cell: Cell::new(&cell.name)?,
-        afs_id: 1,
-        kvno: t.kvno,
-        key: SessionKey(t.session_key),
-        begin: t.begin.into(),
-        end: t.end.into(),
-        ticket: t.ticket.clone().into(),
-    })
 }
 
 /// Makes one thing.

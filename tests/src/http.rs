@@ -51,6 +51,20 @@ impl Request {
         self.header("Content-Length", &body.len().to_string())
     }
 
+    /// The same, without its body, for HTTP/2.
+    ///
+    /// # Errors
+    /// It cannot be said there.
+    pub(crate) fn for_http2(&self, address: SocketAddr) -> Result<http::Request<()>> {
+        let mut request = http::Request::builder()
+            .method(self.method.as_str())
+            .uri(format!("http://{address}{}", self.target));
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        request.body(()).context("request")
+    }
+
     /// What goes over the wire; a `Host` is added where there is none.
     fn bytes(&self) -> Vec<u8> {
         let mut text = format!("{} {} HTTP/1.1\r\n", self.method, self.target);

@@ -17,6 +17,7 @@ pub mod error_log;
 mod fill;
 pub mod guest;
 pub mod http;
+pub mod http2;
 pub mod httpd;
 pub mod kaserver;
 pub mod kernel_client;
@@ -26,6 +27,7 @@ pub mod machine;
 pub mod namespace;
 pub mod process;
 pub mod roles;
+pub mod token;
 pub mod wait;
 pub mod world;
 

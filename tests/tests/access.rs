@@ -1,28 +1,54 @@
-//! Who gets what: the whole way from the browser to the file server and back, and every row of the table of outcomes.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "this is test code")]
+//! Who reads what: the whole way from the browser to the file server and back, one suite for every AFS client and MPM.
+//!
+//! Its table of clients and MPMs is printed at the end of the run.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "test code"
+)]
 
 mod common;
 
+use common::tls::tls_httpd;
 use common::{
-    Mischief, first, first_line, get_as, kaserver, raw_authorization, second, start, start_wide, start_with,
-    timed, world,
+    Mischief, afs_client, first, first_line, get_as, kaserver, password, report, second, start, world,
 };
-use integration::content::{PUBLIC_LINE, owner_file, owner_line};
-use integration::http::{Connection, Request};
-use integration::world::{FIRST_CELL, SECOND_CELL};
-use std::time::Duration;
+use integration::content::{PUBLIC_LINE, owner_file, owner_line, pattern};
+use integration::http::{Connection, Request, Response, base64};
+use integration::httpd::Httpd;
+use integration::world::{Cell, FIRST_CELL, SECOND_CELL, World};
+use integration::{http2, wait};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// A file of 12 MiB that only alice may read.
+const LARGE: (&str, usize) = ("alice-sizes/12m.bin", 12 << 20);
+
+/// Takes the large file out of the kernel's caches, of pages and of AFS; each child of the user-space client has its own,
+/// which is empty when it starts.
+fn forget_the_large_file() {
+    if afs_client() == "userspace" {
+        return;
+    }
+    if afs_client() == "openafs" {
+        let dir = first("alice-sizes");
+        let done = std::process::Command::new("fs").args(["flushvolume", &dir]).status().unwrap();
+        assert!(done.success(), "fs flushvolume: {done}");
+    }
+    std::fs::write("/proc/sys/vm/drop_caches", "3").unwrap();
+}
+
+fn is_owners(r: &Response, user: &str) -> bool {
+    (r.status, first_line(r)) == (200, owner_line(user, FIRST_CELL).trim_end().to_owned())
+}
 
 #[test]
 #[ignore = "needs a world: run by cargo xtask test"]
 fn what_everybody_may_read_is_served_without_login() {
     let world = world();
     let httpd = start(&world, "");
-    for path in [
-        first("public/page.html"),
-        second("public/page.html"),
-        first("replica/page.html"),
-        first("far/page.html"),
-    ] {
+    for path in [first("public/page.html"), second("public/page.html"), first("far/page.html")] {
         let r = httpd.get(&path).unwrap();
         assert_eq!((r.status, r.text().starts_with(PUBLIC_LINE)), (200, true), "{path}");
         assert!(
@@ -56,9 +82,9 @@ fn each_visitor_reads_exactly_what_the_acl_lets_him() {
         ("links/private", [401, 200, 403, 403]),
     ];
     for (path, want) in table {
-        if common::afs_client() == "kafs" && path.starts_with("listed/") {
+        if afs_client() == "kafs" && path.starts_with("listed/") {
             // kAFS remembers for all threads that the file is absent, once it has told nobody so (docs/facts.md).
-            common::report(&format!("not asked of kAFS, which denies it to everybody then: {path}"));
+            report(&format!("not asked of kAFS, which denies it to everybody then: {path}"));
             continue;
         }
         let target = first(path);
@@ -115,13 +141,6 @@ fn the_same_name_in_another_cell_is_another_visitor() {
 #[test]
 #[ignore = "needs a world: run by cargo xtask test"]
 fn a_changed_password_counts_and_the_old_one_is_forgotten_everywhere() {
-    /// Puts it back, also after a failure.
-    struct Back<'a>(&'a integration::world::World);
-    impl Drop for Back<'_> {
-        fn drop(&mut self) {
-            kaserver(self.0, FIRST_CELL, "password mallory m");
-        }
-    }
     let world = world();
     let httpd = start(&world, "");
     let path = first(&owner_file("mallory"));
@@ -129,126 +148,17 @@ fn a_changed_password_counts_and_the_old_one_is_forgotten_everywhere() {
         assert_eq!(httpd.get_as(&path, "mallory", "m").unwrap().status, 200);
     }
     kaserver(&world, FIRST_CELL, "password mallory changed");
-    let back = Back(&world);
+    let back = Password(&world, "mallory", "m");
     assert_eq!(httpd.get_as(&path, "mallory", "changed").unwrap().status, 200, "the new one");
     // In each child, as soon as the cell has taken the new one.
     for _ in 0..20 {
         assert_eq!(httpd.get_as(&path, "mallory", "m").unwrap().status, 401, "the old one");
     }
     drop(back);
-    integration::wait::until_true("the first one again", Duration::from_secs(30), || {
+    wait::until_true("the first one again", Duration::from_secs(30), || {
         Ok(httpd.get_as(&path, "mallory", "m")?.status == 200)
     })
     .unwrap();
-    httpd.stop(&[]).unwrap();
-}
-
-#[test]
-#[ignore = "needs a world: run by cargo xtask test"]
-fn a_login_that_fails_says_why_by_its_status() {
-    let world = world();
-    let httpd = start(&world, "");
-    let path = first(&owner_file("alice"));
-    let wrong = httpd.get_as(&path, "alice", "wrong").unwrap();
-    let same_as_wrong = [
-        ("unknown user", "nobody-here", "x"),
-        ("unknown cell", "alice@nowhere.example", "x"),
-        ("prefix of a cell", "alice@other", "looking-glass"),
-        ("empty cell", "alice@", "x"),
-        ("control character", "al\nice", "x"),
-        ("injected fields", "alice\nother.example\nlooking-glass", "x"),
-        ("long name", &"a".repeat(64), "x"),
-        ("very long name", &"a".repeat(5000), "x"),
-        ("empty name", "", "x"),
-        ("empty password", "alice", ""),
-        ("long password", "alice", &"p".repeat(256)),
-        ("NUL in the password", "alice", "wonder\0land"),
-        ("newline in the password", "alice", "wonderland\n"),
-    ];
-    assert_eq!(wrong.status, 401);
-    for (what, user, password) in same_as_wrong {
-        let r = httpd.get_as(&path, user, password).unwrap();
-        assert_eq!((r.status, r.text()), (401, wrong.text()), "{what}");
-        assert_eq!(r.header("WWW-Authenticate"), wrong.header("WWW-Authenticate"), "{what}");
-    }
-    for (value, status) in [
-        ("Basic !!!!", 400),
-        ("Basic YWxpY2U", 400),
-        ("Basic", 400),
-        ("Basic YWxpY2U=", 400),
-        ("Bearer abc", 401),
-        ("Negotiate abc", 401),
-        ("Digest username=\"alice\"", 401),
-    ] {
-        let r = httpd.request(&raw_authorization(&path, value)).unwrap();
-        assert_eq!(r.status, status, "{value}");
-        if status == 401 {
-            assert!(r.header("WWW-Authenticate").is_some_and(|v| v.starts_with("Basic ")), "{value}");
-        }
-    }
-    assert_eq!(get_as(&world, &httpd, &path, "alice").status, 200, "and the right password still works");
-    httpd.stop(&[]).unwrap();
-}
-
-#[test]
-#[ignore = "needs a world: run by cargo xtask test"]
-fn what_the_cell_says_about_an_account_is_401_for_the_visitor_and_a_word_in_the_log() {
-    let world = world();
-    let httpd = start(&world, "");
-    let path = first(&owner_file("alice"));
-    let wrong = httpd.get_as(&path, "alice", "wrong").unwrap();
-    assert_eq!(get_expecting(&httpd, &path, "pwexpired", "pwexpired's pass"), (401, wrong.text()));
-    for _ in 0..3 {
-        assert_eq!(get_expecting(&httpd, &path, "lockable", &format!("no {}", std::process::id())).0, 401);
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    // Three wrong passwords more, each another, so that none is remembered.
-    for i in 0..3 {
-        assert_eq!(get_expecting(&httpd, &path, "lockable", &format!("wrong {i}")).0, 401);
-    }
-    assert_eq!(get_expecting(&httpd, &path, "lockable", "lockable's pass"), (401, wrong.text()));
-    let log = std::fs::read_to_string(httpd.error_log()).unwrap();
-    for word in ["wrong-password", "password-expired", "locked"] {
-        assert!(log.contains(word), "{word} is not in the log");
-    }
-    assert!(!log.contains("wonderland") && !log.contains("lockable's pass"), "a password is in the log");
-    kaserver(&world, FIRST_CELL, "unlock lockable");
-    httpd.stop(&[]).unwrap();
-}
-
-fn get_expecting(httpd: &integration::httpd::Httpd, path: &str, user: &str, password: &str) -> (u16, String) {
-    let r = httpd.get_as(path, user, password).unwrap();
-    (r.status, r.text())
-}
-
-#[test]
-#[ignore = "needs a world: run by cargo xtask test"]
-fn forged_answers_and_wrong_clocks_are_503_and_set_no_variable() {
-    let world = world();
-    let httpd = start_with(&world, "Header always set X-User \"expr=%{REMOTE_USER}\"", |o| o);
-    let path = first("public/page.html");
-    for (mode, user) in [
-        ("forge-key", "alice"),
-        ("forge-user mallory", "alice"),
-        ("forge-challenge", "alice"),
-        ("forge-garbage", "alice"),
-    ] {
-        let forged = Mischief::mode(&world, FIRST_CELL, mode, Some(user));
-        let (r, took) = timed(|| get_as(&world, &httpd, &path, user));
-        assert_eq!(r.status, 503, "{mode}");
-        assert!(r.header("Retry-After").is_some(), "{mode}");
-        assert!(r.header("X-User").is_none_or(str::is_empty), "{mode}: {:?}", r.headers);
-        assert!(took < common::answer_limit(), "{mode}: {took:?}");
-        drop(forged);
-        // What was refused is remembered for a few seconds.
-        std::thread::sleep(Duration::from_secs(6));
-    }
-    let skewed = Mischief::skew(&world, FIRST_CELL, 3600);
-    assert_eq!(get_as(&world, &httpd, &path, "bob").status, 503, "clock skew");
-    drop(skewed);
-    std::thread::sleep(Duration::from_secs(6));
-    assert_eq!(get_as(&world, &httpd, &path, "alice").status, 200);
-    assert_eq!(get_as(&world, &httpd, &path, "bob").status, 200);
     httpd.stop(&[]).unwrap();
 }
 
@@ -266,7 +176,7 @@ fn the_visitor_of_one_request_is_not_the_visitor_of_the_next_on_the_same_connect
     let user = |r: &integration::http::Response| r.header("X-User").unwrap_or_default().to_owned();
     for _ in 0..3 {
         for name in ["alice", "bob"] {
-            let r = c.send(&Request::get(&path).login(name, common::password(cell, name))).unwrap();
+            let r = c.send(&Request::get(&path).login(name, password(cell, name))).unwrap();
             assert_eq!((r.status, user(&r)), (200, format!("{name}@{FIRST_CELL}")));
             let afs = r.header("X-Afs").unwrap().to_owned();
             assert!(afs.starts_with(&format!("{name}|{FIRST_CELL}|")) && !afs.ends_with("(null)"), "{afs}");
@@ -284,144 +194,260 @@ fn the_visitor_of_one_request_is_not_the_visitor_of_the_next_on_the_same_connect
 
 #[test]
 #[ignore = "needs a world: run by cargo xtask test"]
-fn hundreds_of_requests_with_the_same_credentials_cost_one_login() {
-    let world = world();
-    let httpd = start_wide(&world, "");
-    let cell = world.cell(FIRST_CELL).unwrap();
-    let slow = Mischief::mode(&world, FIRST_CELL, "delay 300", None);
-    kaserver(&world, FIRST_CELL, "stats reset");
-    let ask = |user: &str, password: &str, want: u16| {
-        std::thread::scope(|s| {
-            let threads: Vec<_> = (0..50)
-                .map(|_| {
-                    s.spawn(|| {
-                        (0..4)
-                            .map(|_| {
-                                httpd.get_as(&first(&owner_file("dave")), user, password).unwrap().status
-                            })
-                            .collect::<Vec<_>>()
-                    })
-                })
-                .collect();
-            for t in threads {
-                assert_eq!(t.join().unwrap(), vec![want; 4]);
-            }
-        });
-    };
-    ask("dave", common::password(cell, "dave"), 200);
-    ask("erin", "not erin's pass", 401);
-    drop(slow);
-    let stats = kaserver(&world, FIRST_CELL, "stats");
-    let stats: serde_json::Value = serde_json::from_str(&stats).unwrap();
-    let logins = |user: &str| stats["users"][user]["authenticate"].as_u64().unwrap_or(0);
-    assert_eq!(logins("dave"), 1, "{stats}");
-    // A refusal is remembered for five seconds, which a busy machine may take for 200 requests.
-    assert!((1..=2).contains(&logins("erin")), "{stats}");
-    httpd.stop(&[]).unwrap();
-}
-
-#[test]
-#[ignore = "needs a world: run by cargo xtask test"]
-fn a_password_goes_to_the_broker_only_for_afs_locations() {
-    let world = world();
-    let httpd = start(
-        &world,
-        "Alias /plain /afs\n<Location /afs/cell.example/public>\nAFSAuthType None\n</Location>",
-    );
-    kaserver(&world, FIRST_CELL, "stats reset");
-    let r = httpd.get_as("/index.html", "frank", "frank's pass").unwrap();
-    assert_eq!(r.status, 200);
-    httpd.get_as(&first("public/page.html"), "frank", "frank's pass").unwrap();
-    let stats: serde_json::Value = serde_json::from_str(&kaserver(&world, FIRST_CELL, "stats")).unwrap();
-    assert_eq!(stats["users"]["frank"]["authenticate"].as_u64().unwrap_or(0), 0, "{stats}");
-    httpd.stop(&[]).unwrap();
-}
-
-#[test]
-#[ignore = "needs a world: run by cargo xtask test"]
-fn address_rules_of_a_location_come_before_any_login() {
-    let world = world();
-    let httpd = start(&world, "<Location /afs/cell.example/home>\nRequire ip 203.0.113.0/24\n</Location>");
-    kaserver(&world, FIRST_CELL, "stats reset");
-    assert_eq!(httpd.get_as(&first(&owner_file("grace")), "grace", "grace's pass").unwrap().status, 403);
-    let stats: serde_json::Value = serde_json::from_str(&kaserver(&world, FIRST_CELL, "stats")).unwrap();
-    assert_eq!(stats["users"]["grace"]["authenticate"].as_u64().unwrap_or(0), 0, "{stats}");
-    httpd.stop(&[]).unwrap();
-}
-
-#[test]
-#[ignore = "needs a world: run by cargo xtask test"]
-fn failed_logins_are_limited_before_the_cell_is_asked() {
-    let world = world();
-    let httpd = start(&world, "SetAFSLoginLimit 3 10 60");
-    kaserver(&world, FIRST_CELL, "stats reset");
-    let path = first(&owner_file("heidi"));
-    let seen: Vec<u16> =
-        (0..6).map(|i| httpd.get_as(&path, "heidi", &format!("guess {i}")).unwrap().status).collect();
-    assert_eq!(seen, [401, 401, 401, 503, 503, 503]);
-    let stats: serde_json::Value = serde_json::from_str(&kaserver(&world, FIRST_CELL, "stats")).unwrap();
-    assert_eq!(stats["users"]["heidi"]["authenticate"].as_u64(), Some(3), "{stats}");
-    httpd.stop(&[]).unwrap();
-}
-
-#[test]
-#[ignore = "needs a world: run by cargo xtask test"]
-fn without_tls_no_login_where_tls_is_required() {
-    let world = world();
-    let httpd = start(&world, "SetAFSRequireTLS On");
-    kaserver(&world, FIRST_CELL, "stats reset");
-    let r = httpd.get_as(&first(&owner_file("ivan")), "ivan", "ivan's pass").unwrap();
-    assert_eq!(r.status, 403);
-    assert_eq!(httpd.get(&first("public/page.html")).unwrap().status, 200);
-    let r = httpd.get(&first(&owner_file("ivan"))).unwrap();
-    assert_eq!((r.status, r.header("WWW-Authenticate")), (403, None), "no prompt for a password without TLS");
-    let stats: serde_json::Value = serde_json::from_str(&kaserver(&world, FIRST_CELL, "stats")).unwrap();
-    assert_eq!(stats["users"]["ivan"]["authenticate"].as_u64().unwrap_or(0), 0, "{stats}");
-    httpd.stop(&[]).unwrap();
-}
-
-#[test]
-#[ignore = "needs a world: run by cargo xtask test"]
-fn refused_accesses_are_logged_escaped_and_not_for_everybody() {
-    use std::os::unix::fs::PermissionsExt as _;
-    let world = world();
-    let log = "/srv/afs-refused.log";
-    let _ = std::fs::remove_file(log);
-    let httpd = start(&world, &format!("SetAFSAccessLog {log}"));
-    assert_eq!(httpd.get(&first("home/alice/%22%0aforged%20line")).unwrap().status, 401);
-    assert_eq!(get_as(&world, &httpd, &first(&owner_file("alice")), "bob").status, 403);
-    assert_eq!(get_as(&world, &httpd, &first("public/page.html"), "bob").status, 200);
-    integration::wait::until_true("both lines", Duration::from_secs(10), || {
-        Ok(std::fs::read_to_string(log)?.lines().count() >= 2)
-    })
-    .unwrap();
-    let text = std::fs::read_to_string(log).unwrap();
-    assert_eq!(text.lines().count(), 2, "what was served is not refused: {text}");
-    let lines: Vec<&str> = text.lines().collect();
-    assert!(lines[0].contains("401") && lines[0].contains("/home/alice/") && lines[0].is_ascii(), "{text}");
-    assert!(lines[1].contains("403") && lines[1].contains(&format!("bob@{FIRST_CELL}")), "{text}");
-    assert_eq!(std::fs::metadata(log).unwrap().permissions().mode() & 0o777, 0o640);
-    httpd.stop(&[]).unwrap();
-}
-
-#[test]
-#[ignore = "needs a world: run by cargo xtask test"]
-fn somebody_elses_ticket_is_refused_however_public_an_entry_of_the_protection_database_is() {
+fn a_read_only_replica_is_for_whom_its_acl_lets_in() {
     let world = world();
     let httpd = start(&world, "");
-    let machine = &world.cell(FIRST_CELL).unwrap().machines[0];
-    let path = first("public/page.html");
-    // Status only; membership public too; ownership public too: each is proved by another call.
-    for (user, access) in [("frank", "S----"), ("grace", "S-M--"), ("heidi", "SOM--")] {
-        machine.run("pts", ["setfields", user, "-access", access, "-localauth"]).unwrap();
-        let forged = Mischief::mode(&world, FIRST_CELL, "forge-user mallory", Some(user));
-        assert_eq!(get_as(&world, &httpd, &path, user).status, 503, "{access}");
-        drop(forged);
-        std::thread::sleep(Duration::from_secs(2));
-        assert_eq!(get_as(&world, &httpd, &path, user).status, 200, "{access}");
-        let entry = machine.run("pts", ["examine", user, "-localauth"]).unwrap();
-        assert!(entry.contains(access), "the entry is as it was: {entry}");
-        machine.run("pts", ["setfields", user, "-access", "S----", "-localauth"]).unwrap();
+    let path = first("replica/page.html");
+    for r in [httpd.get(&path).unwrap(), get_as(&world, &httpd, &path, "alice")] {
+        assert_eq!((r.status, r.text().starts_with(PUBLIC_LINE)), (200, true));
     }
     httpd.stop(&[]).unwrap();
+}
+
+/// Puts a password back, also after a failure.
+struct Password<'a>(&'a World, &'static str, &'static str);
+
+impl Drop for Password<'_> {
+    fn drop(&mut self) {
+        kaserver(self.0, FIRST_CELL, &format!("password {} {}", self.1, self.2));
+    }
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn an_expired_token_opens_nothing_and_the_next_login_makes_another() {
+    let world = world();
+    let httpd = start(&world, "Header always set X-Expires \"%{AFS_TOKEN_EXPIRES}e\"");
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let life = 10 * u64::from(wait::slow_factor());
+    let path = first(&owner_file("mallory"));
+    let ask = || httpd.get_as(&path, "mallory", "m").unwrap();
+    let end_of = |r: &Response| -> u64 { r.header("X-Expires").unwrap().parse().unwrap() };
+
+    let short = Mischief::mode(&world, FIRST_CELL, &format!("ends-in {life}"), Some("mallory"));
+    let r = ask();
+    assert!(is_owners(&r, "mallory"), "{} {}", r.status, r.text());
+    let end = end_of(&r);
+    assert!(end <= now() + life, "{end} is later than in {life} s");
+    drop(short);
+    // The cell does not know the password any more: only the token can open the file.
+    kaserver(&world, FIRST_CELL, "password mallory changed");
+    let back = Password(&world, "mallory", "m");
+    let (mut with_token, mut after) = (0, 0);
+    let began = Instant::now();
+    while after < 20 {
+        assert!(began.elapsed() < Duration::from_secs(4 * life), "the token never ends");
+        let asked = now();
+        let r = ask();
+        match r.status {
+            200 => {
+                assert!(asked <= end, "served {} s after the end of the token", asked - end);
+                assert_eq!(end_of(&r), end);
+                with_token += 1;
+            }
+            401 => {
+                assert!(now() >= end, "refused before the end of the token");
+                after += 1;
+            }
+            other => panic!("{other}: {}", r.text()),
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(with_token > 0, "the token was never used");
+    drop(back);
+    wait::until_true("the next token", Duration::from_secs(30), || {
+        let r = ask();
+        Ok(is_owners(&r, "mallory") && end_of(&r) > end + 60)
+    })
+    .unwrap();
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn a_large_file_reaches_a_slow_reader_whole_while_others_are_served() {
+    let world = world();
+    let httpd = start(&world, "");
+    let path = first(LARGE.0);
+    forget_the_large_file();
+    let secret = password(world.cell(FIRST_CELL).unwrap(), "alice");
+    let bobs = first(&owner_file("bob"));
+    std::thread::scope(|s| {
+        let slow = s.spawn(|| {
+            let mut c = Connection::open(httpd.address()).unwrap();
+            c.send_only(&Request::get(&path).login("alice", secret)).unwrap();
+            // What the network does not take has to wait, and is sent by whatever thread comes by.
+            std::thread::sleep(Duration::from_secs(5));
+            c.receive(false).unwrap()
+        });
+        for _ in 0..10 {
+            assert!(is_owners(&get_as(&world, &httpd, &bobs, "bob"), "bob"));
+            assert_eq!(get_as(&world, &httpd, &path, "bob").status, 403);
+            assert_eq!(httpd.get(&path).unwrap().status, 401);
+        }
+        let r = slow.join().unwrap();
+        assert_eq!((r.status, r.complete, r.body.len()), (200, true, LARGE.1));
+        assert!(r.body == pattern(0, LARGE.1), "another body");
+    });
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn a_large_file_and_another_visitors_request_in_one_packet_keep_apart() {
+    let world = world();
+    let httpd = start(&world, "");
+    let cell = world.cell(FIRST_CELL).unwrap();
+    let asks = [("alice", first(LARGE.0)), ("bob", first(&owner_file("bob"))), ("bob", first(LARGE.0))];
+    for round in 0..3 {
+        forget_the_large_file();
+        let mut bytes = String::new();
+        for (who, path) in &asks {
+            let word = base64(format!("{who}:{}", password(cell, who)).as_bytes());
+            let ask =
+                format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {word}\r\n\r\n");
+            bytes.push_str(&ask);
+        }
+        let mut c = Connection::open(httpd.address()).unwrap();
+        c.send_raw(bytes.as_bytes()).unwrap();
+        std::thread::sleep(Duration::from_secs(round));
+        let large = c.receive(false).unwrap();
+        assert_eq!((large.status, large.complete, large.body.len()), (200, true, LARGE.1));
+        assert!(large.body == pattern(0, LARGE.1), "another body");
+        assert!(is_owners(&c.receive(false).unwrap(), "bob"));
+        assert_eq!(c.receive(false).unwrap().status, 403);
+    }
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn transfers_that_are_broken_off_leave_nobody_behind() {
+    let world = world();
+    let httpd = start(&world, "");
+    let secret = password(world.cell(FIRST_CELL).unwrap(), "alice");
+    let (large, bobs, alices) = (first(LARGE.0), first(&owner_file("bob")), first(&owner_file("alice")));
+    for round in 0..12 {
+        if round % 4 == 0 {
+            forget_the_large_file();
+        }
+        let mut c = Connection::open(httpd.address()).unwrap();
+        c.send_only(&Request::get(&large).login("alice", secret)).unwrap();
+        if round % 2 == 0 {
+            let mut some = [0; 4096];
+            std::io::Read::read_exact(&mut c.socket(), &mut some).unwrap();
+        }
+        drop(c);
+        assert_eq!(httpd.get(&alices).unwrap().status, 401, "nobody became alice");
+        assert_eq!(get_as(&world, &httpd, &alices, "bob").status, 403, "bob became alice");
+        assert!(is_owners(&get_as(&world, &httpd, &bobs, "bob"), "bob"));
+    }
+    let r = get_as(&world, &httpd, &large, "alice");
+    assert!(r.complete && r.body == pattern(0, LARGE.1));
+    httpd.stop(&[]).unwrap();
+}
+
+/// Asks for all of this at once on one connection with TLS: status and body of each.
+fn over_tls(httpd: &Httpd, asks: &[(Option<&str>, String)], cell: &Cell) -> Vec<(u16, Vec<u8>)> {
+    use std::io::Write as _;
+    let dir = tempfile::tempdir().unwrap();
+    let body = |i: usize| dir.path().join(i.to_string());
+    let mut config = String::new();
+    for (i, (who, path)) in asks.iter().enumerate() {
+        if i > 0 {
+            config.push_str("next\n");
+        }
+        config.push_str("silent\nshow-error\ninsecure\nhttp2\nmax-time = 300\n");
+        config.push_str(&format!("url = \"https://{}{path}\"\n", httpd.address()));
+        config.push_str(&format!("output = \"{}\"\n", body(i).display()));
+        config
+            .push_str(&format!("write-out = \"{i} %{{http_code}} %{{http_version}} %{{local_port}}\\n\"\n"));
+        if let Some(user) = who {
+            config.push_str(&format!("user = \"{user}:{}\"\n", password(cell, user)));
+        }
+    }
+    let mut curl = std::process::Command::new("curl")
+        .args(["--parallel", "--parallel-max", "100", "--config", "-"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    curl.stdin.take().unwrap().write_all(config.as_bytes()).unwrap();
+    let out = curl.wait_with_output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    let mut found: Vec<Option<(u16, Vec<u8>)>> = asks.iter().map(|_| None).collect();
+    let mut ports = std::collections::BTreeSet::new();
+    for line in text.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let &[i, status, version, port] = &words[..] else { panic!("{line}") };
+        assert_eq!(version, "2", "{line}");
+        let i: usize = i.parse().unwrap();
+        found[i] = Some((status.parse().unwrap(), std::fs::read(body(i)).unwrap_or_default()));
+        ports.insert(port.to_owned());
+    }
+    assert_eq!(ports.len(), 1, "one connection: {ports:?}");
+    found.into_iter().map(|s| s.expect("an answer for each stream")).collect()
+}
+
+/// The same without TLS, where nothing on the way reads a body before the main connection's thread does.
+fn without_tls(httpd: &Httpd, asks: &[(Option<&str>, String)], cell: &Cell) -> Vec<(u16, Vec<u8>)> {
+    let requests: Vec<Request> = asks
+        .iter()
+        .map(|(who, path)| match who {
+            Some(user) => Request::get(path).login(user, password(cell, user)),
+            None => Request::get(path),
+        })
+        .collect();
+    let answers = http2::at_once(httpd.address(), &requests).unwrap();
+    answers.into_iter().map(|r| (r.status, r.body)).collect()
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn twenty_streams_of_different_visitors_on_one_http2_connection_keep_apart() {
+    let world = world();
+    let cell = world.cell(FIRST_CELL).unwrap();
+    let mut asks = Vec::new();
+    for user in ["alice", "bob", "carol", "dave"] {
+        asks.push((Some(user), first(&owner_file(user))));
+        asks.push((Some(user), first(LARGE.0)));
+        asks.push((None, first(&owner_file(user))));
+        asks.push((Some(user), first(&owner_file("erin"))));
+        asks.push((Some(user), first(&owner_file(user))));
+    }
+    for tls in [true, false] {
+        let httpd = if tls {
+            tls_httpd(&world, "Protocols h2 http/1.1")
+        } else {
+            common::start_with(&world, "Protocols h2c http/1.1", |mut o| {
+                o.modules.push("http2".to_owned());
+                o
+            })
+        };
+        for round in 0..3 {
+            forget_the_large_file();
+            let answers = if tls { over_tls } else { without_tls }(&httpd, &asks, cell);
+            for ((who, path), (status, body)) in asks.iter().zip(&answers) {
+                let what =
+                    format!("TLS {tls}, round {round}: {who:?} {path}: {status}, {} bytes", body.len());
+                match *who {
+                    Some("alice") if *path == first(LARGE.0) => {
+                        assert!(*status == 200 && *body == pattern(0, LARGE.1), "{what}");
+                    }
+                    Some(user) if *path == first(&owner_file(user)) => {
+                        let begins = owner_line(user, FIRST_CELL).into_bytes();
+                        assert!(*status == 200 && body.starts_with(&begins), "{what}");
+                    }
+                    _ => {
+                        let text = String::from_utf8_lossy(body);
+                        let wanted = if who.is_some() { 403 } else { 401 };
+                        assert!(*status == wanted && !text.contains("owner: "), "{what} {text:.80}");
+                    }
+                }
+            }
+        }
+        httpd.stop(&[]).unwrap();
+    }
 }

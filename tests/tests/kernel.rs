@@ -3,16 +3,19 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "this is test code")]
 
 mod common;
+#[path = "../../pag/tests/outside/mod.rs"]
+mod outside;
 
-use common::{afs_client, first, first_line, get_as, password, report, start, start_with, world};
+use common::{first, first_line, get_as, password, report, start, start_with, world};
 use integration::content::{owner_file, owner_line};
-use integration::http::{Connection, Request, Response};
+use integration::http::Response;
 use integration::httpd::{Httpd, Mpm};
-use integration::wait;
-use integration::world::{FIRST_CELL, World};
+use integration::world::{ADMIN, FIRST_CELL, World};
+use integration::{token, wait};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// Where the programs of these tests lie.
@@ -165,6 +168,106 @@ fn a_program_that_tries_every_key_in_sight_gets_nothing_of_others() {
     httpd.stop(&[]).unwrap();
 }
 
+/// What this program does instead of tests, as a process of its own, and whose token it takes.
+const SCENE: &str = "AFSWEB_SCENE";
+
+/// As www-data, outside any PAG: gives its uid alice's token, says whether that opens her file, and waits to be told to end.
+#[test]
+#[ignore = "needs a guest: run by cargo xtask vm test"]
+fn scene() {
+    use std::io::Read as _;
+    if std::env::var(SCENE).is_err() {
+        return;
+    }
+    let world = world();
+    let token = token::sealed(world.cell(FIRST_CELL).unwrap(), "alice").unwrap();
+    outside::set_token_of_the_uid(&token);
+    report(&format!("scene: {}", fs::read_to_string(file_of("alice")).is_ok()));
+    let _ = std::io::stdin().read(&mut [0]);
+    outside::drop_token_of_the_uid();
+}
+
+/// Killed when a test fails.
+struct Ended(std::process::Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+#[ignore = "needs a guest: run by cargo xtask vm test"]
+fn a_token_that_somebody_gives_the_uid_of_httpd_is_nobodys() {
+    use std::io::BufRead as _;
+    use std::os::unix::process::CommandExt as _;
+    let world = world();
+    program("read", "head -1 \"$QUERY_STRING\" 2>&1");
+    let mut httpd = with_programs(&world, "cgi");
+    let mut command = Command::new("/proc/self/exe");
+    command.args(["--ignored", "--exact", "--nocapture", "--test-threads=1", "scene"]).env(SCENE, "1");
+    command.uid(33).gid(33).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut other = Ended(command.spawn().unwrap());
+    let said = std::io::BufReader::new(other.0.stderr.take().unwrap())
+        .lines()
+        .map_while(Result::ok)
+        .find(|l| l.trim_start().starts_with("scene: "));
+    assert_eq!(
+        said.as_deref().map(str::trim),
+        Some("scene: true"),
+        "the token is no good: this proves nothing"
+    );
+    let ask = |httpd: &Httpd| {
+        assert_eq!(anonymous(httpd, &file_of("alice")).status, 401);
+        assert_eq!(get_as(&world, httpd, &file_of("alice"), "bob").status, 403);
+        let r = anonymous(httpd, &format!("/run/read?{}", file_of("alice")));
+        assert!(r.status == 200 && !r.text().contains("owner: "), "{}", r.text());
+    };
+    ask(&httpd);
+    // Children that are new since then, too.
+    httpd.graceful().unwrap();
+    ask(&httpd);
+    drop(other.0.stdin.take());
+    wait::until_true("the end of the other process", Duration::from_secs(20), || {
+        Ok(other.0.try_wait()?.is_some())
+    })
+    .unwrap();
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a guest: run by cargo xtask vm test"]
+fn an_administrator_who_starts_httpd_leaves_it_none_of_his_rights() {
+    let world = world();
+    program("read", "head -1 \"$QUERY_STRING\" 2>&1");
+    let secret = first("nobody/page.html");
+    let admins = token::sealed(world.cell(FIRST_CELL).unwrap(), ADMIN).unwrap();
+    // A thread of its own, since a session cannot be left for the one before.
+    std::thread::scope(|s| {
+        s.spawn(|| {
+            outside::log_in(&admins);
+            assert!(fs::read_to_string(&secret).is_ok(), "the token is no good: this proves nothing");
+            for module in ["cgi", "cgid"] {
+                let mut httpd = with_programs(&world, module);
+                for _ in 0..2 {
+                    assert_eq!(anonymous(&httpd, &secret).status, 401, "{module}");
+                    assert_eq!(get_as(&world, &httpd, &secret, "alice").status, 403, "{module}");
+                    for r in [
+                        anonymous(&httpd, &format!("/run/read?{secret}")),
+                        get_as(&world, &httpd, &format!("/run/read?{secret}"), "alice"),
+                    ] {
+                        assert!(r.status == 200 && !r.text().contains("owner: "), "{module}: {}", r.text());
+                    }
+                    httpd.graceful().unwrap();
+                }
+                httpd.stop(&[]).unwrap();
+            }
+            assert!(fs::read_to_string(&secret).is_ok(), "he has kept them himself");
+        });
+    });
+}
+
 #[test]
 #[ignore = "needs a guest: run by cargo xtask vm test"]
 fn a_listing_shows_what_the_visitor_may_see() {
@@ -185,73 +288,6 @@ fn a_listing_shows_what_the_visitor_may_see() {
     assert!(r.text().contains("page.html"), "{}", r.text());
     // The listing looks at each directory, and at its access file.
     httpd.stop(&["NoSuchDirective"]).unwrap();
-}
-
-#[test]
-#[ignore = "needs a guest: run by cargo xtask vm test"]
-fn a_large_file_reaches_a_slow_reader_whole_while_others_are_served() {
-    let world = world();
-    let httpd = start(&world, "");
-    let path = first("alice-sizes/12m.bin");
-    let whole = get_as(&world, &httpd, &path, "alice");
-    assert_eq!(whole.status, 200, "{}", whole.text().chars().take(300).collect::<String>());
-    // Not from the client's cache.
-    fs::write("/proc/sys/vm/drop_caches", "3").unwrap();
-    if afs_client() == "openafs" {
-        let dir = first("alice-sizes");
-        let done = std::process::Command::new("fs").args(["flushvolume", &dir]).output();
-        report(&format!("flushed: {:?}", done.map(|d| d.status.code())));
-    }
-    let secret = password(world.cell(FIRST_CELL).unwrap(), "alice");
-    std::thread::scope(|s| {
-        let slow = s.spawn(|| {
-            let mut c = Connection::open(httpd.address()).unwrap();
-            c.send_only(&Request::get(&path).login("alice", secret)).unwrap();
-            // What the network does not take has to wait, and is sent by whatever thread comes by.
-            std::thread::sleep(Duration::from_secs(5));
-            c.receive(false).unwrap()
-        });
-        for _ in 0..10 {
-            assert_eq!(get_as(&world, &httpd, &file_of("bob"), "bob").status, 200);
-            assert_eq!(get_as(&world, &httpd, &path, "bob").status, 403);
-            assert_eq!(anonymous(&httpd, &path).status, 401);
-        }
-        let r = slow.join().unwrap();
-        assert!(r.complete, "cut off at {} of {}", r.body.len(), whole.body.len());
-        assert!(r.body == whole.body, "another body");
-    });
-    httpd.stop(&[]).unwrap();
-}
-
-#[test]
-#[ignore = "needs a guest: run by cargo xtask vm test"]
-fn a_large_file_and_another_visitors_request_in_one_packet_keep_apart() {
-    let world = world();
-    let httpd = start(&world, "");
-    let cell = world.cell(FIRST_CELL).unwrap();
-    let asks =
-        [("alice", first("alice-sizes/12m.bin")), ("bob", file_of("bob")), ("alice", file_of("alice"))];
-    for round in 0..3 {
-        fs::write("/proc/sys/vm/drop_caches", "3").unwrap();
-        let mut bytes = String::new();
-        for (who, path) in &asks {
-            let word = integration::http::base64(format!("{who}:{}", password(cell, who)).as_bytes());
-            let ask =
-                format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {word}\r\n\r\n");
-            bytes.push_str(&ask);
-        }
-        let mut c = Connection::open(httpd.address()).unwrap();
-        c.send_raw(bytes.as_bytes()).unwrap();
-        std::thread::sleep(Duration::from_secs(round));
-        let large = c.receive(false).unwrap();
-        assert_eq!((large.status, large.complete, large.body.len()), (200, true, 12 << 20));
-        assert!(large.body == integration::content::pattern(0, 12 << 20), "another body");
-        for (who, _) in asks.iter().skip(1) {
-            let r = c.receive(false).unwrap();
-            assert_eq!((r.status, first_line(&r)), (200, owner_line(who, FIRST_CELL).trim_end().to_owned()));
-        }
-    }
-    httpd.stop(&[]).unwrap();
 }
 
 #[test]

@@ -1,53 +1,15 @@
-//! TLS, HTTP/2, a cache on disk, and several servers side by side: other ways for the same bytes.
+//! TLS, a cache on disk, and several servers side by side: other ways for the same bytes.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "this is test code")]
 
 mod common;
 
-use common::{first, first_line, get_as, password, start, start_with, world};
+use common::tls::tls_httpd;
+use common::{first, first_line, get_as, password, start, world};
 use integration::content::{owner_file, owner_line, pattern};
 use integration::httpd::Httpd;
-use integration::world::{FIRST_CELL, World};
+use integration::world::FIRST_CELL;
 use std::process::Command;
-
-/// A self-signed certificate and its key, in PEM files.
-fn certificate(world: &World) -> (String, String) {
-    let dir = world.results.join("tls");
-    std::fs::create_dir_all(&dir).unwrap();
-    let (cert, key) = (dir.join("cert.pem"), dir.join("key.pem"));
-    let out = Command::new("openssl")
-        .args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-days",
-            "2",
-        ])
-        .args(["-subj", "/CN=localhost", "-keyout"])
-        .arg(&key)
-        .arg("-out")
-        .arg(&cert)
-        .output()
-        .unwrap();
-    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-    (cert.display().to_string(), key.display().to_string())
-}
-
-/// httpd on TLS only, logins nowhere else.
-fn tls_httpd(world: &World, more: &str) -> Httpd {
-    let (cert, key) = certificate(world);
-    let tls = format!(
-        "SSLEngine On\nSSLCertificateFile {cert}\nSSLCertificateKeyFile {key}\nSetAFSRequireTLS On\n{more}"
-    );
-    start_with(world, &tls, |mut o| {
-        o.modules.extend(["socache_shmcb", "ssl", "http2"].map(String::from));
-        o
-    })
-}
 
 /// What curl gets: status and body.
 fn curl(httpd: &Httpd, args: &[&str], paths: &[String]) -> String {
@@ -71,45 +33,6 @@ fn over_tls_a_login_is_taken_where_tls_is_required() {
     assert!(body.starts_with(&owner_line("alice", FIRST_CELL)), "{body}");
     let status = ["--http1.1", "--output", "/dev/null", "--write-out", "%{http_code}"];
     assert_eq!(curl(&httpd, &status, &[first(&owner_file("alice"))]), "401");
-    httpd.stop(&[]).unwrap();
-}
-
-#[test]
-#[ignore = "needs a world: run by cargo xtask test"]
-fn streams_of_one_http2_connection_keep_their_visitors_apart() {
-    let world = world();
-    if integration::httpd::Mpm::from_env().unwrap() == integration::httpd::Mpm::Prefork {
-        common::report("not run: mod_http2 does not work under prefork");
-        return;
-    }
-    let httpd = tls_httpd(&world, "Protocols h2 http/1.1");
-    let cell = world.cell(FIRST_CELL).unwrap();
-    std::thread::scope(|s| {
-        for user in ["alice", "bob", "carol", "dave"] {
-            let (httpd, login) = (&httpd, format!("{user}:{}", password(cell, user)));
-            s.spawn(move || {
-                for _ in 0..5 {
-                    // One connection, twenty streams at once.
-                    let paths = vec![first(&owner_file(user)); 20];
-                    let args = [
-                        "--http2",
-                        "--parallel",
-                        "--user",
-                        &login,
-                        "--write-out",
-                        "version %{http_version}\n",
-                    ];
-                    let text = curl(httpd, &args, &paths);
-                    let owners: Vec<&str> = text.lines().filter(|l| l.starts_with("owner: ")).collect();
-                    assert_eq!(owners, vec![owner_line(user, FIRST_CELL).trim_end(); 20]);
-                    assert!(text.contains("version 2"), "curl spoke another version: {text}");
-                }
-            });
-        }
-    });
-    let big = first("sizes/1m.bin");
-    let text = curl(&httpd, &["--http2"], &[big]);
-    assert!(text.as_bytes() == pattern(0, 1 << 20));
     httpd.stop(&[]).unwrap();
 }
 

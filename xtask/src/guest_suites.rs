@@ -41,12 +41,10 @@ impl GuestSuite {
 const GUEST_SUITES: &[GuestSuite] = &[
     GuestSuite::new("integration", "guest"),
     GuestSuite::new("pag", "kernel_live"),
-    // What is left out is about the broker under a load that takes an emulated machine too long.
-    GuestSuite {
-        args: &["--skip", "hundreds_of_requests"],
-        ..GuestSuite::under_mpms("access", &[Mpm::Event])
-    },
+    GuestSuite::under_mpms("access", &[Mpm::Event]),
     GuestSuite::under_mpms("kernel", &[Mpm::Event]),
+    // What is left out is about the broker under a load that takes an emulated machine too long.
+    GuestSuite { args: &["--skip", "hundreds_of_requests"], ..GuestSuite::under_mpms("logins", &[]) },
     GuestSuite::under_mpms("http", &[]),
     GuestSuite::under_mpms("hostile", &[]),
     GuestSuite::under_mpms("transport", &[]),
@@ -105,7 +103,7 @@ impl Choice<'_> {
                 env.extend(row.env.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
                 env.extend(mpm.map(|m| ("AFSWEB_MPM".to_owned(), m.as_str().to_owned())));
                 let mut args = vec!["--include-ignored".to_owned(), "--test-threads=1".to_owned()];
-                args.extend(row.args.iter().map(|&a| a.to_owned()));
+                args.extend(row.args.iter().chain(suites::args_under(mpm)).map(|&a| a.to_owned()));
                 let with = mpm.map_or_else(String::new, |m| format!(", {m}"));
                 chosen.push(Suite {
                     name: format!("{} [{client}{with}]", row.test),

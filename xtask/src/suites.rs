@@ -4,12 +4,25 @@ use crate::cell::{self, workspace};
 use crate::report::Line;
 use crate::say;
 use anyhow::{Context as _, Result, bail};
+use integration::httpd::Mpm;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
+
+/// The suite whose single tests are shown for each client and MPM: who reads what.
+pub(crate) const MATRIX: &str = "access";
+
+/// Arguments of libtest's for a program under an MPM: what cannot be there is not run.
+pub(crate) fn args_under(mpm: Option<Mpm>) -> &'static [&'static str] {
+    match mpm {
+        // mod_http2 refuses to work there.
+        Some(Mpm::Prefork) => &["--skip", "http2"],
+        _ => &[],
+    }
+}
 
 /// One test program to be run inside.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -84,6 +97,7 @@ pub(crate) fn inside(plan: &Path, report: &Path) -> Result<ExitCode> {
         let counts = output.lines().rfind(|l| l.starts_with("test result:")).and_then(count);
         let line = Line {
             name: suite.name.clone(),
+            tests: single(&output),
             // A program that ran no test at all proves nothing.
             passed: passed && counts.is_some_and(|c| c.first().is_some_and(|n| *n > 0)),
             seconds: started.elapsed().as_secs_f64(),
@@ -125,6 +139,17 @@ pub(crate) fn count(output: &str) -> Option<[u32; 3]> {
     sum
 }
 
+/// Each test that libtest's output names, and whether it passed.
+fn single(output: &str) -> Vec<(String, bool)> {
+    output
+        .lines()
+        .filter_map(|l| {
+            let (name, rest) = l.strip_prefix("test ")?.split_once(" ... ")?;
+            Some((name.to_owned(), rest.ends_with("ok")))
+        })
+        .collect()
+}
+
 /// Builds a test program: its path.
 pub(crate) fn build(package: &str, test: &str) -> Result<PathBuf> {
     let target = cell::target_dir()?;
@@ -162,5 +187,12 @@ mod tests {
                     test result: FAILED. 2 passed; 4 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s\n";
         assert_eq!(count(text), Some([5, 4, 1]));
         assert_eq!(count("nothing"), None);
+    }
+
+    #[test]
+    fn single_tests_are_found_with_what_came_of_them() {
+        let text =
+            "running 2 tests\ntest a_b ... ok\ntest c ... FAILED\ntest result: ok. 1 passed; 1 failed\n";
+        assert_eq!(single(text), [("a_b".to_owned(), true), ("c".to_owned(), false)]);
     }
 }

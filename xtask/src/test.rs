@@ -44,6 +44,7 @@ const SUITES: &[(&str, &str, bool)] = &[
     ("weblog", "process", false),
     ("integration", "config", false),
     ("integration", "access", true),
+    ("integration", "logins", true),
     ("integration", "http", true),
     ("integration", "hostile", true),
     ("integration", "transport", true),
@@ -114,11 +115,12 @@ fn worlds(args: &Test, lines: &mut Vec<Line>) -> Result<()> {
         let mut name = format!("{package} {test}");
         if let Some(mpm) = mpm {
             env.push(("AFSWEB_MPM".into(), mpm.as_str().into()));
-            name = format!("{test} [{mpm}]");
+            name = format!("{test} [userspace, {mpm}]");
         }
         let limit = if args.long { LONG_SUITE_LIMIT } else { SUITE_LIMIT };
         let threads = if *test == "libafsauthent" { "2" } else { "1" };
-        let args = vec!["--include-ignored".into(), format!("--test-threads={threads}")];
+        let mut args = vec!["--include-ignored".into(), format!("--test-threads={threads}")];
+        args.extend(suites::args_under(mpm).iter().map(|&a| a.to_owned()));
         Some(Suite { name, program: programs.get(i)?.clone(), args, env, limit_s: limit.as_secs() })
     };
     let plain: Vec<Suite> = (0..chosen.len())

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test program uses its own part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "this is test code")]
 
+pub(crate) mod tls;
+
 use integration::http::{Request, Response};
 use integration::httpd::{Httpd, Mpm, Options};
 use integration::world::{Cell, FIRST_CELL, SECOND_CELL, World};

@@ -1,0 +1,264 @@
+//! Logins: every row of the table of outcomes, what they cost, what limits them, and what is written down of them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "this is test code")]
+
+mod common;
+
+use common::{
+    Mischief, first, get_as, kaserver, raw_authorization, start, start_wide, start_with, timed, world,
+};
+use integration::content::owner_file;
+use integration::world::FIRST_CELL;
+use std::time::Duration;
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn a_login_that_fails_says_why_by_its_status() {
+    let world = world();
+    let httpd = start(&world, "");
+    let path = first(&owner_file("alice"));
+    let wrong = httpd.get_as(&path, "alice", "wrong").unwrap();
+    let same_as_wrong = [
+        ("unknown user", "nobody-here", "x"),
+        ("unknown cell", "alice@nowhere.example", "x"),
+        ("prefix of a cell", "alice@other", "looking-glass"),
+        ("empty cell", "alice@", "x"),
+        ("control character", "al\nice", "x"),
+        ("injected fields", "alice\nother.example\nlooking-glass", "x"),
+        ("long name", &"a".repeat(64), "x"),
+        ("very long name", &"a".repeat(5000), "x"),
+        ("empty name", "", "x"),
+        ("empty password", "alice", ""),
+        ("long password", "alice", &"p".repeat(256)),
+        ("NUL in the password", "alice", "wonder\0land"),
+        ("newline in the password", "alice", "wonderland\n"),
+    ];
+    assert_eq!(wrong.status, 401);
+    for (what, user, password) in same_as_wrong {
+        let r = httpd.get_as(&path, user, password).unwrap();
+        assert_eq!((r.status, r.text()), (401, wrong.text()), "{what}");
+        assert_eq!(r.header("WWW-Authenticate"), wrong.header("WWW-Authenticate"), "{what}");
+    }
+    for (value, status) in [
+        ("Basic !!!!", 400),
+        ("Basic YWxpY2U", 400),
+        ("Basic", 400),
+        ("Basic YWxpY2U=", 400),
+        ("Bearer abc", 401),
+        ("Negotiate abc", 401),
+        ("Digest username=\"alice\"", 401),
+    ] {
+        let r = httpd.request(&raw_authorization(&path, value)).unwrap();
+        assert_eq!(r.status, status, "{value}");
+        if status == 401 {
+            assert!(r.header("WWW-Authenticate").is_some_and(|v| v.starts_with("Basic ")), "{value}");
+        }
+    }
+    assert_eq!(get_as(&world, &httpd, &path, "alice").status, 200, "and the right password still works");
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn what_the_cell_says_about_an_account_is_401_for_the_visitor_and_a_word_in_the_log() {
+    let world = world();
+    let httpd = start(&world, "");
+    let path = first(&owner_file("alice"));
+    let wrong = httpd.get_as(&path, "alice", "wrong").unwrap();
+    assert_eq!(get_expecting(&httpd, &path, "pwexpired", "pwexpired's pass"), (401, wrong.text()));
+    for _ in 0..3 {
+        assert_eq!(get_expecting(&httpd, &path, "lockable", &format!("no {}", std::process::id())).0, 401);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // Three wrong passwords more, each another, so that none is remembered.
+    for i in 0..3 {
+        assert_eq!(get_expecting(&httpd, &path, "lockable", &format!("wrong {i}")).0, 401);
+    }
+    assert_eq!(get_expecting(&httpd, &path, "lockable", "lockable's pass"), (401, wrong.text()));
+    let log = std::fs::read_to_string(httpd.error_log()).unwrap();
+    for word in ["wrong-password", "password-expired", "locked"] {
+        assert!(log.contains(word), "{word} is not in the log");
+    }
+    assert!(!log.contains("wonderland") && !log.contains("lockable's pass"), "a password is in the log");
+    kaserver(&world, FIRST_CELL, "unlock lockable");
+    httpd.stop(&[]).unwrap();
+}
+
+fn get_expecting(httpd: &integration::httpd::Httpd, path: &str, user: &str, password: &str) -> (u16, String) {
+    let r = httpd.get_as(path, user, password).unwrap();
+    (r.status, r.text())
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn forged_answers_and_wrong_clocks_are_503_and_set_no_variable() {
+    let world = world();
+    let httpd = start_with(&world, "Header always set X-User \"expr=%{REMOTE_USER}\"", |o| o);
+    let path = first("public/page.html");
+    for (mode, user) in [
+        ("forge-key", "alice"),
+        ("forge-user mallory", "alice"),
+        ("forge-challenge", "alice"),
+        ("forge-garbage", "alice"),
+    ] {
+        let forged = Mischief::mode(&world, FIRST_CELL, mode, Some(user));
+        let (r, took) = timed(|| get_as(&world, &httpd, &path, user));
+        assert_eq!(r.status, 503, "{mode}");
+        assert!(r.header("Retry-After").is_some(), "{mode}");
+        assert!(r.header("X-User").is_none_or(str::is_empty), "{mode}: {:?}", r.headers);
+        assert!(took < common::answer_limit(), "{mode}: {took:?}");
+        drop(forged);
+        // What was refused is remembered for a few seconds.
+        std::thread::sleep(Duration::from_secs(6));
+    }
+    let skewed = Mischief::skew(&world, FIRST_CELL, 3600);
+    assert_eq!(get_as(&world, &httpd, &path, "bob").status, 503, "clock skew");
+    drop(skewed);
+    std::thread::sleep(Duration::from_secs(6));
+    assert_eq!(get_as(&world, &httpd, &path, "alice").status, 200);
+    assert_eq!(get_as(&world, &httpd, &path, "bob").status, 200);
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn hundreds_of_requests_with_the_same_credentials_cost_one_login() {
+    let world = world();
+    let httpd = start_wide(&world, "");
+    let cell = world.cell(FIRST_CELL).unwrap();
+    let slow = Mischief::mode(&world, FIRST_CELL, "delay 300", None);
+    kaserver(&world, FIRST_CELL, "stats reset");
+    let ask = |user: &str, password: &str, want: u16| {
+        std::thread::scope(|s| {
+            let threads: Vec<_> = (0..50)
+                .map(|_| {
+                    s.spawn(|| {
+                        (0..4)
+                            .map(|_| {
+                                httpd.get_as(&first(&owner_file("dave")), user, password).unwrap().status
+                            })
+                            .collect::<Vec<_>>()
+                    })
+                })
+                .collect();
+            for t in threads {
+                assert_eq!(t.join().unwrap(), vec![want; 4]);
+            }
+        });
+    };
+    ask("dave", common::password(cell, "dave"), 200);
+    ask("erin", "not erin's pass", 401);
+    drop(slow);
+    let stats = kaserver(&world, FIRST_CELL, "stats");
+    let stats: serde_json::Value = serde_json::from_str(&stats).unwrap();
+    let logins = |user: &str| stats["users"][user]["authenticate"].as_u64().unwrap_or(0);
+    assert_eq!(logins("dave"), 1, "{stats}");
+    // A refusal is remembered for five seconds, which a busy machine may take for 200 requests.
+    assert!((1..=2).contains(&logins("erin")), "{stats}");
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn a_password_goes_to_the_broker_only_for_afs_locations() {
+    let world = world();
+    let httpd = start(
+        &world,
+        "Alias /plain /afs\n<Location /afs/cell.example/public>\nAFSAuthType None\n</Location>",
+    );
+    kaserver(&world, FIRST_CELL, "stats reset");
+    let r = httpd.get_as("/index.html", "frank", "frank's pass").unwrap();
+    assert_eq!(r.status, 200);
+    httpd.get_as(&first("public/page.html"), "frank", "frank's pass").unwrap();
+    let stats: serde_json::Value = serde_json::from_str(&kaserver(&world, FIRST_CELL, "stats")).unwrap();
+    assert_eq!(stats["users"]["frank"]["authenticate"].as_u64().unwrap_or(0), 0, "{stats}");
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn address_rules_of_a_location_come_before_any_login() {
+    let world = world();
+    let httpd = start(&world, "<Location /afs/cell.example/home>\nRequire ip 203.0.113.0/24\n</Location>");
+    kaserver(&world, FIRST_CELL, "stats reset");
+    assert_eq!(httpd.get_as(&first(&owner_file("grace")), "grace", "grace's pass").unwrap().status, 403);
+    let stats: serde_json::Value = serde_json::from_str(&kaserver(&world, FIRST_CELL, "stats")).unwrap();
+    assert_eq!(stats["users"]["grace"]["authenticate"].as_u64().unwrap_or(0), 0, "{stats}");
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn failed_logins_are_limited_before_the_cell_is_asked() {
+    let world = world();
+    let httpd = start(&world, "SetAFSLoginLimit 3 10 60");
+    kaserver(&world, FIRST_CELL, "stats reset");
+    let path = first(&owner_file("heidi"));
+    let seen: Vec<u16> =
+        (0..6).map(|i| httpd.get_as(&path, "heidi", &format!("guess {i}")).unwrap().status).collect();
+    assert_eq!(seen, [401, 401, 401, 503, 503, 503]);
+    let stats: serde_json::Value = serde_json::from_str(&kaserver(&world, FIRST_CELL, "stats")).unwrap();
+    assert_eq!(stats["users"]["heidi"]["authenticate"].as_u64(), Some(3), "{stats}");
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn without_tls_no_login_where_tls_is_required() {
+    let world = world();
+    let httpd = start(&world, "SetAFSRequireTLS On");
+    kaserver(&world, FIRST_CELL, "stats reset");
+    let r = httpd.get_as(&first(&owner_file("ivan")), "ivan", "ivan's pass").unwrap();
+    assert_eq!(r.status, 403);
+    assert_eq!(httpd.get(&first("public/page.html")).unwrap().status, 200);
+    let r = httpd.get(&first(&owner_file("ivan"))).unwrap();
+    assert_eq!((r.status, r.header("WWW-Authenticate")), (403, None), "no prompt for a password without TLS");
+    let stats: serde_json::Value = serde_json::from_str(&kaserver(&world, FIRST_CELL, "stats")).unwrap();
+    assert_eq!(stats["users"]["ivan"]["authenticate"].as_u64().unwrap_or(0), 0, "{stats}");
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn refused_accesses_are_logged_escaped_and_not_for_everybody() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let world = world();
+    let log = "/srv/afs-refused.log";
+    let _ = std::fs::remove_file(log);
+    let httpd = start(&world, &format!("SetAFSAccessLog {log}"));
+    assert_eq!(httpd.get(&first("home/alice/%22%0aforged%20line")).unwrap().status, 401);
+    assert_eq!(get_as(&world, &httpd, &first(&owner_file("alice")), "bob").status, 403);
+    assert_eq!(get_as(&world, &httpd, &first("public/page.html"), "bob").status, 200);
+    integration::wait::until_true("both lines", Duration::from_secs(10), || {
+        Ok(std::fs::read_to_string(log)?.lines().count() >= 2)
+    })
+    .unwrap();
+    let text = std::fs::read_to_string(log).unwrap();
+    assert_eq!(text.lines().count(), 2, "what was served is not refused: {text}");
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].contains("401") && lines[0].contains("/home/alice/") && lines[0].is_ascii(), "{text}");
+    assert!(lines[1].contains("403") && lines[1].contains(&format!("bob@{FIRST_CELL}")), "{text}");
+    assert_eq!(std::fs::metadata(log).unwrap().permissions().mode() & 0o777, 0o640);
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn somebody_elses_ticket_is_refused_however_public_an_entry_of_the_protection_database_is() {
+    let world = world();
+    let httpd = start(&world, "");
+    let machine = &world.cell(FIRST_CELL).unwrap().machines[0];
+    let path = first("public/page.html");
+    // Status only; membership public too; ownership public too: each is proved by another call.
+    for (user, access) in [("frank", "S----"), ("grace", "S-M--"), ("heidi", "SOM--")] {
+        machine.run("pts", ["setfields", user, "-access", access, "-localauth"]).unwrap();
+        let forged = Mischief::mode(&world, FIRST_CELL, "forge-user mallory", Some(user));
+        assert_eq!(get_as(&world, &httpd, &path, user).status, 503, "{access}");
+        drop(forged);
+        std::thread::sleep(Duration::from_secs(2));
+        assert_eq!(get_as(&world, &httpd, &path, user).status, 200, "{access}");
+        let entry = machine.run("pts", ["examine", user, "-localauth"]).unwrap();
+        assert!(entry.contains(access), "the entry is as it was: {entry}");
+        machine.run("pts", ["setfields", user, "-access", "S----", "-localauth"]).unwrap();
+    }
+    httpd.stop(&[]).unwrap();
+}
