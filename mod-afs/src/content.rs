@@ -9,6 +9,7 @@ use crate::standing::Standing;
 use crate::waiting::{Directory, Waiting};
 use pag::userspace::{File, Files, Kind, Stat, Userspace};
 use pag::{Pag, PagScope};
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 
 /// Most bytes of an access file.
@@ -220,11 +221,14 @@ impl Afs {
             return Err(libc::EFBIG);
         }
         let mut all = Vec::new();
-        let mut chunk = vec![0; HTACCESS_CHUNK];
+        let mut chunk = vec![MaybeUninit::uninit(); HTACCESS_CHUNK];
         loop {
-            let n = file.read_at(all.len() as u64, &mut chunk)?;
-            let Some(read) = chunk.get(..n).filter(|r| !r.is_empty()) else { return Ok(all) };
-            all.extend_from_slice(read);
+            match file.read_at(all.len() as u64, &mut chunk) {
+                Ok([]) => return Ok(all),
+                Ok(read) => all.extend_from_slice(read),
+                Err(libc::EINTR) => {}
+                Err(errno) => return Err(errno),
+            }
             if all.len() as u64 > HTACCESS_MAX {
                 return Err(libc::EFBIG);
             }
@@ -255,13 +259,13 @@ pub struct Content {
 }
 
 impl ReadAt for Content {
-    fn read_at(&mut self, at: u64, to: &mut [u8]) -> Result<usize, i32> {
+    fn read_at<'b>(&mut self, at: u64, to: &'b mut [MaybeUninit<u8>]) -> Result<&'b mut [u8], i32> {
         let _wait = self.afs.waiting.map(|waiting| waiting.begin(self.directory));
         let pag = self.afs.pag(&self.who);
         match (&self.file, &self.afs.client) {
             (Opened::Userspace(file), _) => {
                 let scope = pag.enter().map_err(|e| errno(&e))?;
-                file.pread(&scope, to, at).map_err(|e| errno(&e))
+                file.pread_uninit(&scope, to, at).map_err(|e| errno(&e))
             }
             (Opened::Kernel(file), Client::Kernel(standing)) => {
                 standing.within(pag, || kernel_files::read_at(file, at, to))

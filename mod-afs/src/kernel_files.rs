@@ -8,9 +8,10 @@ use crate::httpd::{FileInfo, FileKind};
 use std::ffi::OsStr;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 /// A name as the system takes it.
@@ -106,17 +107,12 @@ pub fn open(path: &[u8], mount: &str) -> Result<(File, Attributes), i32> {
     Ok((file, attributes))
 }
 
-/// Reads up to `to.len()` bytes from byte `at` on; 0 only at the end.
+/// Reads up to `to.len()` bytes from byte `at` on: gives the part of `to` that they are in now; empty only at the end.
 ///
 /// # Errors
 /// An errno.
-pub fn read_at(file: &File, at: u64, to: &mut [u8]) -> Result<usize, i32> {
-    loop {
-        match file.read_at(to, at) {
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            other => return other.map_err(|e| errno(&e)),
-        }
-    }
+pub fn read_at<'b>(file: &File, at: u64, to: &'b mut [MaybeUninit<u8>]) -> Result<&'b mut [u8], i32> {
+    rustix::io::pread(file, to, at).map(|(read, _)| read).map_err(|e| e.raw_os_error())
 }
 
 /// The system's attributes as httpd takes them, with a validator.
@@ -176,9 +172,8 @@ mod tests {
         for name in ["good", "sub/file"] {
             assert_eq!(kind(stat(&at(name), root)), Ok(FileKind::Plain), "{name}");
             let (file, found) = open(&at(name), root).unwrap();
-            let mut to = [0; 8];
-            assert_eq!((read_at(&file, 1, &mut to), found.info.size), (Ok(3), 4));
-            assert_eq!(&to[..3], b"ext");
+            let mut to = [MaybeUninit::uninit(); 8];
+            assert_eq!((&*read_at(&file, 1, &mut to).unwrap(), found.info.size), (&b"ext"[..], 4));
         }
         for name in ["bad", "sub/out/secret", "relative"] {
             assert_eq!(kind(stat(&at(name), root)), Err(libc::ELOOP), "{name}");

@@ -9,6 +9,7 @@ use super::pool::cleanups_run;
 use super::request::{Part, ReadAt, Request};
 use super::status::Status;
 use core::ffi::{c_char, c_void};
+use core::mem::MaybeUninit;
 use core::ptr;
 use httpd_sys as sys;
 
@@ -100,11 +101,9 @@ unsafe extern "C" fn read(
     if memory.is_null() {
         return sys::APR_ENOMEM as sys::apr_status_t;
     }
-    // SAFETY: `want` bytes were just allocated. They are set because a slice must not hold undefined bytes.
-    unsafe { ptr::write_bytes(memory.cast::<u8>(), 0, want) };
     let status = guard("reading a file", sys::APR_EGENERAL as sys::apr_status_t, || {
-        // SAFETY: `want` bytes, set, ours alone.
-        let to = unsafe { core::slice::from_raw_parts_mut(memory.cast::<u8>(), want) };
+        // SAFETY: `want` bytes, ours alone, of which nothing is said yet.
+        let to = unsafe { core::slice::from_raw_parts_mut(memory.cast::<MaybeUninit<u8>>(), want) };
         // SAFETY: the shared part of our bucket; nobody else is using it, since a request has one thread.
         let shared = unsafe { &mut *data.cast::<Shared>() };
         fill(shared.from.as_mut(), start, to)
@@ -130,13 +129,18 @@ unsafe extern "C" fn read(
     0
 }
 
-/// Fills `to` completely; 0, or an errno. A file that ends before is an error: its length was promised.
-fn fill(from: &mut dyn ReadAt, start: u64, to: &mut [u8]) -> sys::apr_status_t {
+/// Fills `to` completely, with bytes that were read: then 0, else an errno. A file that ends before is an error: its
+/// length was promised.
+fn fill(from: &mut dyn ReadAt, start: u64, to: &mut [MaybeUninit<u8>]) -> sys::apr_status_t {
     let mut done = 0;
     while let Some(rest) = to.get_mut(done..).filter(|r| !r.is_empty()) {
+        let at = rest.as_ptr();
         match from.read_at(start.saturating_add(done as u64), rest) {
-            Ok(0) => return sys::APR_EOF as sys::apr_status_t,
-            Ok(n) => done += n.min(rest.len()),
+            Ok([]) => return sys::APR_EOF as sys::apr_status_t,
+            // That these bytes are `rest`'s is what says that `rest` holds something now.
+            Ok(read) if ptr::eq(read.as_ptr(), at.cast()) => done += read.len(),
+            Ok(_) => return sys::APR_EGENERAL as sys::apr_status_t,
+            Err(libc::EINTR) => {}
             Err(errno) => return if errno > 0 { errno } else { sys::APR_EGENERAL as sys::apr_status_t },
         }
     }
@@ -304,24 +308,37 @@ mod tests {
     /// Gives 3 bytes at a time, up to byte 10; an error at byte 20.
     struct Slow;
     impl ReadAt for Slow {
-        fn read_at(&mut self, at: u64, to: &mut [u8]) -> Result<usize, i32> {
+        fn read_at<'b>(&mut self, at: u64, to: &'b mut [MaybeUninit<u8>]) -> Result<&'b mut [u8], i32> {
             match at {
                 20.. => Err(libc::EIO),
-                10.. => Ok(0),
+                10.. => Ok(&mut []),
                 _ => {
                     let n = to.len().min(3).min(10 - at as usize);
-                    to[..n].fill(b'0' + at as u8);
-                    Ok(n)
+                    Ok(to[..n].write_copy_of_slice(&vec![b'0' + at as u8; n]))
                 }
             }
         }
     }
 
+    /// Gives bytes that are not in the buffer.
+    struct Liar;
+    impl ReadAt for Liar {
+        fn read_at<'b>(&mut self, _at: u64, to: &'b mut [MaybeUninit<u8>]) -> Result<&'b mut [u8], i32> {
+            Ok(Box::leak(vec![0; to.len()].into_boxed_slice()))
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_elsewhere_do_not_count_as_read() {
+        assert_eq!(fill(&mut Liar, 0, &mut [MaybeUninit::uninit(); 4]), sys::APR_EGENERAL as i32);
+    }
+
     #[test]
     fn fills_a_chunk_from_short_reads_and_never_pads() {
-        let mut to = [0; 7];
+        let mut to = [MaybeUninit::new(0); 7];
         assert_eq!(fill(&mut Slow, 0, &mut to), 0);
-        assert_eq!(&to, b"0003336");
+        // SAFETY: they were set above.
+        assert_eq!(&to.map(|b| unsafe { b.assume_init() }), b"0003336");
         assert_eq!(fill(&mut Slow, 8, &mut to), sys::APR_EOF as i32);
         assert_eq!(fill(&mut Slow, 20, &mut to), libc::EIO);
     }

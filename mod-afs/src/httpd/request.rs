@@ -11,6 +11,7 @@ use crate::config::DirConfig;
 use core::any::Any;
 use core::ffi::{CStr, c_char, c_int};
 use core::marker::PhantomData;
+use core::mem::MaybeUninit;
 use core::ptr::{self, NonNull};
 use httpd_sys as sys;
 use std::net::IpAddr;
@@ -617,9 +618,9 @@ impl core::fmt::Debug for Part {
 ///
 /// It is read in the request's own thread, and dropped with the request, perhaps on another thread.
 pub trait ReadAt: Send {
-    /// Reads up to `to.len()` bytes from byte `at` on. 0 only at the end.
+    /// Reads up to `to.len()` bytes from byte `at` on: gives the part of `to` that they are in now. Empty only at the end.
     ///
     /// # Errors
-    /// An errno.
-    fn read_at(&mut self, at: u64, to: &mut [u8]) -> Result<usize, i32>;
+    /// An errno; after EINTR it can be asked again.
+    fn read_at<'b>(&mut self, at: u64, to: &'b mut [MaybeUninit<u8>]) -> Result<&'b mut [u8], i32>;
 }

@@ -9,6 +9,7 @@
 
 use super::abi::{self, RawFile, RawStat, StartConfig, Table};
 use std::ffi::CString;
+use std::mem::MaybeUninit;
 use std::path::Path;
 use std::ptr;
 
@@ -227,6 +228,19 @@ impl Handle {
     pub(crate) fn pread(&self, buf: &mut [u8], offset: u64) -> Result<usize, i32> {
         // SAFETY: open; a slice.
         count(unsafe { (self.object.0.pread)(self.at, buf.as_mut_ptr(), buf.len(), offset) })
+    }
+
+    /// The same into memory that holds nothing yet: gives the part that was read.
+    pub(crate) fn pread_uninit<'b>(
+        &self,
+        buf: &'b mut [MaybeUninit<u8>],
+        offset: u64,
+    ) -> Result<&'b mut [u8], i32> {
+        // SAFETY: open; a slice, which is only written to.
+        let n = count(unsafe { (self.object.0.pread)(self.at, buf.as_mut_ptr().cast(), buf.len(), offset) })?;
+        let read = buf.get_mut(..n).ok_or(libc::EIO)?;
+        // SAFETY: the client has written so many bytes.
+        Ok(unsafe { &mut *(core::ptr::from_mut(read) as *mut [u8]) })
     }
 
     /// Writes at an offset.

@@ -5,6 +5,7 @@ use super::stat::Stat;
 use crate::Error;
 use crate::client::{Pag, PagScope};
 use crate::sys::uafs::Handle;
+use std::mem::MaybeUninit;
 
 /// An open file or directory. Keeps its PAG alive; closes itself in any thread.
 #[derive(Debug)]
@@ -36,6 +37,20 @@ impl File {
     pub fn pread(&self, scope: &PagScope<'_>, buf: &mut [u8], offset: u64) -> Result<usize, Error> {
         self.check(scope)?;
         self.handle.pread(buf, offset).map_err(failed("read"))
+    }
+
+    /// The same into a buffer that holds nothing yet: gives the part that was read.
+    ///
+    /// # Errors
+    /// As [`File::pread`].
+    pub fn pread_uninit<'b>(
+        &self,
+        scope: &PagScope<'_>,
+        buf: &'b mut [MaybeUninit<u8>],
+        offset: u64,
+    ) -> Result<&'b mut [u8], Error> {
+        self.check(scope)?;
+        self.handle.pread_uninit(buf, offset).map_err(failed("read"))
     }
 
     /// Writes at an offset; the server has it after [`File::close`] or [`File::sync`].
