@@ -4,7 +4,7 @@
 
 use crate::cell::{self, workspace};
 use crate::{say, setup};
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 use integration::http::{self, Request};
 use integration::httpd::{Httpd, Mpm, Options};
@@ -22,6 +22,19 @@ use std::time::{Duration, Instant};
 
 /// Rounds of each row; each has both sides, the order changes from round to round.
 const ROUNDS: usize = 5;
+
+/// The rows.
+const GETS: [&str; 4] = [
+    "GET 4 KiB, logged in and cached / plain httpd, local file",
+    "GET 4 KiB, logged in and cached / local file, htpasswd (SHA-1)",
+    "GET 1 MiB, logged in and cached / plain httpd, local file",
+    "GET 1 MiB, logged in and cached / local file, htpasswd (SHA-1)",
+];
+const SILENT: &str = "login to cell B while cell A is silent / while it answers";
+const LANE: &str = "token over a lane, p50 / bare locked pipes, same sizes";
+const LOGIN: &str = "login by the broker, proved to the cell / bare calls, not proved";
+const START: &str = "start of httpd to its first answer, with us / without";
+const OTHERS: [&str; 4] = [SILENT, LANE, LOGIN, START];
 
 /// Arguments of `bench`.
 #[derive(Debug, Args)]
@@ -110,19 +123,22 @@ pub(crate) fn inside(args: &Bench) -> Result<ExitCode> {
         }
         Ok(())
     };
-    if wanted("GET") {
+    if let Some(only) = args.only.as_ref().filter(|_| !GETS.iter().chain(&OTHERS).any(|row| wanted(row))) {
+        bail!("no row's name contains {only:?}");
+    }
+    if GETS.iter().any(|row| wanted(row)) {
         gets(&world, &wanted, &report)?;
     }
-    if wanted("silent") {
+    if wanted(SILENT) {
         silent(&world, &report)?;
     }
-    if wanted("lane") {
+    if wanted(LANE) {
         lanes(&report)?;
     }
-    if wanted("login") {
+    if wanted(LOGIN) {
         logins(&world, &report)?;
     }
-    if wanted("start") {
+    if wanted(START) {
         starts(&world, &report)?;
     }
     Ok(ExitCode::SUCCESS)
@@ -211,24 +227,13 @@ fn gets(world: &World, wanted: &dyn Fn(&str) -> bool, report: Report<'_>) -> Res
     let alice = world.cell(FIRST_CELL)?.user("alice")?;
     let login = format!("alice:{}", alice.password);
     let afs = |name: &str| format!("/afs/{FIRST_CELL}/alice-sizes/{name}");
-    for (name, requests, rows) in [
-        (
-            "4k.bin",
-            20_000,
-            [
-                "GET 4 KiB, logged in and cached / plain httpd, local file",
-                "GET 4 KiB, logged in and cached / local file, htpasswd (SHA-1)",
-            ],
-        ),
-        (
-            "1m.bin",
-            1_500,
-            [
-                "GET 1 MiB, logged in and cached / plain httpd, local file",
-                "GET 1 MiB, logged in and cached / local file, htpasswd (SHA-1)",
-            ],
-        ),
-    ] {
+    let [small_plain, small_basic, large_plain, large_basic] = GETS;
+    for (name, requests, rows) in
+        [("4k.bin", 20_000, [small_plain, small_basic]), ("1m.bin", 1_500, [large_plain, large_basic])]
+    {
+        if !rows.iter().any(|row| wanted(row)) {
+            continue;
+        }
         // Fills caches on both sides; and what comes is what was asked for.
         for path in [afs(name), format!("/local/{name}"), format!("/basic/{name}")] {
             let r = http::request(at, &Request::get(&path).login("alice", &alice.password))?;
@@ -299,13 +304,7 @@ fn silent(world: &World, report: Report<'_>) -> Result<()> {
             integration::kaserver::tell(control, "mode normal").and(took)
         })
     };
-    report(&compare(
-        "login to cell B while cell A is silent / while it answers",
-        "ms",
-        Goal::None,
-        beside_silence,
-        login,
-    )?)?;
+    report(&compare(SILENT, "ms", Goal::None, beside_silence, login)?)?;
     httpd.stop(&[])?;
     Ok(())
 }
@@ -318,13 +317,7 @@ fn lanes(report: Report<'_>) -> Result<()> {
         times.sort_unstable();
         Ok(times.get(times.len() / 2).context("no times")?.as_secs_f64() * 1e6)
     };
-    report(&compare(
-        "token over a lane, p50 / bare locked pipes, same sizes",
-        "us",
-        Goal::AtMost(2.0),
-        || p50(&|| lane.exchange()),
-        || p50(&|| bare.exchange()),
-    )?)
+    report(&compare(LANE, "us", Goal::AtMost(2.0), || p50(&|| lane.exchange()), || p50(&|| bare.exchange()))?)
 }
 
 fn logins(world: &World, report: Report<'_>) -> Result<()> {
@@ -342,7 +335,7 @@ fn logins(world: &World, report: Report<'_>) -> Result<()> {
         Ok(median(times))
     };
     report(&compare(
-        "login by the broker, proved to the cell / bare calls, not proved",
+        LOGIN,
         "ms",
         Goal::AtMost(2.0),
         || each(&mut |u, p| ours.login(FIRST_CELL, u, p)),
@@ -362,13 +355,7 @@ fn starts(world: &World, report: Report<'_>) -> Result<()> {
         httpd.stop(&[])?;
         Ok(took.as_secs_f64() * 1e3)
     };
-    report(&compare(
-        "start of httpd to its first answer, with us / without",
-        "ms",
-        Goal::None,
-        || start(true),
-        || start(false),
-    )?)
+    report(&compare(START, "ms", Goal::None, || start(true), || start(false))?)
 }
 
 #[cfg(test)]
