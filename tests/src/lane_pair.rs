@@ -183,7 +183,7 @@ pub(crate) fn lane_responder() -> Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
         if let Some((id, key, _)) = lane.recv()? {
-            lane.send(&id, &key, &answer);
+            lane.send(&id, key, &answer);
         }
     }
 }
@@ -210,7 +210,7 @@ mod tests {
     fn the_bare_side_moves_as_many_bytes_as_the_lane() {
         let (id, key) = fresh().unwrap();
         let request = encode_request(&id, &key, &request().unwrap()).unwrap().len();
-        let reply: usize = seal_reply(&id, &key, &reply().unwrap()).unwrap().iter().map(Vec::len).sum();
+        let reply: usize = seal_reply(&id, key, &reply().unwrap()).unwrap().iter().map(Vec::len).sum();
         let near = |a: usize, b: usize| a.abs_diff(b) < 32;
         assert!(near(request, SIZES.0) && near(reply, SIZES.1), "{request} {reply}");
     }

@@ -310,7 +310,7 @@ impl Broker {
             match effect {
                 Effect::Reply { lane, asker, reply } => {
                     let Some(lane) = self.lanes.get(lane).and_then(Option::as_ref) else { continue };
-                    if lane.send(&asker.id, &asker.key, &reply) != Sent::Done {
+                    if lane.send(&asker.id, asker.key, &reply) != Sent::Done {
                         self.dropped_replies = self.dropped_replies.saturating_add(1);
                     }
                 }

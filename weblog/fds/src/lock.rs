@@ -8,17 +8,19 @@ use crate::{Error, mapping::Mapping};
 use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
 /// "AFSWLOCK".
 const MAGIC: u64 = u64::from_le_bytes(*b"AFSWLOCK");
 /// A mutex has a cache line for itself; the first line is the header.
 const STRIDE: usize = 64;
+/// Where in the line the word stands that holders leave to each other.
+const WORD: usize = 56;
 /// glibc `pthread.h`: `PTHREAD_MUTEX_ROBUST`.
 const PTHREAD_MUTEX_ROBUST: libc::c_int = 1;
 
-const _: () = assert!(size_of::<libc::pthread_mutex_t>() <= STRIDE);
+const _: () = assert!(size_of::<libc::pthread_mutex_t>() <= WORD);
 
 unsafe extern "C" {
     /// glibc since 2.30 `pthread.h`; the `libc` crate does not declare it.
@@ -189,7 +191,7 @@ fn guard(mutex: NonNull<libc::pthread_mutex_t>, r: libc::c_int) -> Result<LockGu
     // From here on the lock is ours: the guard must exist before anything else can fail.
     let guard = LockGuard { mutex, died, not_send: PhantomData };
     if died {
-        // What the lock guards is a pipe, which its next owner drains: nothing can be inconsistent for long.
+        // What the lock guards is a pipe, which its next owner drains, since it was not left finished.
         // SAFETY: this thread holds the mutex and got EOWNERDEAD for it.
         let r = unsafe { pthread_mutex_consistent(mutex.as_ptr()) };
         if r != 0 {
@@ -214,6 +216,26 @@ impl LockGuard {
     #[must_use]
     pub fn previous_owner_died(&self) -> bool {
         self.died
+    }
+
+    /// Whether the last holder brought to its end what he began: not so where he died, had an error, or where there was
+    /// none yet.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.word().load(Ordering::Relaxed) != 0
+    }
+
+    /// Says that something is begun (`false`), or brought to its end. The lock itself orders this between holders.
+    pub fn set_finished(&self, finished: bool) {
+        self.word().store(u32::from(finished), Ordering::Relaxed);
+    }
+
+    /// The word behind the mutex.
+    fn word(&self) -> &AtomicU32 {
+        // SAFETY: in the line of the mutex, which is inside the mapping.
+        let word = unsafe { self.mutex.byte_add(WORD) }.cast::<AtomicU32>();
+        // SAFETY: behind the mutex, aligned, in a mapping that stays, and only ever used as an atomic.
+        unsafe { word.as_ref() }
     }
 }
 
@@ -426,5 +448,24 @@ mod tests {
         assert!(unsafe { LockTable::attach(addr, len - 1) }.is_err());
         // SAFETY: refused before it is read.
         assert!(unsafe { LockTable::attach(0, len) }.is_err());
+    }
+
+    #[test]
+    fn whoever_comes_next_learns_whether_all_was_brought_to_its_end() {
+        let table = LockTable::create(1).unwrap();
+        let guard = table.lock(0, soon()).unwrap();
+        assert!(!guard.is_finished(), "nobody was there");
+        guard.set_finished(true);
+        drop(guard);
+        assert!(table.lock(0, soon()).unwrap().is_finished());
+        // Another process begins and dies.
+        let mut child = fork(|| {
+            let guard = core::mem::ManuallyDrop::new(table.lock(0, soon()).unwrap());
+            guard.set_finished(false);
+            0
+        });
+        assert_eq!(child.wait(), Some(0));
+        let guard = table.lock(0, soon()).unwrap();
+        assert!(guard.previous_owner_died() && !guard.is_finished());
     }
 }

@@ -112,9 +112,7 @@ impl Lanes {
         // Checked before a lane is taken.
         let question = Question::new(request)?;
         let (lane, guard) = self.take(deadline)?;
-        let reply = lane.ask(request, question, deadline);
-        drop(guard);
-        reply
+        lane.ask(request, question, &guard, deadline)
     }
 
     /// Takes a free lane, or waits for one.
@@ -196,9 +194,17 @@ impl Lane {
     ///
     /// # Errors
     /// [`LaneError`].
-    fn ask(&self, request: &Request, mut question: Question, deadline: Instant) -> Result<Reply, LaneError> {
+    fn ask(
+        &self,
+        request: &Request,
+        mut question: Question,
+        guard: &LockGuard,
+        deadline: Instant,
+    ) -> Result<Reply, LaneError> {
         let mut buffer = [0u8; PACKET_MAX];
-        let mut generation = self.drain(&mut buffer, deadline)?;
+        // After an exchange that came to its end nothing lies there but perhaps a hello, which is as good as a new one.
+        let mut generation = if guard.is_finished() { 0 } else { self.drain(&mut buffer, deadline)? };
+        guard.set_finished(false);
         self.write(&question.packet, deadline)?;
         let mut assembler = Assembler::new(question.id);
         let mut asked_again = 0;
@@ -212,12 +218,16 @@ impl Lane {
                 // A broker has started since the lane was drained: the request may have died with the one before.
                 if g > generation && asked_again < ASKED_AGAIN_MAX {
                     asked_again += 1;
+                    // The newest of several is enough.
+                    generation = self.drain(&mut buffer, deadline)?;
                     question = Question::new(request)?;
                     assembler = Assembler::new(question.id);
                     self.write(&question.packet, deadline)?;
                 }
                 generation = generation.max(g);
             } else if assembler.push(&packet)? {
+                // Where it was asked more than once, more than one reply may come.
+                guard.set_finished(asked_again == 0);
                 return Ok(assembler.open(&question.key)?);
             }
         }
@@ -386,8 +396,8 @@ impl BrokerLane {
         }
     }
 
-    /// Seals and sends a reply, or drops it.
-    pub fn send(&self, id: &RequestId, key: &OneTimeKey, reply: &Reply) -> Sent {
+    /// Seals and sends a reply, or drops it. A key is good for one.
+    pub fn send(&self, id: &RequestId, key: OneTimeKey, reply: &Reply) -> Sent {
         match frame::seal_reply(id, key, reply) {
             Ok(packets) => {
                 packets.iter().map(|p| self.write(p)).find(|s| *s != Sent::Done).unwrap_or(Sent::Done)

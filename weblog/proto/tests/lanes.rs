@@ -69,10 +69,10 @@ fn is_of(reply: &Reply, user: &str) -> bool {
     *got.token.ticket == *want.token.ticket
 }
 
-fn answer(lane: &BrokerLane, (id, key, request): &(RequestId, OneTimeKey, Request)) -> Sent {
+fn answer(lane: &BrokerLane, (id, key, request): (RequestId, OneTimeKey, Request)) -> Sent {
     match request {
-        Request::GetToken(g) => lane.send(id, key, &token_of(&g.user)),
-        Request::Ping => lane.send(id, key, &Reply::Pong),
+        Request::GetToken(g) => lane.send(&id, key, &token_of(&g.user)),
+        Request::Ping => lane.send(&id, key, &Reply::Pong),
     }
 }
 
@@ -102,7 +102,7 @@ fn broker<'s>(
             for lane in lanes {
                 while let Ok(Some(request)) = lane.recv() {
                     seen += 1;
-                    answer(lane, &request);
+                    answer(lane, request);
                 }
             }
         }
@@ -190,7 +190,7 @@ fn a_stray_reply_is_never_given_to_the_next_visitor() {
     // Alice's worker asks and is gone; her reply lies in the pipe.
     let (id, key) = fresh().unwrap();
     rustix::io::write(&worker.request, &encode_request(&id, &key, &ask_for("alice")).unwrap()).unwrap();
-    assert_eq!(answer(&ends, &receive(&ends)), Sent::Done);
+    assert_eq!(answer(&ends, receive(&ends)), Sent::Done);
     // Another worker of hers asks and is gone before the broker has even read it.
     let (id, key) = fresh().unwrap();
     rustix::io::write(&worker.request, &encode_request(&id, &key, &ask_for("alice")).unwrap()).unwrap();
@@ -200,14 +200,14 @@ fn a_stray_reply_is_never_given_to_the_next_visitor() {
         let late = receive(&ends);
         let of_bob = receive(&ends);
         // Alice's late reply comes while Bob waits, before his own and between its parts.
-        assert_eq!(answer(&ends, &late), Sent::Done);
-        assert_eq!(answer(&ends, &of_bob), Sent::Done);
+        assert_eq!(answer(&ends, late), Sent::Done);
+        assert_eq!(answer(&ends, of_bob), Sent::Done);
         assert!(is_of(&bob.join().unwrap().unwrap(), "bob"));
     });
     // And what is left over disturbs nobody later.
     std::thread::scope(|scope| {
         let carol = scope.spawn(|| lanes.exchange(&ask_for("carol"), in_time()));
-        answer(&ends, &receive(&ends));
+        answer(&ends, receive(&ends));
         assert!(is_of(&carol.join().unwrap().unwrap(), "carol"));
     });
 }
@@ -219,7 +219,7 @@ fn a_reply_sealed_for_another_is_an_error_and_not_a_token() {
         let bob = scope.spawn(|| lanes.exchange(&ask_for("bob"), in_time()));
         let (id, _key, _) = receive(&brokers[0]);
         let (_, other) = fresh().unwrap();
-        brokers[0].send(&id, &other, &token_of("alice"));
+        brokers[0].send(&id, other, &token_of("alice"));
         assert!(matches!(bob.join().unwrap(), Err(LaneError::Frame(_))));
     });
 }
@@ -241,7 +241,7 @@ fn rubbish_in_either_pipe_costs_nobody_anything() {
         let bob = scope.spawn(|| lanes.exchange(&ask_for("bob"), in_time()));
         let request = receive(&ends[0]);
         rustix::io::write(&reply_end, b"junk while somebody waits").unwrap();
-        answer(&ends[0], &request);
+        answer(&ends[0], request);
         assert!(is_of(&bob.join().unwrap().unwrap(), "bob"));
     });
 }
@@ -249,8 +249,11 @@ fn rubbish_in_either_pipe_costs_nobody_anything() {
 #[test]
 fn a_full_reply_pipe_never_blocks_the_broker_and_the_lane_comes_back() {
     let (lanes, brokers, _) = lanes(1);
-    let (id, key) = fresh().unwrap();
-    let sent: Vec<Sent> = (0..30).map(|_| brokers[0].send(&id, &key, &token_of("dead"))).collect();
+    let dead = || {
+        let (id, key) = fresh().unwrap();
+        brokers[0].send(&id, key, &token_of("dead"))
+    };
+    let sent: Vec<Sent> = (0..30).map(|_| dead()).collect();
     assert_eq!(sent[0], Sent::Done);
     assert_eq!(sent[29], Sent::Full);
     assert_eq!(brokers[0].hello(9), Sent::Full);
@@ -281,8 +284,8 @@ fn a_request_is_asked_of_each_broker_that_follows_one_that_died() {
         brokers[0].hello(3);
         sleep(Duration::from_millis(50));
         assert!(brokers[0].recv().unwrap().is_none());
-        answer(&brokers[0], &second);
-        answer(&brokers[0], &third);
+        answer(&brokers[0], second);
+        answer(&brokers[0], third);
         assert!(is_of(&bob.join().unwrap().unwrap(), "bob"));
     });
 }
@@ -297,10 +300,10 @@ fn a_broker_that_died_between_the_parts_of_a_reply_is_asked_once_more() {
     std::thread::scope(|scope| {
         let bob = scope.spawn(|| lanes.exchange(&ask_for("bob"), in_time()));
         let (id, key, _) = receive(&ends);
-        let parts = weblog_proto::seal_reply(&id, &key, &token_of("bob")).unwrap();
+        let parts = weblog_proto::seal_reply(&id, key, &token_of("bob")).unwrap();
         rustix::io::write(&raw, &parts[0]).unwrap();
         ends.hello(2);
-        answer(&ends, &receive(&ends));
+        answer(&ends, receive(&ends));
         assert!(is_of(&bob.join().unwrap().unwrap(), "bob"));
     });
 }
@@ -315,8 +318,34 @@ fn a_hello_that_lies_in_the_pipe_already_is_no_reason_to_ask_again() {
         brokers[0].hello(7);
         sleep(Duration::from_millis(50));
         assert!(brokers[0].recv().unwrap().is_none());
-        answer(&brokers[0], &request);
+        answer(&brokers[0], request);
         assert!(is_of(&bob.join().unwrap().unwrap(), "bob"));
+    });
+}
+
+#[test]
+fn a_broker_that_started_while_the_lane_was_idle_is_asked_once_more_at_most() {
+    let (lanes, brokers, _) = lanes(1);
+    let bob = || lanes.exchange(&ask_for("bob"), in_time());
+    std::thread::scope(|scope| {
+        let asker = scope.spawn(bob);
+        answer(&brokers[0], receive(&brokers[0]));
+        assert!(is_of(&asker.join().unwrap().unwrap(), "bob"));
+        // The lane is left as it should be; several brokers come and go.
+        for generation in 2..20 {
+            brokers[0].hello(generation);
+        }
+        let asker = scope.spawn(bob);
+        let (first, second) = (receive(&brokers[0]), receive(&brokers[0]));
+        assert_ne!(first.0, second.0, "a new id and key");
+        answer(&brokers[0], first);
+        answer(&brokers[0], second);
+        assert!(is_of(&asker.join().unwrap().unwrap(), "bob"));
+        assert!(brokers[0].recv().unwrap().is_none(), "asked twice, not for each hello");
+        // What may still lie there is nobody's.
+        let asker = scope.spawn(bob);
+        answer(&brokers[0], receive(&brokers[0]));
+        assert!(is_of(&asker.join().unwrap().unwrap(), "bob"));
     });
 }
 
@@ -385,7 +414,7 @@ fn a_slow_lane_delays_no_one_else() {
                 assert!(is_of(&lanes.exchange(&ask_for("fast"), in_time()).unwrap(), "fast"));
             }
         });
-        answer(&brokers[at], &request);
+        answer(&brokers[at], request);
         assert!(is_of(&slow.join().unwrap().unwrap(), "slow"));
     });
 }
