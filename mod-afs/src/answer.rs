@@ -65,6 +65,8 @@ pub enum Trouble {
     Absent,
     /// It is there, but cannot be served whoever asks (a loop of links, a directory in place of a file).
     Unfit,
+    /// The visitor's token has ended while the request was under way: with the next one he logs in again.
+    TokenEnded,
     /// A server or the network is not there, or we have run out of something: later might do.
     Unavailable,
 }
@@ -82,6 +84,16 @@ impl Trouble {
         }
     }
 
+    /// The same for a visitor whose token ends at `token_end` (seconds since 1970), none for nobody: what AFS refuses
+    /// to a token that has ended says nothing about his rights.
+    #[must_use]
+    pub fn under(self, token_end: Option<i64>, now_s: i64) -> Self {
+        match (self, token_end) {
+            (Self::Denied, Some(end)) if end <= now_s => Self::TokenEnded,
+            _ => self,
+        }
+    }
+
     /// How the request ends; `logged_in`: under a token, or as anonymous.
     #[must_use]
     pub fn answer(self, logged_in: bool) -> Answer {
@@ -90,7 +102,7 @@ impl Trouble {
             Self::Denied => Answer::Challenge,
             Self::Absent => Answer::NotFound,
             Self::Unfit => Answer::Forbidden,
-            Self::Unavailable => Answer::Unavailable,
+            Self::TokenEnded | Self::Unavailable => Answer::Unavailable,
         }
     }
 
@@ -101,6 +113,7 @@ impl Trouble {
             Self::Denied => "no-right",
             Self::Absent => "absent",
             Self::Unfit => "unfit",
+            Self::TokenEnded => "token-ended",
             Self::Unavailable => "afs-unavailable",
         }
     }
@@ -109,6 +122,15 @@ impl Trouble {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_right_under_a_token_that_has_ended_is_no_answer() {
+        let denied = Trouble::of(libc::EACCES);
+        assert_eq!(denied.under(Some(1001), 1000).answer(true), Answer::Forbidden);
+        assert_eq!(denied.under(Some(1000), 1000).answer(true), Answer::Unavailable);
+        assert_eq!(denied.under(None, 1000).answer(false), Answer::Challenge);
+        assert_eq!(Trouble::of(libc::ENOENT).under(Some(1), 1000), Trouble::Absent);
+    }
 
     #[test]
     fn every_failed_login_has_the_status_of_the_table() {

@@ -591,9 +591,9 @@ fn stops_walk(r: &mut Request<'_>, errno: i32) -> i32 {
 
 /// AFS did not do what was asked: the answer for this visitor.
 fn afs_says(r: &mut Request<'_>, errno: i32) -> Status {
-    let logged_in = settled(r).is_some_and(|settled| settled.who.is_visitor());
-    let trouble = Trouble::of(errno);
-    let answer = trouble.answer(logged_in);
+    let token_end = settled(r).and_then(|settled| Some(settled.who.visitor()?.token_end));
+    let trouble = Trouble::of(errno).under(token_end, unix_now());
+    let answer = trouble.answer(token_end.is_some());
     let level = if answer == Answer::Unavailable { Level::Error } else { Level::Info };
     let name = r.filename().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     r.log(level, &format!("{name}: {} (errno {errno})", trouble.word()));

@@ -246,9 +246,12 @@ fn an_expired_token_opens_nothing_and_the_next_login_makes_another() {
                 with_token += 1;
             }
             401 => {
-                assert!(now() >= end, "refused before the end of the token");
+                // It is not relied on in its last seconds.
+                assert!(now() + 3 >= end, "refused before the end of the token");
                 after += 1;
             }
+            // It ended while the request was under way.
+            503 => assert!(now() >= end, "{}", r.text()),
             other => panic!("{other}: {}", r.text()),
         }
         std::thread::sleep(Duration::from_millis(100));

@@ -563,6 +563,9 @@ impl<A> Dispatch<A> {
     }
 }
 
+/// A token is not relied on in its last seconds: a request takes time, and an AFS client drops it on the second.
+const LAST_S: u64 = 2;
+
 /// What an asker with these two limits gets of an entry, if anything.
 fn usable(entry: &Entry, lifetime_s: u32, cache_s: u32, now: Now) -> Option<Granted> {
     let left_s = entry.token.lifetime_s(now.unix_s);
@@ -575,7 +578,7 @@ fn usable(entry: &Entry, lifetime_s: u32, cache_s: u32, now: Now) -> Option<Gran
         0 => u64::MAX,
         s => u64::from(s).saturating_mul(1000).saturating_sub(age_ms) / 1000,
     };
-    let valid_s = left_s.min(fresh_s);
+    let valid_s = left_s.saturating_sub(LAST_S).min(fresh_s);
     let first = age_ms == 0 && left_s > 0;
     (short_enough && (valid_s > 0 || first)).then(|| Granted {
         token: entry.token.clone(),
