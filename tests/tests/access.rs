@@ -25,6 +25,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// A file of 12 MiB that only alice may read.
 const LARGE: (&str, usize) = ("alice-sizes/12m.bin", 12 << 20);
 
+/// How often something is repeated: less where the processor is emulated, unless there is time.
+fn rounds(n: u64) -> u64 {
+    if wait::slow_factor() > 1 && !common::long() { n.div_ceil(3) } else { n }
+}
+
 /// Takes the large file out of the kernel's caches, of pages and of AFS; each child of the user-space client has its own,
 /// which is empty when it starts.
 fn forget_the_large_file() {
@@ -302,7 +307,7 @@ fn a_large_file_and_another_visitors_request_in_one_packet_keep_apart() {
     let httpd = start(&world, "");
     let cell = world.cell(FIRST_CELL).unwrap();
     let asks = [("alice", first(LARGE.0)), ("bob", first(&owner_file("bob"))), ("bob", first(LARGE.0))];
-    for round in 0..3 {
+    for round in 0..rounds(3) {
         forget_the_large_file();
         let mut bytes = String::new();
         for (who, path) in &asks {
@@ -313,7 +318,7 @@ fn a_large_file_and_another_visitors_request_in_one_packet_keep_apart() {
         }
         let mut c = Connection::open(httpd.address()).unwrap();
         c.send_raw(bytes.as_bytes()).unwrap();
-        std::thread::sleep(Duration::from_secs(round));
+        std::thread::sleep(Duration::from_secs(2_u64.saturating_sub(round)));
         let large = c.receive(false).unwrap();
         assert_eq!((large.status, large.complete, large.body.len()), (200, true, LARGE.1));
         assert!(large.body == pattern(0, LARGE.1), "another body");
@@ -330,7 +335,7 @@ fn transfers_that_are_broken_off_leave_nobody_behind() {
     let httpd = start(&world, "");
     let secret = password(world.cell(FIRST_CELL).unwrap(), "alice");
     let (large, bobs, alices) = (first(LARGE.0), first(&owner_file("bob")), first(&owner_file("alice")));
-    for round in 0..12 {
+    for round in 0..rounds(12) {
         if round % 4 == 0 {
             forget_the_large_file();
         }
@@ -429,7 +434,7 @@ fn twenty_streams_of_different_visitors_on_one_http2_connection_keep_apart() {
                 o
             })
         };
-        for round in 0..3 {
+        for round in 0..rounds(3) {
             forget_the_large_file();
             let answers = if tls { over_tls } else { without_tls }(&httpd, &asks, cell);
             for ((who, path), (status, body)) in asks.iter().zip(&answers) {
