@@ -57,7 +57,7 @@ fn make_rings(pags: usize, group: Option<u32>) -> Result<Vec<Slot>, Error> {
             let ring = Ring::make(Serial::THREAD)?;
             // This thread writes into it as a possessor, as whoever is inside could: hence `mark_forkable`.
             ring.seal(group, POS_WRITE | POS_SETATTR)?;
-            Ok(Slot::new(ring, 0))
+            Ok(Slot::new(ring, None))
         })
         .collect()
 }
@@ -103,7 +103,7 @@ impl Kafs {
         // Held by the process: all threads may be elsewhere at the same time. It is empty, so finding it harms nobody.
         let ring = Ring::make(Serial::PROCESS)?;
         ring.seal(group, 0)?;
-        let nobody = Slot::new(ring, 0);
+        let nobody = Slot::new(ring, None);
         nobody.ring.join()?;
         let (holder, orders): (Sender<Order>, Receiver<Order>) = channel();
         let (answer, made) = channel();
@@ -169,7 +169,7 @@ impl Kafs {
         self.with_slot(pag.id(), |slot| {
             let before = here();
             let result = self.go(slot).and_then(|()| {
-                let key = keyctl::find_rxrpc(Serial::SESSION, &name).map_err(failed("search key"))?;
+                let key = keyctl::find(Serial::SESSION, c"rxrpc", &name).map_err(failed("search key"))?;
                 let mut out = Zeroizing::new(vec![0; TOKEN_ROOM]);
                 let n = keyctl::read(key, &mut out).map_err(failed("read key"))?;
                 decode_xdr(out.get(..n).unwrap_or_default()).map_err(|_| Error::BadValue("token"))

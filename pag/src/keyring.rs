@@ -136,8 +136,8 @@ fn known_by(token: &Token) -> Zeroizing<Vec<u8>> {
 pub(crate) struct Slot {
     /// Its keyring.
     pub(crate) ring: Ring,
-    /// The AFS client's own number for it, where it has one.
-    pub(crate) pag: u32,
+    /// The key by which the AFS client knows it, where it has one.
+    pub(crate) key: Option<Serial>,
     /// Whether a process may have been started in it.
     forkable: AtomicBool,
     /// What its token is known by, where a process in it could have changed that.
@@ -146,14 +146,14 @@ pub(crate) struct Slot {
 
 impl fmt::Debug for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Slot({:?}, {:#x}, forkable: {:?})", self.ring, self.pag, self.forkable)
+        write!(f, "Slot({:?}, forkable: {:?})", self.ring, self.forkable)
     }
 }
 
 impl Slot {
     /// A PAG.
-    pub(crate) fn new(ring: Ring, pag: u32) -> Self {
-        Self { ring, pag, forkable: AtomicBool::new(false), given: Mutex::new(None) }
+    pub(crate) fn new(ring: Ring, key: Option<Serial>) -> Self {
+        Self { ring, key, forkable: AtomicBool::new(false), given: Mutex::new(None) }
     }
 
     /// Notes which token it was given; `None` = none.
@@ -303,7 +303,7 @@ mod tests {
             name: Zeroizing::new(b"afsweb.secret".to_vec()),
             serial: Serial(i32::try_from(i).unwrap() + 1),
         };
-        Pool::new((0..n).map(|i| Slot::new(ring(i), 7)).collect())
+        Pool::new((0..n).map(|i| Slot::new(ring(i), None)).collect())
     }
 
     #[test]

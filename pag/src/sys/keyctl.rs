@@ -117,9 +117,9 @@ pub(crate) fn close_ring(ring: Serial) -> Result<(), i32> {
     numbers(k::KEYCTL_RESTRICT_KEYRING, ring.arg(), 0, 0).map(drop)
 }
 
-/// Finds an rxrpc key in a keyring and those in it.
-pub(crate) fn find_rxrpc(ring: Serial, name: &CStr) -> Result<Serial, i32> {
-    let (kind, name) = (c"rxrpc".as_ptr(), name.as_ptr());
+/// Finds a key of a type in a keyring and those in it.
+pub(crate) fn find(ring: Serial, kind: &CStr, name: &CStr) -> Result<Serial, i32> {
+    let (kind, name) = (kind.as_ptr(), name.as_ptr());
     // SAFETY: texts.
     serial(unsafe { libc::syscall(libc::SYS_keyctl, k::KEYCTL_SEARCH, ring.arg(), kind, name, 0) })
 }
