@@ -14,7 +14,7 @@ use core::ptr;
 use httpd_sys as sys;
 
 /// Most bytes read at once, and so held in memory per request by us.
-pub(super) const CHUNK: usize = 128 * 1024;
+pub(super) const CHUNK: usize = 256 * 1024;
 
 /// What the buckets of one file share. The head is APR's.
 #[repr(C)]
