@@ -35,9 +35,7 @@ impl Tree<'_> {
     pub(crate) fn ensure(&self, apt: &Apt, finish: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         let noted = fs::read_to_string(&self.marker).unwrap_or_default();
         let (noted_state, noted_plan) = noted.split_once('\n').unwrap_or_default();
-        let state = format!("{} {}", state_of_apt(), self.alone.join(" "));
-        let state = state.trim_end();
-        if noted_state == state && self.dir.is_dir() {
+        if noted_state == self.state() && self.dir.is_dir() {
             return Ok(());
         }
         let needed = apt.plan(self.with_needs)?;
@@ -62,9 +60,8 @@ impl Tree<'_> {
             self.unpack(apt, needed.len(), &alone, finish)?;
         }
         // Asked again: `apt-get update` may have run.
-        let state = format!("{} {}", state_of_apt(), self.alone.join(" "));
         let part = self.beside("complete.part");
-        fs::write(&part, format!("{}\n{wanted}", state.trim_end()))?;
+        fs::write(&part, format!("{}\n{wanted}", self.state()))?;
         fs::rename(&part, &self.marker)?;
         Ok(())
     }
@@ -73,6 +70,12 @@ impl Tree<'_> {
     pub(crate) fn remove(&self) -> Result<()> {
         remove(&self.marker)?;
         remove(&self.dir)
+    }
+
+    /// What a tree is made of: it is as it should be while this does not change.
+    fn state(&self) -> String {
+        let asked_for = [self.with_needs, self.alone].concat();
+        format!("{} {}", state_of_apt(), asked_for.join(" "))
     }
 
     /// A path beside the tree.
