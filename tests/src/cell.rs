@@ -1,9 +1,9 @@
 //! Starts a cell: Debian's vlserver, ptserver, fileserver and volserver on machines of its own, users, groups, volumes.
 
 use crate::machine::Machine;
-use crate::process::{Guarded, tail};
+use crate::process::{self, Guarded, tail};
 use crate::wait;
-use crate::world::{self, ADMIN, CellSpec};
+use crate::world::{self, ADMIN, CellSpec, Realm};
 use anyhow::{Context as _, Result};
 use std::fs;
 use std::path::Path;
@@ -15,6 +15,11 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// Between two looks that take a process each.
 const PAUSE: Duration = Duration::from_millis(80);
 
+/// Group of those who may do everything.
+const ADMINISTRATORS: &str = "system:administrators";
+/// Group of all users of a cell; with a realm behind it, of that realm's.
+const AUTHUSER: &str = "system:authuser";
+
 /// A cell; its servers end when this goes.
 #[derive(Debug)]
 pub struct Cell {
@@ -24,16 +29,18 @@ pub struct Cell {
 }
 
 impl Cell {
-    /// Starts the cell and waits until it answers; state in `state`, logs below `logs`.
+    /// Starts the cell and waits until it answers; its realm is one of `realms`, state in `state`, logs below `logs`.
     ///
     /// # Errors
     /// A server ends or does not become ready; the text has the end of its log.
-    pub fn start(spec: &CellSpec, state: &Path, logs: &Path) -> Result<Self> {
-        Self::bring_up(spec, state, logs).with_context(|| format!("cell {}", spec.name))
+    pub fn start(spec: &CellSpec, realms: &[Realm], state: &Path, logs: &Path) -> Result<Self> {
+        Self::bring_up(spec, realms, state, logs).with_context(|| format!("cell {}", spec.name))
     }
 
-    fn bring_up(spec: &CellSpec, state: &Path, logs: &Path) -> Result<Self> {
-        let machines = machines(spec, state, logs)?;
+    fn bring_up(spec: &CellSpec, realms: &[Realm], state: &Path, logs: &Path) -> Result<Self> {
+        let realm = realms.iter().find(|r| r.name == spec.realm);
+        let keytab = realm.and_then(|r| r.keytab.as_deref());
+        let machines = machines(spec, keytab, state, logs)?;
         let description = world::Cell {
             name: spec.name.to_owned(),
             key_hex: spec.key_hex.to_owned(),
@@ -46,6 +53,8 @@ impl Cell {
                 .map(|&(name, id, password)| world::User { name: name.into(), id, password: password.into() })
                 .collect(),
             kaserver: None,
+            realm: realm.map(|r| r.name.clone()),
+            foreigners: spec.foreigners.iter().map(|&f| f.to_owned()).collect(),
         };
         let mut cell = Self { description, servers: Vec::new() };
         cell.start_databases()?;
@@ -161,8 +170,8 @@ impl Cell {
     }
 }
 
-/// Makes the machines of a cell with their configuration and key.
-fn machines(spec: &CellSpec, state: &Path, logs: &Path) -> Result<Vec<Machine>> {
+/// Makes the machines of a cell with their configuration and keys.
+fn machines(spec: &CellSpec, keytab: Option<&Path>, state: &Path, logs: &Path) -> Result<Vec<Machine>> {
     let (_, database) = spec.machines.first().context("no machine")?;
     let (db_name, _) = spec.machines.first().context("no machine")?;
     let cell_serv_db = format!(">{}\n{database} #{db_name}.{}\n", spec.name, spec.name);
@@ -175,10 +184,31 @@ fn machines(spec: &CellSpec, state: &Path, logs: &Path) -> Result<Vec<Machine>> 
             fs::write(m.dir.join(sub).join("CellServDB"), &cell_serv_db)?;
         }
         fs::write(m.dir.join("etc/server/UserList"), format!("{ADMIN}\n"))?;
-        m.run("asetkey", ["add", &spec.kvno.to_string(), spec.key_hex])?;
+        give_keys(spec, keytab, &m, made.first())?;
         made.push(m);
     }
     Ok(made)
+}
+
+/// Gives a machine the cell's keys: for the kaserver's tickets (KeyFile), and for the KDC's (KeyFileExt).
+fn give_keys(spec: &CellSpec, keytab: Option<&Path>, m: &Machine, first: Option<&Machine>) -> Result<()> {
+    let at = |m: &Machine, file: &str| m.dir.join("etc/server").join(file);
+    if let Some(first) = first {
+        for file in ["KeyFile", "KeyFileExt"] {
+            let from = at(first, file);
+            if from.exists() {
+                // It keeps its mode, 0600.
+                fs::copy(&from, at(m, file)).with_context(|| file.to_owned())?;
+            }
+        }
+        return Ok(());
+    }
+    m.run("asetkey", ["add", &spec.kvno.to_string(), spec.key_hex])?;
+    if let Some(keytab) = keytab {
+        fs::copy(keytab, at(m, "rxkad.keytab")).context("rxkad.keytab")?;
+        m.run("akeyconvert", ["-all"])?;
+    }
+    Ok(())
 }
 
 /// Makes users and groups.
@@ -197,13 +227,44 @@ fn make_people(spec: &CellSpec, db: &Machine) -> Result<()> {
         })
         .with_context(|| last)?;
     }
-    db.run("pts", ["adduser", "-user", ADMIN, "-group", "system:administrators", "-localauth"])?;
+    db.run("pts", ["adduser", "-user", ADMIN, "-group", ADMINISTRATORS, "-localauth"])?;
+    make_people_of_realms(spec, db)?;
     for (group, members) in spec.groups {
         let owner = group.split(':').next().unwrap_or(ADMIN);
         db.run("pts", ["creategroup", "-name", group, "-owner", owner, "-localauth"])?;
         for member in *members {
             db.run("pts", ["adduser", "-user", member, "-group", group, "-localauth"])?;
         }
+    }
+    Ok(())
+}
+
+/// Makes those whom the kaserver does not know, in one process.
+fn make_people_of_realms(spec: &CellSpec, db: &Machine) -> Result<()> {
+    let mut commands = String::new();
+    for (name, id) in spec.realm_only {
+        commands.push_str(&format!("createuser -name {name} -id {id}\n"));
+    }
+    let mut realms: Vec<&str> = Vec::new();
+    for name in spec.foreigners {
+        let (_, realm) = name.split_once('@').context("a foreigner has a realm")?;
+        // The group comes first: his id is made of the group's.
+        if !realms.contains(&realm) {
+            commands.push_str(&format!("creategroup -name {AUTHUSER}@{realm} -owner {ADMINISTRATORS}\n"));
+            realms.push(realm);
+        }
+        commands.push_str(&format!("createuser -name {name}\n"));
+    }
+    if commands.is_empty() {
+        return Ok(());
+    }
+    let mut pts = db.command("pts");
+    let out =
+        process::output_with_input(pts.args(["interactive", "-localauth"]), commands.as_bytes(), LIMIT)?;
+    // Its status does not tell whether a command failed.
+    let complaints = String::from_utf8_lossy(&out.stderr);
+    if !out.status.success() || !complaints.is_empty() {
+        anyhow::bail!("pts: {}: {complaints}", out.status);
     }
     Ok(())
 }

@@ -175,8 +175,13 @@ impl Maker<'_> {
     }
 
     fn owned(&mut self, path: &str, owner: &str) {
+        self.owned_of(path, owner, self.cell);
+    }
+
+    /// What belongs to somebody of this cell or another one.
+    fn owned_of(&mut self, path: &str, owner: &str, cell: &str) {
         let padding = "x".repeat(63);
-        let body = format!("{}{}", owner_line(owner, self.cell), format!("{padding}\n").repeat(16));
+        let body = format!("{}{}", owner_line(owner, cell), format!("{padding}\n").repeat(16));
         self.bytes(path, body.as_bytes());
     }
 
@@ -281,6 +286,11 @@ fn first_cell(m: &mut Maker<'_>, sizes: Sizes) {
     m.public("friends/page.html", "");
     m.directory("nobody", Acl::default());
     m.public("nobody/page.html", "");
+    // Whom the KDC alone knows: an instance of carol's, and somebody of a realm that is no cell's.
+    m.directory("carol-admin", Acl::default().allow("carol.admin", "rl"));
+    m.owned("carol-admin/page.html", "carol.admin");
+    m.directory("partner", Acl::default().allow("alice@partner.example", "rl"));
+    m.owned_of("partner/page.html", "alice", "partner.example");
 
     m.homes();
     m.mount("far", MountKind::Normal, "vol.far", Some(public()));

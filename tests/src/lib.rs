@@ -2,7 +2,7 @@
 //!
 //! [`namespace`] makes the world: its own root (an overlay, so that nothing of the host changes), network and processes.
 //! [`guest`] makes the same in an emulated machine, with the AFS client of a kernel.
-//! [`world`] says what lies in it; [`cell`], [`kaserver`] and [`httpd`] each start and stop one thing there.
+//! [`world`] says what lies in it; [`cell`], [`kaserver`], [`kdc`] and [`httpd`] each start and stop one thing there.
 //! It knows nothing of how the module, the broker or the nanny work: those are built programs here.
 #![forbid(unsafe_code)]
 #![allow(
@@ -11,6 +11,7 @@
 )]
 
 pub mod built;
+pub mod ccache;
 pub mod cell;
 pub mod content;
 pub mod error_log;
@@ -20,13 +21,16 @@ pub mod http;
 pub mod http2;
 pub mod httpd;
 pub mod kaserver;
+pub mod kdc;
 pub mod kernel_client;
 pub mod lane_pair;
 pub mod login_pair;
 pub mod machine;
 pub mod namespace;
 pub mod process;
+mod realm;
 pub mod roles;
+pub mod ticket;
 pub mod token;
 pub mod wait;
 pub mod world;

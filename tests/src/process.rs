@@ -3,21 +3,41 @@
 use crate::wait;
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
+use zeroize::Zeroizing;
 
 /// Runs `command` to its end and gives what it wrote; whatever its exit status.
 ///
 /// # Errors
 /// It cannot be started, or was killed since it ran longer than `limit`.
 pub fn output(command: &mut Command, limit: Duration) -> Result<Output> {
+    command.stdin(Stdio::null());
+    finish(command, None, limit)
+}
+
+/// As [`output`]; the command reads `input`.
+///
+/// # Errors
+/// As [`output`].
+pub fn output_with_input(command: &mut Command, input: &[u8], limit: Duration) -> Result<Output> {
+    command.stdin(Stdio::piped());
+    finish(command, Some(input), limit)
+}
+
+/// Runs a command to its end.
+fn finish(command: &mut Command, input: Option<&[u8]>, limit: Duration) -> Result<Output> {
     let name = command.get_program().to_string_lossy().into_owned();
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().with_context(|| format!("cannot start {name}"))?;
     let out = child.stdout.take().map(drain);
     let err = child.stderr.take().map(drain);
+    if let (Some(mut to), Some(input)) = (child.stdin.take(), input.map(|i| Zeroizing::new(i.to_vec()))) {
+        // It may end, or be killed, without having read all; that shows in its status.
+        std::thread::spawn(move || to.write_all(&input));
+    }
     let status = wait_or_kill(&mut child, &name, limit)?;
     let text =
         |t: Option<std::thread::JoinHandle<Vec<u8>>>| t.and_then(|t| t.join().ok()).unwrap_or_default();
@@ -236,6 +256,15 @@ mod tests {
             output(Command::new("sh").args(["-c", "echo o; echo e >&2; exit 3"]), Duration::from_secs(10))
                 .unwrap();
         assert_eq!((out.status.code(), out.stdout, out.stderr), (Some(3), b"o\n".to_vec(), b"e\n".to_vec()));
+    }
+
+    #[test]
+    fn a_command_reads_its_input_or_leaves_it() {
+        let limit = Duration::from_secs(10);
+        let much = vec![b'x'; 1 << 20];
+        let out = output_with_input(Command::new("wc").arg("-c"), &much, limit).unwrap();
+        assert_eq!(String::from_utf8_lossy(&out.stdout).trim(), "1048576");
+        assert!(output_with_input(&mut Command::new("true"), &much, limit).unwrap().status.success());
     }
 
     #[test]

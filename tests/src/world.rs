@@ -22,6 +22,12 @@ pub(crate) const STATE_DIR: &str = "/srv/afsweb";
 pub const FIRST_CELL: &str = "cell.example";
 /// The second, small cell.
 pub const SECOND_CELL: &str = "other.example";
+/// The realm of the first cell.
+pub const FIRST_REALM: &str = "CELL.EXAMPLE";
+/// The realm of the second cell.
+pub const SECOND_REALM: &str = "OTHER.EXAMPLE";
+/// A realm that is no cell's; its users get tickets for the first cell.
+pub const PARTNER_REALM: &str = "PARTNER.EXAMPLE";
 /// Who may do everything in a cell.
 pub const ADMIN: &str = "admin";
 
@@ -29,7 +35,7 @@ pub const ADMIN: &str = "admin";
 pub const EXPIRED: &str = "pwexpired";
 /// His account is locked after twice [`LOCK_AFTER`] failed logins.
 pub const LOCKABLE: &str = "lockable";
-/// Twice as many failed logins lock [`LOCKABLE`] (kaserver doubles its limit).
+/// Twice as many failed logins lock [`LOCKABLE`] (kaserver doubles its limit; the KDC is told as many).
 pub const LOCK_AFTER: u8 = 2;
 
 /// A world that is up.
@@ -41,6 +47,9 @@ pub struct World {
     pub conf_dir: PathBuf,
     /// The cells.
     pub cells: Vec<Cell>,
+    /// The Kerberos realms.
+    #[serde(default)]
+    pub realms: Vec<Realm>,
     /// What was installed.
     pub programs: Programs,
     /// Sizes of the larger files.
@@ -93,6 +102,70 @@ pub struct Cell {
     pub users: Vec<User>,
     /// Its kaserver; `None`: without.
     pub kaserver: Option<Kaserver>,
+    /// Name of its realm; its users have the same passwords there.
+    #[serde(default)]
+    pub realm: Option<String>,
+    /// People of other realms that its protection database knows, as `alice@partner.example`.
+    #[serde(default)]
+    pub foreigners: Vec<String>,
+}
+
+/// A Kerberos realm that is up. See [`crate::kdc::Kdc`] for what can be done with its KDC.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Realm {
+    /// Its name.
+    pub name: String,
+    /// Its KDC listens here, UDP and TCP.
+    pub kdc: SocketAddr,
+    /// The KDC's process id inside the world when that started; a KDC that was started again has another one.
+    pub pid: u32,
+    /// The process id of the KDC that runs now stands here.
+    pub pid_file: PathBuf,
+    /// Configuration of KDC and kadmin.local, which find it by `KRB5_KDC_PROFILE` and `KRB5_CONFIG`. Root's alone.
+    pub kdc_conf: PathBuf,
+    /// What the KDC says of each request.
+    pub log: PathBuf,
+    /// The AFS service's principal, without the realm; `None`: there is none.
+    pub afs: Option<String>,
+    /// The AFS service's keys. Root's alone.
+    pub keytab: Option<PathBuf>,
+    /// Its users.
+    pub users: Vec<RealmUser>,
+}
+
+/// A user of a realm.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RealmUser {
+    /// Principal without the realm: `alice`, `carol/admin`.
+    pub name: String,
+    /// Password.
+    pub password: String,
+    /// What is special about him.
+    pub account: Account,
+}
+
+/// What is special about an account at a KDC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Account {
+    /// Nothing; he has to preauthenticate himself, as all have to of whom it is not said.
+    Plain,
+    /// His password has expired.
+    PasswordExpired,
+    /// His password expires within this number of days.
+    PasswordExpiresInDays(u16),
+    /// Twice [`LOCK_AFTER`] failed logins lock him.
+    Lockable,
+    /// He gets no tickets.
+    Disabled,
+    /// The account itself has expired.
+    Expired,
+    /// He gets tickets without preauthentication.
+    NoPreauth,
+    /// His tickets live so many seconds.
+    TicketLife(u32),
+    /// His only key is of a kind that no client of this world takes (arcfour-hmac); no preauthentication.
+    OldEnctype,
 }
 
 /// A server process of a cell. A signal to `pid` (STOP, CONT) makes it silent for a while.
@@ -159,6 +232,24 @@ impl World {
     pub fn cell(&self, name: &str) -> Result<&Cell> {
         self.cells.iter().find(|c| c.name == name).with_context(|| format!("no cell {name} in this world"))
     }
+
+    /// A realm by its name.
+    ///
+    /// # Errors
+    /// There is no such realm.
+    pub fn realm(&self, name: &str) -> Result<&Realm> {
+        self.realms.iter().find(|r| r.name == name).with_context(|| format!("no realm {name} in this world"))
+    }
+}
+
+impl Realm {
+    /// A user by his principal without the realm.
+    ///
+    /// # Errors
+    /// There is no such user.
+    pub fn user(&self, name: &str) -> Result<&RealmUser> {
+        self.users.iter().find(|u| u.name == name).with_context(|| format!("no user {name} in {}", self.name))
+    }
 }
 
 impl Cell {
@@ -205,6 +296,12 @@ pub struct CellSpec {
     pub users: &'static [(&'static str, u32, &'static str)],
     /// Group (with its owner before the colon), members.
     pub groups: &'static [(&'static str, &'static [&'static str])],
+    /// Its realm.
+    pub realm: &'static str,
+    /// Name and id of those whom the realm knows and the kaserver does not.
+    pub realm_only: &'static [(&'static str, u32)],
+    /// People of other realms, as the protection database writes them: `name@realm` in lower case.
+    pub foreigners: &'static [&'static str],
     /// Volume, number of the machine.
     pub volumes: &'static [(&'static str, usize)],
     /// Of these, the volumes that get a read-only replica beside them.
@@ -234,6 +331,15 @@ pub const CELLS: [CellSpec; 2] = [
             (LOCKABLE, 1012, "lockable's pass"),
         ],
         groups: &[("alice:friends", &["bob", "carol"])],
+        realm: FIRST_REALM,
+        realm_only: &[
+            ("carol.admin", 1021),
+            ("nopreauth", 1022),
+            ("pwsoon", 1023),
+            ("life120", 1024),
+            ("life30", 1025),
+        ],
+        foreigners: &["alice@partner.example"],
         volumes: &[
             ("root.afs", 0),
             ("root.cell", 0),
@@ -256,9 +362,65 @@ pub const CELLS: [CellSpec; 2] = [
             ("zoe", 2002, "zoe's pass"),
         ],
         groups: &[],
+        realm: SECOND_REALM,
+        realm_only: &[],
+        foreigners: &[],
         volumes: &[("root.afs", 0), ("root.cell", 0)],
         replicas: &[],
     },
+];
+
+/// What a realm shall be made of; the users of its cell come to those named here.
+#[derive(Debug, Clone)]
+pub struct RealmSpec {
+    /// Its name.
+    pub name: &'static str,
+    /// Where its KDC listens.
+    pub kdc: (Ipv4Addr, u16),
+    /// The AFS service's principal, without the realm.
+    pub afs: Option<&'static str>,
+    /// Principal without the realm, password, what is special about it.
+    pub users: &'static [(&'static str, &'static str, Account)],
+}
+
+/// The realms of the standard world.
+pub const REALMS: [RealmSpec; 3] = [
+    RealmSpec {
+        name: FIRST_REALM,
+        kdc: (Ipv4Addr::new(192, 0, 2, 1), 88),
+        afs: Some("afs/cell.example"),
+        users: &[
+            ("carol/admin", "carol's other pass", Account::Plain),
+            ("nopreauth", "nopreauth's pass", Account::NoPreauth),
+            ("pwsoon", "pwsoon's pass", Account::PasswordExpiresInDays(3)),
+            ("life120", "life120's pass", Account::TicketLife(120)),
+            ("life30", "life30's pass", Account::TicketLife(30)),
+            ("disabled", "disabled's pass", Account::Disabled),
+            ("expired", "expired's pass", Account::Expired),
+            ("oldenctype", "oldenctype's pass", Account::OldEnctype),
+        ],
+    },
+    // The older name of the service: clients have to try both.
+    RealmSpec { name: SECOND_REALM, kdc: (Ipv4Addr::new(192, 0, 2, 2), 88), afs: Some("afs"), users: &[] },
+    RealmSpec {
+        name: PARTNER_REALM,
+        kdc: (Ipv4Addr::new(192, 0, 2, 3), 1088),
+        afs: None,
+        users: &[
+            // Known to the first cell.
+            ("alice", "through the partner's looking-glass", Account::Plain),
+            // Known to no cell.
+            ("bob", "partner's builder", Account::Plain),
+        ],
+    },
+];
+
+/// Users of the first realm get tickets for services of the second one; the key that both KDCs have, as a password.
+pub const TRUSTS: [(&str, &str, &str); 4] = [
+    (PARTNER_REALM, FIRST_REALM, "partner to cell"),
+    (PARTNER_REALM, SECOND_REALM, "partner to other"),
+    (FIRST_REALM, SECOND_REALM, "cell to other"),
+    (SECOND_REALM, FIRST_REALM, "other to cell"),
 ];
 
 #[cfg(test)]
@@ -271,6 +433,28 @@ mod tests {
         assert_ne!(a.key_hex, b.key_hex);
         assert!(a.machines.iter().all(|m| b.machines.iter().all(|n| m.1 != n.1)));
         assert!(a.users.iter().all(|u| b.users.iter().all(|v| u.2 != v.2)));
+    }
+
+    #[test]
+    fn every_password_of_a_name_is_another_one() {
+        let cells = CELLS.iter().flat_map(|c| c.users.iter().map(|u| (u.0, u.2)));
+        let all: Vec<_> =
+            cells.chain(REALMS.iter().flat_map(|r| r.users.iter().map(|u| (u.0, u.1)))).collect();
+        for (n, a) in all.iter().enumerate() {
+            assert!(all.iter().skip(n + 1).all(|b| a.1 != b.1), "{}", a.0);
+        }
+    }
+
+    #[test]
+    fn who_gets_tickets_of_a_cell_s_realm_has_an_id_there() {
+        for cell in &CELLS {
+            let realm = REALMS.iter().find(|r| r.name == cell.realm).unwrap();
+            for (name, _, account) in realm.users {
+                let can = !matches!(account, Account::Disabled | Account::Expired | Account::OldEnctype);
+                let in_cell = name.replace('/', ".");
+                assert_eq!(cell.realm_only.iter().any(|(n, _)| *n == in_cell), can, "{name}");
+            }
+        }
     }
 
     #[test]

@@ -27,13 +27,17 @@ const BUILD: [&str; 8] = [
     "util-linux",
 ];
 /// What runs in a world.
-const SERVERS: [&str; 8] = [
+const SERVERS: [&str; 12] = [
     "apache2",
     "apache2-bin",
     "openafs-client",
     "openafs-dbserver",
     "openafs-fileserver",
     "openafs-krb5",
+    "krb5-admin-server",
+    "krb5-kdc",
+    "krb5-user",
+    "libfaketime",
     "curl",
     "openssl",
 ];

@@ -43,6 +43,7 @@ const SUITES: &[(&str, &str, bool)] = &[
     ("pag", "userspace_live", false),
     ("weblog", "process", false),
     ("integration", "config", false),
+    ("integration", "realm", false),
     ("integration", "access", true),
     ("integration", "logins", true),
     ("integration", "http", true),

@@ -5,7 +5,9 @@ use crate::built;
 use crate::cell::Cell;
 use crate::httpd::{self, Httpd};
 use crate::kaserver::TestKaserver;
+use crate::kdc::Kdc;
 use crate::kernel_client;
+use crate::realm;
 use crate::world::{CELLS, CONF_DIR, STATE_DIR, World};
 use anyhow::{Context as _, Result, bail};
 use std::fs::File;
@@ -26,6 +28,7 @@ pub(crate) fn manager(args: &[String]) -> Result<ExitCode> {
         results: plan.results.clone(),
         conf_dir: CONF_DIR.into(),
         cells: Vec::new(),
+        realms: Vec::new(),
         programs: built::install(&plan.programs)?,
         sizes: plan.sizes,
         httpd: None,
@@ -67,6 +70,9 @@ pub(crate) fn manager(args: &[String]) -> Result<ExitCode> {
             let _ = writeln!(io::stderr(), "world: {e:#}");
         }
     }
+    for realm in world.realms.iter().filter(|r| Kdc::of(r).pid().is_none()) {
+        let _ = writeln!(io::stderr(), "world: the KDC of {} does not run any more", realm.name);
+    }
     if plan.client.is_some() {
         // A guest is switched off: nothing in it has to end in good order, which would take it long.
         #[allow(clippy::exit, reason = "ends without ending what was started")]
@@ -94,12 +100,17 @@ struct Up {
 }
 
 impl Up {
-    /// Both cells side by side, kaservers, content, replicas.
+    /// Realms, both cells side by side, kaservers, content, replicas.
     fn start_cells(&mut self, world: &mut World) -> Result<()> {
         let logs = world.results.clone();
+        // First, since the servers have to have the keys that the KDCs made.
+        world.realms = realm::start_all(Path::new(STATE_DIR), &logs)?;
+        let realms = &world.realms;
         let started: Vec<Result<Cell>> = std::thread::scope(|s| {
-            let threads: Vec<_> =
-                CELLS.iter().map(|spec| s.spawn(|| Cell::start(spec, Path::new(STATE_DIR), &logs))).collect();
+            let threads: Vec<_> = CELLS
+                .iter()
+                .map(|spec| s.spawn(|| Cell::start(spec, realms, Path::new(STATE_DIR), &logs)))
+                .collect();
             threads
                 .into_iter()
                 .map(|t| {

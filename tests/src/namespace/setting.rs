@@ -1,8 +1,8 @@
 //! What a world has of its own besides files: addresses, names, users, the AFS client's configuration.
 
 use super::{Plan, SELF_INSIDE};
-use crate::process;
 use crate::world::{self, CELLS, CONF_DIR, STATE_DIR};
+use crate::{process, realm};
 use anyhow::{Context as _, Result, bail};
 use nix::mount::{MsFlags, mount};
 use std::fs;
@@ -91,6 +91,7 @@ fn make_configuration(plan: &Plan) -> Result<()> {
     replace("/etc/openafs/ThisCell", &format!("{}\n", world::FIRST_CELL))?;
     replace("/etc/openafs/CellServDB", &cell_serv_db)?;
     replace("/etc/openafs/cacheinfo", "/afs:/var/cache/openafs:50000\n")?;
+    replace("/etc/krb5.conf", &realm::client_configuration())?;
     mount(Some("afsweb-state"), STATE_DIR, Some("tmpfs"), MsFlags::empty(), Some("mode=0755,size=90%"))
         .context("state of the servers")?;
     add_user(BROKER_USER)?;

@@ -6,6 +6,7 @@ pub(crate) mod tls;
 
 use integration::http::{Request, Response};
 use integration::httpd::{Httpd, Mpm, Options};
+use integration::kdc::{Kdc, Manner};
 use integration::world::{Cell, FIRST_CELL, SECOND_CELL, World};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -134,6 +135,47 @@ impl Drop for Mischief<'_> {
     fn drop(&mut self) {
         kaserver(self.world, self.cell, &self.undo);
     }
+}
+
+/// Makes a KDC misbehave, and puts it back when it goes, also when a test fails.
+pub(crate) struct KdcMischief<'a> {
+    kdc: Kdc<'a>,
+    undo: fn(&Kdc<'_>) -> anyhow::Result<()>,
+}
+
+impl<'a> KdcMischief<'a> {
+    /// It answers nothing.
+    pub(crate) fn pause(world: &'a World, realm: &str) -> Self {
+        let kdc = kdc(world, realm);
+        kdc.pause().unwrap();
+        Self { kdc, undo: |k| k.resume() }
+    }
+
+    /// It does not run.
+    pub(crate) fn stop(world: &'a World, realm: &str) -> Self {
+        let kdc = kdc(world, realm);
+        kdc.stop().unwrap();
+        Self { kdc, undo: |k| k.start(Manner::Usual) }
+    }
+
+    /// It is another one at the same address: with a wrong clock, or with large tickets.
+    pub(crate) fn run(world: &'a World, realm: &str, manner: Manner) -> Self {
+        let kdc = kdc(world, realm);
+        let mischief = Self { kdc, undo: |k| k.restart(Manner::Usual) };
+        kdc.restart(manner).unwrap();
+        mischief
+    }
+}
+
+impl Drop for KdcMischief<'_> {
+    fn drop(&mut self) {
+        (self.undo)(&self.kdc).unwrap();
+    }
+}
+
+/// The KDC of a realm.
+pub(crate) fn kdc<'a>(world: &'a World, realm: &str) -> Kdc<'a> {
+    Kdc::of(world.realm(realm).unwrap())
 }
 
 /// A line for whoever reads the run, also where the test passes (libtest keeps back what is printed).

@@ -1,0 +1,236 @@
+//! One KDC of the world: starts it, ends it, makes it silent or wrong, and changes what is in its database.
+//!
+//! Any process of root's in the world may do so, since a KDC is nobody's child: it goes into the background when it listens.
+//! It ends with the world. Its database is asked and changed by Debian's `kadmin.local`.
+
+use crate::world::Realm;
+use crate::{process, wait};
+use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::Signal;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// Time for each step.
+const LIMIT: Duration = Duration::from_secs(60);
+/// Longest value of a configuration file that libkrb5's parser takes, with some room.
+const VALUE_LIMIT: usize = 1_900;
+/// Directory of the library that gives a process another clock, in a directory of Debian's for libraries.
+const FAKETIME: &str = "faketime/libfaketime.so.1";
+
+/// How a KDC runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// As it should.
+    Usual,
+    /// Its clock is so many seconds ahead, or behind.
+    Skewed(i64),
+    /// Its tickets have at least so many bytes of authorization data: an authentication indicator of that length, which it puts
+    /// into the tickets of whoever preauthenticates himself by SPAKE, as clients do where a KDC offers it.
+    LargeTickets(usize),
+}
+
+/// A KDC of the world.
+#[derive(Debug, Clone, Copy)]
+pub struct Kdc<'a> {
+    realm: &'a Realm,
+}
+
+impl<'a> Kdc<'a> {
+    /// The KDC of a realm.
+    #[must_use]
+    pub fn of(realm: &'a Realm) -> Self {
+        Self { realm }
+    }
+
+    /// Its process id, if it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        let pid = fs::read_to_string(&self.realm.pid_file).ok()?.trim().parse().ok()?;
+        process::is_alive(pid).then_some(pid)
+    }
+
+    /// Starts it; it listens when this returns.
+    ///
+    /// # Errors
+    /// It runs already, or does not come up.
+    pub fn start(&self, manner: Manner) -> Result<()> {
+        self.bring_up(manner).with_context(|| format!("KDC of {}", self.realm.name))
+    }
+
+    fn bring_up(&self, manner: Manner) -> Result<()> {
+        ensure!(self.pid().is_none(), "it runs already");
+        let mut conf = self.realm.kdc_conf.clone();
+        if let Manner::LargeTickets(bytes) = manner {
+            let usual = fs::read_to_string(&conf)?;
+            conf.set_extension("large.conf");
+            fs::write(&conf, with_large_tickets(&usual, &self.realm.name, bytes)?)?;
+        }
+        let mut command = Command::new("krb5kdc");
+        command.args(["-r", &self.realm.name, "-P"]).arg(&self.realm.pid_file);
+        point_to(&mut command, &conf);
+        if let Manner::Skewed(seconds) = manner {
+            command.env("LD_PRELOAD", faketime()?).env("FAKETIME", format!("{seconds:+}"));
+            // Its timers go by another clock, which stays right.
+            command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        }
+        let log = || process::tail(&self.realm.log, 10);
+        // It ends as soon as its child listens; what that wrote until then it keeps in its log.
+        process::run(&mut command, LIMIT).with_context(log)?;
+        wait::until("its process id", LIMIT, || Ok(self.pid())).with_context(log)?;
+        Ok(())
+    }
+
+    /// Ends it: nothing listens at its address any more.
+    ///
+    /// # Errors
+    /// It does not end.
+    pub fn stop(&self) -> Result<()> {
+        if let Some(pid) = self.pid() {
+            // It may end by itself meanwhile.
+            let _ = process::signal_pid(pid, Signal::CONT);
+            let _ = process::signal_pid(pid, Signal::TERM);
+            wait::until_true("the end of the KDC", LIMIT, || Ok(!process::is_alive(pid)))?;
+        }
+        match fs::remove_file(&self.realm.pid_file) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends it if it runs, and starts it.
+    ///
+    /// # Errors
+    /// As [`Kdc::stop`] and [`Kdc::start`].
+    pub fn restart(&self, manner: Manner) -> Result<()> {
+        self.stop()?;
+        self.start(manner)
+    }
+
+    /// Makes it silent: it takes requests and answers none.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn pause(&self) -> Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets it answer again, also what came meanwhile.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn resume(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = self.pid().with_context(|| format!("the KDC of {} does not run", self.realm.name))?;
+        process::signal_pid(pid, signal)
+    }
+
+    /// Has `kadmin.local` do these commands, one after the other in one process: what it printed.
+    ///
+    /// A word with blanks or quotes in it is written by [`quoted`].
+    ///
+    /// # Errors
+    /// One of them failed; the later ones are done all the same.
+    pub fn kadmin<C: AsRef<str>>(&self, commands: &[C]) -> Result<String> {
+        let mut input = String::new();
+        for command in commands {
+            let command = command.as_ref();
+            ensure!(!command.contains('\n'), "a command of kadmin.local is one line");
+            input.push_str(command);
+            input.push('\n');
+        }
+        let mut kadmin = Command::new("kadmin.local");
+        kadmin.args(["-r", &self.realm.name]);
+        point_to(&mut kadmin, &self.realm.kdc_conf);
+        let out = process::output_with_input(&mut kadmin, input.as_bytes(), LIMIT)?;
+        // Its status does not tell whether a command failed.
+        let complaints = String::from_utf8_lossy(&out.stderr);
+        if !out.status.success() || !complaints.is_empty() {
+            bail!("kadmin.local of {}: {}: {complaints}", self.realm.name, out.status);
+        }
+        Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+    }
+
+    /// Gives a user another password.
+    ///
+    /// # Errors
+    /// There is no such user.
+    pub fn set_password(&self, user: &str, password: &str) -> Result<()> {
+        self.kadmin(&[format!("change_password -pw {} {user}", quoted(password))]).map(|_| ())
+    }
+
+    /// Lets a user in again who was locked out.
+    ///
+    /// # Errors
+    /// There is no such user.
+    pub fn unlock(&self, user: &str) -> Result<()> {
+        self.kadmin(&[format!("modify_principal -unlock {user}")])?;
+        // Failures in the same second would not count.
+        std::thread::sleep(Duration::from_millis(1_001));
+        Ok(())
+    }
+}
+
+/// A word for [`Kdc::kadmin`].
+#[must_use]
+pub fn quoted(word: &str) -> String {
+    format!("\"{}\"", word.replace('"', "\"\""))
+}
+
+/// Lets a program of MIT Kerberos take its whole configuration from this file.
+pub(crate) fn point_to(command: &mut Command, conf: &Path) {
+    command.env("KRB5_KDC_PROFILE", conf).env("KRB5_CONFIG", conf);
+}
+
+/// The library that gives a process another clock.
+fn faketime() -> Result<PathBuf> {
+    fs::read_dir("/usr/lib")?
+        .filter_map(|e| Some(e.ok()?.path().join(FAKETIME)))
+        .find(|p| p.is_file())
+        .context("libfaketime is not there")
+}
+
+/// A KDC's configuration, and in addition SPAKE with an indicator of so many bytes.
+fn with_large_tickets(conf: &str, realm: &str, bytes: usize) -> Result<String> {
+    let start = format!("{realm} = {{\n");
+    let (before, rest) = conf.split_once(&start).context("no such realm in the configuration")?;
+    let mut indicators = String::new();
+    let mut left = bytes;
+    for n in 0.. {
+        if left == 0 {
+            break;
+        }
+        let len = left.min(VALUE_LIMIT);
+        // No two may be equal.
+        indicators
+            .push_str(&format!("spake_preauth_indicator = {}\n", format!("{n:02}").repeat(len.div_ceil(2))));
+        left -= len;
+    }
+    Ok(format!("[libdefaults]\nspake_preauth_groups = edwards25519\n{before}{start}{indicators}{rest}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_as_kadmin_reads_them() {
+        assert_eq!(quoted("a b"), "\"a b\"");
+        assert_eq!(quoted("say \"x\""), "\"say \"\"x\"\"\"");
+    }
+
+    #[test]
+    fn large_tickets_come_of_several_indicators() {
+        let conf = with_large_tickets("[realms]\nA.B = {\nx = y\n}\n", "A.B", 4_000).unwrap();
+        let lines: Vec<_> = conf.lines().filter(|l| l.starts_with("spake_preauth_indicator")).collect();
+        assert_eq!(lines.len(), 3);
+        assert!(lines.iter().all(|l| l.len() < 2_000));
+        assert!(conf.ends_with("x = y\n}\n"), "{conf}");
+        assert!(with_large_tickets("[realms]\n", "A.B", 1).is_err());
+    }
+}
