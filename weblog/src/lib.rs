@@ -15,6 +15,7 @@ pub mod dispatch;
 pub mod error;
 pub mod frames;
 pub mod kaserver;
+pub mod krb5;
 pub mod limiter;
 pub mod logins;
 pub mod one_login;

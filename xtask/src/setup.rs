@@ -16,16 +16,20 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 /// What the build and the harness need installed.
-const BUILD: [&str; 8] = [
+const BUILD: [&str; 9] = [
     "apache2-dev",
     "gcc",
     "iproute2",
     "libc6-dev",
     "libclang1-14",
     "libclang-common-14-dev",
+    "libkrb5-dev",
     "libopenafs-dev",
     "util-linux",
 ];
+/// Headers that need not be installed where this names a tree that they were unpacked into.
+const UNPACKED: [(&str, &str); 2] =
+    [("apache2-dev", "AFSWEB_HTTPD_PREFIX"), ("libkrb5-dev", "AFSWEB_KRB5_PREFIX")];
 /// What runs in a world.
 const SERVERS: [&str; 12] = [
     "apache2",
@@ -91,7 +95,11 @@ pub(crate) fn need_root(what: &str) -> Result<()> {
 /// Installs what the build lacks.
 fn install_build_dependencies(apt: &Apt) -> Result<()> {
     let installed = installed()?;
-    let missing: Vec<&str> = BUILD.iter().copied().filter(|p| !installed.contains_key(*p)).collect();
+    let unpacked = |package: &str| {
+        UNPACKED.iter().any(|(name, variable)| *name == package && std::env::var_os(variable).is_some())
+    };
+    let missing: Vec<&str> =
+        BUILD.iter().copied().filter(|p| !installed.contains_key(*p) && !unpacked(p)).collect();
     if missing.is_empty() {
         return Ok(());
     }

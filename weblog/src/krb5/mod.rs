@@ -1,0 +1,2 @@
+//! Kerberos 5.
+pub mod des_key;
