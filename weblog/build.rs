@@ -3,7 +3,7 @@
 //! `AFSWEB_KRB5_PREFIX` names a directory into which Debian's libkrb5-dev and krb5-multidev were unpacked.
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Where Debian's packages have the header: libkrb5-dev, krb5-multidev.
 const DIRS: [&str; 2] = ["usr/include", "usr/include/mit-krb5"];
@@ -54,15 +54,27 @@ const FUNCTIONS: &[&str] = &[
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed=AFSWEB_KRB5_PREFIX");
-    let prefix = env::var_os("AFSWEB_KRB5_PREFIX").unwrap_or_else(|| "/".into());
-    let header = DIRS.iter().map(|d| Path::new(&prefix).join(d).join("krb5.h")).find(|h| h.exists());
-    let header = header.unwrap_or_else(|| {
-        panic!("krb5.h is not there: install libkrb5-dev, or name an unpacked tree in AFSWEB_KRB5_PREFIX")
-    });
+    // Cargo stops the build with this, since nothing can be built without the declarations.
+    if let Err(why) = declare() {
+        println!("cargo::error={why}");
+    }
+}
+
+/// Writes the declarations.
+///
+/// # Errors
+/// Why not.
+fn declare() -> Result<(), String> {
+    let prefix = PathBuf::from(env::var_os("AFSWEB_KRB5_PREFIX").unwrap_or_else(|| "/".into()));
+    let dirs = DIRS.map(|d| prefix.join(d));
+    let header =
+        dirs.iter().map(|d| d.join("krb5.h")).find(|h| h.exists()).ok_or(
+            "krb5.h is not there: install libkrb5-dev, or name an unpacked tree in AFSWEB_KRB5_PREFIX",
+        )?;
     println!("cargo::rerun-if-changed={}", header.display());
     let mut builder = bindgen::Builder::default()
         .header(header.display().to_string())
-        .clang_args(DIRS.map(|d| format!("-I{}", Path::new(&prefix).join(d).display())))
+        .clang_args(dirs.iter().map(|d| format!("-I{}", d.display())))
         .dynamic_library_name("Library")
         .dynamic_link_require_all(true)
         .layout_tests(false)
@@ -74,8 +86,7 @@ fn main() {
     for f in FUNCTIONS {
         builder = builder.allowlist_function(f);
     }
-    // The build stops here with bindgen's own report, since nothing can be built without the declarations.
-    let bindings = builder.generate().unwrap_or_else(|e| panic!("bindgen: {e}"));
+    let bindings = builder.generate().map_err(|e| format!("bindgen: {e}"))?;
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("krb5.rs");
-    bindings.write_to_file(&out).unwrap_or_else(|e| panic!("{}: {e}", out.display()));
+    bindings.write_to_file(&out).map_err(|e| format!("{}: {e}", out.display()))
 }

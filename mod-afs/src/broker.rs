@@ -7,7 +7,7 @@ use afsweb_cache::{Store, Verifier, VerifierKey, expires_ms};
 use core::fmt;
 use core::num::NonZeroUsize;
 use core::time::Duration;
-use pag::{AfsClient, Cell, Pag, Principal, Token};
+use pag::{AfsClient, Home, Pag, Principal, Realm, Token};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 use std::net::IpAddr;
@@ -47,11 +47,11 @@ pub trait Ask: Send + Sync {
     /// Rises when something was revoked.
     fn epoch(&self) -> u64;
 
-    /// The calling worker is about to wait for a login in `cell`, until the guard is dropped.
+    /// The calling worker is about to wait for a login at `home`, until the guard is dropped.
     ///
     /// # Errors
-    /// [`NoVisitor::Broker`] with [`Failure::Overload`] if too many workers wait for that cell already.
-    fn begin(&self, _cell: &Cell) -> Result<Option<Wait>, NoVisitor> {
+    /// [`NoVisitor::Broker`] with [`Failure::Overload`] if too many workers wait for its servers already.
+    fn begin(&self, _home: &Home) -> Result<Option<Wait>, NoVisitor> {
         Ok(None)
     }
 }
@@ -67,6 +67,8 @@ pub struct Visitor {
     pub token_end: i64,
     /// His number in the cell.
     pub afs_id: i32,
+    /// Days until his password expires, if he has to change it.
+    pub password_expires_days: Option<u8>,
     /// What his token is known by.
     token: Verifier,
 }
@@ -238,6 +240,7 @@ impl Logins {
         let verifier = self.key.verifier(&[
             claim.principal.name().as_bytes(),
             claim.principal.cell().as_str().as_bytes(),
+            claim.principal.realm().map_or("", Realm::as_str).as_bytes(),
             claim.password.expose(),
         ]);
         loop {
@@ -248,7 +251,7 @@ impl Logins {
                     let soon = terms.deadline.min(Instant::now() + UNCOUNTED);
                     let mut outcome = flight.wait(soon);
                     if matches!(outcome, Err(NoVisitor::Broker(Failure::Deadline))) && soon < terms.deadline {
-                        let _wait = self.broker.begin(claim.principal.cell())?;
+                        let _wait = self.broker.begin(&claim.principal.home())?;
                         outcome = flight.wait(terms.deadline);
                     }
                     match outcome {
@@ -333,6 +336,7 @@ impl Logins {
         let request = Request::GetToken(GetToken {
             user: claim.principal.name().to_owned(),
             cell: claim.principal.cell().as_str().to_owned(),
+            realm: claim.principal.realm().map(|realm| realm.as_str().to_owned()),
             password: claim.password.clone(),
             address: terms.address,
             token_lifetime_s: terms.token_lifetime_s,
@@ -351,7 +355,7 @@ impl Logins {
                 Reply::Failed(failure) => return Err(NoVisitor::Broker(failure)),
                 Reply::Pending { retry_ms } => {
                     if wait.is_none() {
-                        wait = self.broker.begin(claim.principal.cell())?;
+                        wait = self.broker.begin(&claim.principal.home())?;
                     }
                     let ms = retry_ms.clamp(*RETRY_MS.start(), *RETRY_MS.end());
                     let pause = Duration::from_millis(u64::from(ms));
@@ -369,7 +373,8 @@ impl Logins {
     ///
     /// # Errors
     /// [`NoVisitor`] if the token is of no use, or the client does not take it.
-    fn admit(&self, claim: &Credentials, token: &Token, earlier: Option<&Arc<Visitor>>) -> Outcome {
+    fn admit(&self, claim: &Credentials, granted: &Granted, earlier: Option<&Arc<Visitor>>) -> Outcome {
+        let token: &Token = &granted.token;
         if token.cell != *claim.principal.cell() || token.lifetime_s(unix_now()) == 0 {
             return Err(NoVisitor::Broker(Failure::NotAccepted));
         }
@@ -390,6 +395,7 @@ impl Logins {
             pag,
             token_end: token.end,
             afs_id: token.afs_id,
+            password_expires_days: granted.password_expires_days,
             token: known_by,
         }))
     }
@@ -463,7 +469,7 @@ impl Lead<'_> {
     /// As [`Logins::visitor`].
     fn run(self, claim: &Credentials, terms: &Terms) -> Outcome {
         let outcome = self.logins.ask(claim, terms).and_then(|granted| {
-            let visitor = self.logins.admit(claim, &granted.token, self.earlier.as_ref())?;
+            let visitor = self.logins.admit(claim, &granted, self.earlier.as_ref())?;
             self.logins.remember(&self.slot, self.flight.epoch, &visitor, granted.valid_s);
             Ok(visitor)
         });

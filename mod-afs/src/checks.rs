@@ -5,7 +5,7 @@
 use crate::client;
 use crate::config::{ServerConfig, UserName};
 use nix::unistd::{Uid, User};
-use pag::{Cell, ClientKind};
+use pag::{Cell, ClientKind, Realm};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -31,9 +31,37 @@ pub fn findings(servers: &[Checked<'_>], httpd_user: Option<u32>) -> Vec<String>
         out.extend(fits_together(server.config).into_iter().map(|why| format!("{}: {why}", server.name)));
     }
     if servers.iter().any(|s| s.config.uses_afs()) {
+        out.extend(methods(main.config, servers));
         out.extend(machine(main.config, servers, httpd_user));
     }
     out.dedup();
+    out
+}
+
+/// What is said of cells and realms, seen from all servers.
+fn methods(main: &ServerConfig, servers: &[Checked<'_>]) -> Vec<String> {
+    let mut out = Vec::new();
+    for said in main.auth_methods.iter().flatten() {
+        if !servers.iter().any(|s| s.config.cells().contains(&said.cell)) {
+            out.push(format!(
+                "AFSAuthMethod {}: nobody may log in in that cell; add it to SetAFSCells, or take the line away",
+                said.cell
+            ));
+        }
+    }
+    let mut known: Vec<&Realm> = Vec::new();
+    for server in servers {
+        for realm in server.config.realms() {
+            match known.iter().find(|k| k.is_called(realm.as_str())) {
+                Some(k) if *k != realm => out.push(format!(
+                    "{}: SetAFSRealms {realm} is {k} elsewhere: KDCs tell upper from lower case, so write it the same",
+                    server.name
+                )),
+                Some(_) => {}
+                None => known.push(realm),
+            }
+        }
+    }
     out
 }
 
@@ -57,6 +85,14 @@ fn fits_together(config: &ServerConfig) -> Vec<String> {
             "AFSDefaultCell {cell} is not among the cells for logins, {}: add it to SetAFSCells",
             names()
         ));
+    }
+    if let Some(realm) = config.realms().first() {
+        let defaults = config.default_cell.iter().chain(config.location_cells.iter().flatten());
+        if config.uses_afs() && defaults.count() == 0 {
+            out.push(format!(
+                "SetAFSRealms {realm} needs to know in which cell its users log in: add SetAFSDefaultCell, or AFSDefaultCell to the section"
+            ));
+        }
     }
     if let Some(location) = config.location().filter(|_| !config.uses_afs()) {
         out.push(format!(
@@ -93,6 +129,11 @@ fn machine(main: &ServerConfig, servers: &[Checked<'_>], httpd_user: Option<u32>
     }
     if let Err(why) = broker_user(&main.weblog_user(), httpd_user) {
         out.push(format!("SetAFSWeblogUser {}: {why}", main.weblog_user()));
+    }
+    if let Some(file) = main.keytab()
+        && let Err(why) = keytab(file, &main.weblog_user(), httpd_user)
+    {
+        out.push(format!("AFSKeytab {}: {why}", file.display()));
     }
     if let Some(dir) = main.cache_dir()
         && let Err(why) = cache_dir(dir, httpd_user)
@@ -253,6 +294,38 @@ fn broker_user(user: &UserName, httpd_user: Option<u32>) -> Result<(), String> {
     Ok(())
 }
 
+/// A keytab that the broker's user can read, and neither everybody nor httpd's children can.
+///
+/// # Errors
+/// Why not.
+fn keytab(file: &Path, user: &UserName, httpd_user: Option<u32>) -> Result<(), String> {
+    let meta = fs::metadata(file).map_err(|e| cannot(&e))?;
+    if !meta.is_file() {
+        return Err("is not a file".to_owned());
+    }
+    if meta.mode() & 0o007 != 0 {
+        return Err("is open to everybody, but holds a key (chmod o-rwx)".to_owned());
+    }
+    if httpd_user == Some(meta.uid()) {
+        return Err(
+            "belongs to the user that httpd's children run as, who must not have it (chown)".to_owned()
+        );
+    }
+    let found = match user {
+        UserName::Uid(uid) => User::from_uid(Uid::from_raw(*uid)),
+        UserName::Name(name) => User::from_name(name),
+    };
+    // Whoever has no entry has no group that could be looked at; whoever is not there is complained of elsewhere.
+    let Ok(Some(found)) = found else { return Ok(()) };
+    let as_owner = meta.uid() == found.uid.as_raw() && meta.mode() & 0o400 != 0;
+    let as_group =
+        meta.uid() != found.uid.as_raw() && meta.gid() == found.gid.as_raw() && meta.mode() & 0o040 != 0;
+    if as_owner || as_group {
+        return Ok(());
+    }
+    Err(format!("the broker's user {user} cannot read it (chown root:{user}, chmod 640)"))
+}
+
 /// A directory of httpd's user that is closed to everybody else, since it will hold what visitors may read.
 ///
 /// # Errors
@@ -279,6 +352,7 @@ fn cache_dir(dir: &Path, httpd_user: Option<u32>) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::AuthMethod;
     use std::path::PathBuf;
 
     fn cell(name: &str) -> Cell {
@@ -334,6 +408,47 @@ mod tests {
             assert!(got.contains(want), "{got:?} lacks {want:?}");
         }
         assert_eq!(check(cells), "");
+    }
+
+    #[test]
+    fn methods_are_for_cells_where_somebody_may_log_in_and_realms_are_written_alike() {
+        let main = ServerConfig {
+            uses_afs: Some(true),
+            cells: Some(vec![cell("a.example")].into()),
+            auth_methods: Some(vec![AuthMethod {
+                cell: cell("b.example"),
+                method: weblog_proto::Method::Krb5,
+                realm: None,
+            }]),
+            realms: Some(vec![Realm::new("P.EXAMPLE").unwrap()].into()),
+            ..ServerConfig::EMPTY
+        };
+        let host =
+            ServerConfig { realms: Some(vec![Realm::new("p.example").unwrap()].into()), ..main.clone() };
+        let servers = [("main", &main), ("host", &host)]
+            .map(|(name, config)| Checked { name: name.to_owned(), config });
+        let found = methods(&main, &servers);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].contains("nobody may log in") && found[1].contains("P.EXAMPLE elsewhere"));
+        assert!(check(main).contains("in which cell its users log in"));
+    }
+
+    #[test]
+    fn a_keytab_is_for_the_broker_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("k");
+        let own = nix::unistd::geteuid();
+        let user = UserName::Uid(own.as_raw());
+        assert!(keytab(&file, &user, None).unwrap_err().contains("does not exist"));
+        fs::write(&file, "k").unwrap();
+        let mode = |mode| fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        mode(0o644);
+        assert!(keytab(&file, &user, None).unwrap_err().contains("chmod o-rwx"));
+        mode(0o600);
+        assert_eq!(keytab(&file, &user, None), Ok(()));
+        assert!(keytab(&file, &user, Some(own.as_raw())).unwrap_err().contains("chown"));
+        mode(0o200);
+        assert!(keytab(&file, &user, None).unwrap_err().contains("cannot read it"));
     }
 
     #[test]

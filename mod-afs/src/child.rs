@@ -14,7 +14,7 @@ use crate::waiting::{Directory, Wait, Waiting};
 use core::time::Duration;
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 use pag::userspace::{Cache, Config};
-use pag::{AfsClient, Cell, ClientKind, Userspace};
+use pag::{AfsClient, ClientKind, Home, Userspace};
 use std::fs::File;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -83,13 +83,13 @@ impl Ask for Broker {
         self.board.epoch()
     }
 
-    fn begin(&self, cell: &Cell) -> Result<Option<Wait>, NoVisitor> {
+    fn begin(&self, home: &Home) -> Result<Option<Wait>, NoVisitor> {
         let Some(waiting) = self.waiting else { return Ok(None) };
-        let cell = Directory::of_logins(cell.as_str());
-        if waiting.is_full(cell) {
+        let home = Directory::of_logins(home.as_str());
+        if waiting.is_full(home) {
             return Err(NoVisitor::Broker(Failure::Overload));
         }
-        Ok(Some(waiting.begin(cell)))
+        Ok(Some(waiting.begin(home)))
     }
 }
 

@@ -3,9 +3,10 @@
 //! Knows nothing of httpd: `directives.rs` fills it, `checks.rs` looks whether it fits together.
 
 use crate::prompt::Prompt;
-use pag::Cell;
+use pag::{Cell, Realm};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use weblog_proto::Method;
 
 /// AFSAuthType.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +15,17 @@ pub enum AuthType {
     None,
     /// Visitors are who they log in as, and AFS decides.
     Afs,
+}
+
+/// AFSAuthMethod: how users of a cell are authenticated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthMethod {
+    /// The cell.
+    pub cell: Cell,
+    /// How.
+    pub method: Method,
+    /// Its realm, if that is said.
+    pub realm: Option<Realm>,
 }
 
 /// SetAFSClient.
@@ -107,6 +119,12 @@ config! {
         default_cell: Cell,
         /// SetAFSCells.
         cells: Arc<[Cell]>,
+        /// SetAFSRealms.
+        realms: Arc<[Realm]>,
+        /// AFSAuthMethod: at most one for each cell.
+        auth_methods: Vec<AuthMethod>,
+        /// AFSKeytab.
+        keytab: PathBuf,
         /// SetAFSCacheExpiration, seconds.
         cache_expiration_s: u32,
         /// SetAFSTokenExpiration, seconds.
@@ -210,6 +228,25 @@ impl ServerConfig {
             Some(cells) => cells,
             None => self.default_cell.as_slice(),
         }
+    }
+
+    /// The realms whose users may log in beside those of the cells.
+    #[must_use]
+    pub fn realms(&self) -> &[Realm] {
+        self.realms.as_deref().unwrap_or_default()
+    }
+
+    /// How users of a cell are authenticated, and its realm if that is said.
+    #[must_use]
+    pub fn auth_method(&self, cell: &Cell) -> (Method, Option<&Realm>) {
+        let said = self.auth_methods.iter().flatten().find(|m| m.cell == *cell);
+        said.map_or((Method::Auto, None), |m| (m.method, m.realm.as_ref()))
+    }
+
+    /// The keytab that tickets are verified by, if there is one.
+    #[must_use]
+    pub fn keytab(&self) -> Option<&Path> {
+        self.keytab.as_deref()
     }
 
     /// How long the broker may answer from its cache, seconds; 0 = until the token ends.
@@ -371,6 +408,9 @@ mod tests {
         ("AFSLoginPrompt", "one", "two <%c>"),
         ("SetAFSDefaultCell", "a.example", "b.example"),
         ("SetAFSCells", "a.example b.example", "c.example"),
+        ("SetAFSRealms", "A.EXAMPLE B.EXAMPLE", "C.EXAMPLE"),
+        ("AFSAuthMethod", "a.example krb5", "a.example auto A.EXAMPLE"),
+        ("AFSKeytab", "/etc/a.keytab", "/etc/b.keytab"),
         ("SetAFSCacheExpiration", "300", "0"),
         ("SetAFSTokenExpiration", "60", "0"),
         ("SetAFSAccessLog", "/var/log/a", "/var/log/b"),

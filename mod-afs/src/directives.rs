@@ -2,12 +2,13 @@
 //!
 //! Names are the original's where it had them. Knows nothing of httpd's records.
 
-use crate::config::{AuthType, ClientChoice, DirConfig, LoginLimit, ServerConfig, UserName};
+use crate::config::{AuthMethod, AuthType, ClientChoice, DirConfig, LoginLimit, ServerConfig, UserName};
 use crate::prompt::Prompt;
 use core::ffi::CStr;
-use pag::Cell;
+use pag::{Cell, Realm};
 use std::path::PathBuf;
 use std::sync::Arc;
+use weblog_proto::{BrokerConfig, Method};
 
 /// Where a directive may stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -219,6 +220,33 @@ where
 /// What would be right.
 fn cell(word: &str) -> Result<Cell, String> {
     Cell::new(word).map_err(|e| format!("'{}' is not a cell such as example.com: {e}", shortened(word)))
+}
+
+/// The name of a realm.
+///
+/// # Errors
+/// What would be right.
+fn realm(word: &str) -> Result<Realm, String> {
+    Realm::new(word).map_err(|e| format!("'{}' is not a realm such as EXAMPLE.COM: {e}", shortened(word)))
+}
+
+/// AFSAuthMethod.
+///
+/// # Errors
+/// What would be right.
+fn auth_method(words: &[String]) -> Result<AuthMethod, String> {
+    let at = |i: usize| words.get(i).map_or("", String::as_str);
+    let method = match at(1).to_ascii_lowercase().as_str() {
+        "kaserver" => Method::Kaserver,
+        "krb5" => Method::Krb5,
+        "auto" => Method::Auto,
+        _ => return Err(format!("'{}' is not a method: kaserver, krb5 or auto is wanted", shortened(at(1)))),
+    };
+    let realm = words.get(2).map(|word| realm(word)).transpose()?;
+    if let Some(realm) = realm.as_ref().filter(|_| method == Method::Kaserver) {
+        return Err(format!("a kaserver has no use for the realm {realm}: krb5 or auto has"));
+    }
+    Ok(AuthMethod { cell: cell(at(0))?, method, realm })
 }
 
 /// An absolute path, without a slash at its end.
@@ -440,6 +468,60 @@ pub const DIRECTIVES: &[Directive] = &[
                 }
             }
             c.cells = Some(cells.into());
+            Ok(())
+        }),
+    },
+    Directive {
+        name: c"SetAFSRealms",
+        syntax: "REALM...",
+        words: MANY,
+        scope: Scope::Server,
+        takes: Takes::Graceful,
+        default: "none but those of the cells",
+        help: c"Kerberos realms whose users may log in, as user@REALM, beside those of the cells",
+        apply: Apply::Server(|c, w| {
+            let realms = w.iter().map(|n| realm(n)).collect::<Result<Vec<_>, _>>()?;
+            for (i, one) in realms.iter().enumerate() {
+                if realms.iter().take(i).any(|other| other.is_called(one.as_str())) {
+                    return Err(format!("names the realm {one} twice"));
+                }
+            }
+            c.realms = Some(realms.into());
+            Ok(())
+        }),
+    },
+    Directive {
+        name: c"AFSAuthMethod",
+        syntax: "CELL kaserver|krb5|auto [REALM]",
+        words: (2, 3),
+        scope: Scope::Global,
+        takes: Takes::Graceful,
+        default: "auto for each cell",
+        help: c"how users of a cell are authenticated; auto = krb5 where a KDC of its realm is known, else kaserver",
+        apply: Apply::Server(|c, w| {
+            let value = auth_method(w)?;
+            let methods = c.auth_methods.get_or_insert_default();
+            if methods.iter().any(|m| m.cell == value.cell) {
+                return Err(format!("names the cell {} twice", value.cell));
+            }
+            methods.push(value);
+            Ok(())
+        }),
+    },
+    Directive {
+        name: c"AFSKeytab",
+        syntax: "FILE",
+        words: ONE,
+        scope: Scope::Global,
+        takes: Takes::Graceful,
+        default: "none: tickets are proved at the cell alone",
+        help: c"a key of this host or service, by which the broker verifies that tickets are from the right KDC",
+        apply: Apply::Server(|c, w| {
+            let path = absolute(one(w))?;
+            if path.len() > BrokerConfig::KEYTAB_MAX {
+                return Err(format!("is longer than {} bytes", BrokerConfig::KEYTAB_MAX));
+            }
+            c.keytab = Some(PathBuf::from(path));
             Ok(())
         }),
     },
@@ -699,6 +781,14 @@ mod tests {
             ("SetAFSCells a.example b/c", "not a cell"),
             ("SetAFSCells a.example A.Example", "twice"),
             ("SetAFSCells", "1 or more values"),
+            ("SetAFSRealms A@B", "not a realm such as EXAMPLE.COM"),
+            ("SetAFSRealms A.EXAMPLE a.example", "twice"),
+            ("AFSAuthMethod a.example", "2 to 3 values"),
+            ("AFSAuthMethod a.example kerberos", "kaserver, krb5 or auto"),
+            ("AFSAuthMethod a..b krb5", "not a cell"),
+            ("AFSAuthMethod a.example krb5 A/B", "not a realm"),
+            ("AFSAuthMethod a.example kaserver A.EXAMPLE", "no use for the realm"),
+            ("AFSKeytab keytab", "absolute"),
             ("SetAFSCacheExpiration -1", "a whole number from 0 to 2592000"),
             ("SetAFSCacheExpiration 5m", "a whole number"),
             ("SetAFSTokenExpiration 2592001", "from 0 to 2592000"),

@@ -5,7 +5,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use core::fmt;
-use pag::{Cell, Principal};
+use pag::{Cell, Principal, Realm};
 use weblog_proto::Password;
 use zeroize::Zeroizing;
 
@@ -53,7 +53,7 @@ pub enum Refusal {
     /// Name or password cannot be anybody's: 401.
     #[error("name or password cannot be anybody's")]
     NotAcceptable,
-    /// The cell is not an allowed one, or none was given and there is no default: 401.
+    /// Neither an allowed cell nor an allowed realm, or none was given and there is no default: 401.
     #[error("the cell is not an allowed one")]
     CellNotAllowed,
 }
@@ -76,6 +76,8 @@ impl Refusal {
 pub struct CellRules<'a> {
     /// The allowed ones.
     pub allowed: &'a [Cell],
+    /// Realms whose users the default cell is for as well.
+    pub realms: &'a [Realm],
     /// The cell of names without `@`: the location's, else the server's.
     pub default: Option<&'a Cell>,
 }
@@ -87,6 +89,11 @@ impl CellRules<'_> {
         self.allowed.contains(&cell).then_some(cell)
     }
 
+    /// The realm that `name` stands for in whatever case, as it is allowed.
+    fn find_realm(&self, name: &str) -> Option<Realm> {
+        self.realms.iter().find(|realm| realm.is_called(name)).cloned()
+    }
+
     /// The default cell, if visitors of it may log in.
     fn find_default(&self) -> Option<Cell> {
         self.default.filter(|c| self.allowed.contains(c)).cloned()
@@ -95,7 +102,8 @@ impl CellRules<'_> {
 
 /// Reads the value of an `Authorization` header; `None` = the request has none.
 ///
-/// `user@x` belongs to cell `x` (after the last `@`, case-insensitively), `user` to the default cell.
+/// `user@x` belongs to cell `x` (after the last `@`, case-insensitively), or is a user of realm `x` in the default cell;
+/// `user` belongs to the default cell.
 ///
 /// # Errors
 /// [`Refusal`] says why it is nobody's.
@@ -150,16 +158,20 @@ fn decode(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, Refusal> {
 /// [`Refusal::NotAcceptable`] or [`Refusal::CellNotAllowed`].
 fn principal(name: &[u8], cells: CellRules<'_>) -> Result<Principal, Refusal> {
     let name = core::str::from_utf8(name).map_err(|_| Refusal::NotAcceptable)?;
-    let (user, cell) = match name.rsplit_once('@') {
-        Some((user, cell)) => (user, cells.find(cell)),
-        None => (name, cells.find_default()),
+    let (user, cell, realm) = match name.rsplit_once('@') {
+        Some((user, of)) => match (cells.find(of), cells.find_realm(of)) {
+            (None, Some(realm)) => (user, cells.find_default(), Some(realm)),
+            (cell, _) => (user, cell, None),
+        },
+        None => (name, cells.find_default(), None),
     };
     // The name first: whoever types nonsense need not learn which cells there are.
     let any = cell.clone().or_else(|| Cell::new("x").ok()).ok_or(Refusal::NotAcceptable)?;
     let principal = Principal::new(user, any).map_err(|_| Refusal::NotAcceptable)?;
-    match cell {
-        Some(_) => Ok(principal),
-        None => Err(Refusal::CellNotAllowed),
+    match (cell, realm) {
+        (Some(_), Some(realm)) => Ok(principal.of_realm(realm)),
+        (Some(_), None) => Ok(principal),
+        (None, _) => Err(Refusal::CellNotAllowed),
     }
 }
 
@@ -181,7 +193,7 @@ mod tests {
     /// As [`claim`].
     fn read(value: &[u8]) -> Result<(String, Vec<u8>), Refusal> {
         let cells = cells();
-        let rules = CellRules { allowed: &cells, default: cells.first() };
+        let rules = CellRules { allowed: &cells, realms: &[], default: cells.first() };
         match claim(Some(value), rules)? {
             Claim::Anonymous => Ok((String::new(), Vec::new())),
             Claim::Credentials(c) => Ok((c.principal.to_string(), c.password.expose().to_vec())),
@@ -198,7 +210,7 @@ mod tests {
 
     #[test]
     fn no_header_is_anonymous() {
-        let rules = CellRules { allowed: &[], default: None };
+        let rules = CellRules { allowed: &[], realms: &[], default: None };
         assert!(matches!(claim(None, rules), Ok(Claim::Anonymous)));
     }
 
@@ -210,10 +222,10 @@ mod tests {
     #[test]
     fn without_a_default_cell_a_bare_name_is_nobody() {
         let cells = cells();
-        let rules = CellRules { allowed: &cells, default: None };
+        let rules = CellRules { allowed: &cells, realms: &[], default: None };
         assert_eq!(claim(Some(&header(b"alice:x")), rules).unwrap_err(), Refusal::CellNotAllowed);
         let stranger = Cell::new("stranger.net").unwrap();
-        let rules = CellRules { allowed: &cells, default: Some(&stranger) };
+        let rules = CellRules { allowed: &cells, realms: &[], default: Some(&stranger) };
         assert_eq!(claim(Some(&header(b"alice:x")), rules).unwrap_err(), Refusal::CellNotAllowed);
     }
 
@@ -226,6 +238,30 @@ mod tests {
         assert_eq!(check(b"bob@other:x"), Err(Refusal::CellNotAllowed));
         assert_eq!(check(b"bob@:x"), Err(Refusal::CellNotAllowed));
         assert_eq!(check(b"@other.org:x"), Err(Refusal::NotAcceptable));
+    }
+
+    #[test]
+    fn behind_the_at_stands_an_allowed_cell_else_an_allowed_realm() {
+        let cells = cells();
+        let realms = ["PARTNER.EXAMPLE", "OTHER.ORG"].map(|r| Realm::new(r).unwrap());
+        let who = |name: &str, default: Option<&Cell>| {
+            let rules = CellRules { allowed: &cells, realms: &realms, default };
+            match claim(Some(&header(format!("{name}:x").as_bytes())), rules) {
+                Ok(Claim::Credentials(c)) => Ok((c.principal.to_string(), c.principal.cell().to_string())),
+                other => Err(other.err()),
+            }
+        };
+        let default = cells.first();
+        let is = |name: &str, cell: &str| Ok((name.to_owned(), cell.to_owned()));
+        assert_eq!(who("bob@partner.example", default), is("bob@PARTNER.EXAMPLE", "example.com"));
+        assert_eq!(who("bob/admin@PARTNER.EXAMPLE", default), is("bob/admin@PARTNER.EXAMPLE", "example.com"));
+        assert_eq!(who("bob@OTHER.ORG", default), is("bob@other.org", "other.org"), "the cell first");
+        assert_eq!(who("bob@PARTNER", default), Err(Some(Refusal::CellNotAllowed)));
+        assert_eq!(who("bob@PARTNER.EXAMPLE", None), Err(Some(Refusal::CellNotAllowed)));
+        assert_ne!(
+            Principal::new("bob", cells[0].clone()),
+            Principal::new("bob", cells[0].clone()).map(|p| p.of_realm(realms[0].clone()))
+        );
     }
 
     #[test]
@@ -315,7 +351,7 @@ mod tests {
     #[test]
     fn nothing_shows_the_password() {
         let cells = cells();
-        let rules = CellRules { allowed: &cells, default: cells.first() };
+        let rules = CellRules { allowed: &cells, realms: &[], default: cells.first() };
         let claim = claim(Some(&header(b"alice:tops3cret")), rules).unwrap();
         assert!(!format!("{claim:?}").contains("tops3cret"));
     }

@@ -10,7 +10,7 @@ use crate::httpd::{self, Ended, KeptFd, Level, Pool, Process, Server, mpm};
 use bincode::{Decode, Encode};
 use core::ffi::CStr;
 use core::time::Duration;
-use pag::Cell;
+use pag::{Cell, Realm};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{
@@ -23,7 +23,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use weblog_fds::{Board, LockTable, WaitTable};
-use weblog_proto::{BrokerConfig, CellConfig, Method};
+use weblog_proto::{BrokerConfig, CellConfig};
 
 /// Where the record lies in the pool of the process; the number changes with its layout.
 const KEY: &CStr = c"mod_afs/nanny/1";
@@ -147,16 +147,37 @@ pub fn all_cells<'a>(servers: impl Iterator<Item = &'a ServerConfig>) -> Vec<Cel
     cells
 }
 
+/// All realms whose users may log in at any server, each once.
+#[must_use]
+pub fn all_realms<'a>(servers: impl Iterator<Item = &'a ServerConfig>) -> Vec<Realm> {
+    let mut realms: Vec<Realm> = Vec::new();
+    for realm in servers.flat_map(ServerConfig::realms) {
+        if !realms.contains(realm) {
+            realms.push(realm.clone());
+        }
+    }
+    realms
+}
+
 /// What the broker is told.
-fn broker_config(main: &ServerConfig, cells: &[Cell], version: u64) -> BrokerConfig {
+fn broker_config(main: &ServerConfig, cells: &[Cell], realms: &[Realm], version: u64) -> BrokerConfig {
     let limit = main.login_limit();
     BrokerConfig {
         version,
         conf_dir: main.conf_dir().to_string_lossy().into_owned(),
         cells: cells
             .iter()
-            .map(|c| CellConfig { name: c.as_str().to_owned(), method: Method::Kaserver })
+            .map(|c| {
+                let (method, realm) = main.auth_method(c);
+                CellConfig {
+                    name: c.as_str().to_owned(),
+                    method,
+                    realm: realm.map(|realm| realm.as_str().to_owned()),
+                }
+            })
             .collect(),
+        realms: realms.iter().map(|realm| realm.as_str().to_owned()).collect(),
+        keytab: main.keytab().map(|path| path.to_string_lossy().into_owned()),
         login_deadline_ms: main.login_deadline_s().saturating_mul(1_000),
         logins_per_cell: LOGINS_PER_CELL,
         authenticators: AUTHENTICATORS,
@@ -433,7 +454,9 @@ pub fn configure(main: Server<'_>, pconf: Pool<'_>) -> Result<(), NotStarted> {
     let process = main.process().ok_or_else(|| NotStarted("httpd has no process record".to_owned()))?;
     let known = Kept::load(process);
     let version = known.as_ref().map_or(0, |k| k.version).saturating_add(1);
-    let bytes = broker_config(config, &cells, version).to_bytes().map_err(|e| NotStarted(e.to_string()))?;
+    let realms = all_realms(main.all().map(Server::config));
+    let bytes =
+        broker_config(config, &cells, &realms, version).to_bytes().map_err(|e| NotStarted(e.to_string()))?;
     if mpm::pass() != mpm::Pass::Real {
         return Ok(());
     }
@@ -722,8 +745,9 @@ mod tests {
             ServerConfig::EMPTY,
         ];
         let cells = all_cells(servers.iter());
+        let realms = all_realms(servers.iter());
         assert_eq!(cells, [a, b]);
-        let config = broker_config(&ServerConfig::EMPTY, &cells, 5);
+        let config = broker_config(&ServerConfig::EMPTY, &cells, &realms, 5);
         assert_eq!(BrokerConfig::from_bytes(&config.to_bytes().unwrap()).unwrap(), config);
     }
 

@@ -17,7 +17,7 @@ use crate::identity::{self, CellRules, Claim};
 use crate::{nanny, prompt};
 use core::ffi::CStr;
 use core::time::Duration;
-use pag::Cell;
+use pag::{Cell, Realm};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Instant;
@@ -41,6 +41,8 @@ struct Authority {
     default_cell: Option<Cell>,
     /// Cells in which visitors may log in.
     cells: Vec<Cell>,
+    /// Realms whose users may.
+    realms: Vec<Realm>,
 }
 
 /// Who a request was found to be from.
@@ -223,6 +225,9 @@ impl Phases for Module {
             r.set_env(c"AFS_USER", visitor.principal.name());
             r.set_env(c"AFS_CELL", visitor.principal.cell().as_str());
             r.set_env(c"AFS_TOKEN_EXPIRES", &visitor.token_end.to_string());
+            if let Some(days) = visitor.password_expires_days {
+                r.set_env(c"AFS_PASSWORD_EXPIRES_DAYS", &days.to_string());
+            }
         }
         let in_afs = r.state::<Visit>().is_some_and(|visit| visit.in_afs);
         if in_afs && standing().is_some() {
@@ -418,8 +423,11 @@ fn map_location(r: &mut Request<'_>) -> Status {
 fn settle(r: &mut Request<'_>, rules: bool) -> Result<(), Status> {
     let config = effective(r);
     let server = r.server().config();
-    let authority =
-        Authority { default_cell: config.default_cell(server).cloned(), cells: server.cells().to_vec() };
+    let authority = Authority {
+        default_cell: config.default_cell(server).cloned(),
+        cells: server.cells().to_vec(),
+        realms: server.realms().to_vec(),
+    };
     if settled(r).is_some_and(|settled| settled.authority == authority) {
         return Ok(());
     }
@@ -480,7 +488,11 @@ fn authenticate(r: &mut Request<'_>, authority: &Authority, server: &ServerConfi
         r.log(Level::Warning, "credentials came without TLS, which SetAFSRequireTLS refuses");
         return Err(refuse(r, Answer::Forbidden, "no-tls", None));
     }
-    let rules = CellRules { allowed: &authority.cells, default: authority.default_cell.as_ref() };
+    let rules = CellRules {
+        allowed: &authority.cells,
+        realms: &authority.realms,
+        default: authority.default_cell.as_ref(),
+    };
     let credentials = match identity::claim(Some(header.to_bytes()), rules) {
         Ok(Claim::Anonymous) => return Ok(Who::Anonymous),
         Ok(Claim::Credentials(credentials)) => credentials,

@@ -1,15 +1,43 @@
 //! Who somebody is: a user name in a cell.
 
-use crate::Cell;
+use crate::{Cell, Realm};
 use core::fmt;
 
-/// A user of a cell, as `name` or `name.instance`, 1 to 63 bytes each part, no control characters.
+/// A user of a cell, as `name`, `name.instance` (kaserver) or `name/instance` (Kerberos 5), 1 to 63 bytes, no control characters.
 ///
-/// The name is kept as it was typed: kaserver tells upper from lower case.
+/// The name is kept as it was typed: KDCs and kaserver tell upper from lower case.
+/// A user who is known to the cell by a realm that is not its own has that realm as well.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Principal {
     name: String,
     cell: Cell,
+    realm: Option<Realm>,
+}
+
+/// Whose servers are asked for a password: a cell's, or those of a realm that somebody has named.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Home {
+    /// The cell's own, whatever method it has.
+    Cell(Cell),
+    /// A realm's KDCs.
+    Realm(Realm),
+}
+
+impl Home {
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Cell(cell) => cell.as_str(),
+            Self::Realm(realm) => realm.as_str(),
+        }
+    }
+}
+
+impl fmt::Display for Home {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// Why a text is not a user name.
@@ -21,7 +49,7 @@ pub enum NameError {
     /// More than 63 bytes.
     #[error("user name is longer than 63 bytes")]
     TooLong,
-    /// A control character, blank, quote, `@`, `/`, `\` or a byte that is not ASCII.
+    /// A control character, blank, quote, `@`, `\` or a byte that is not ASCII, or `/` where none can be.
     #[error("user name has a character that no user name has")]
     BadCharacter,
 }
@@ -41,14 +69,22 @@ impl Principal {
         if name.len() > Self::MAX {
             return Err(NameError::TooLong);
         }
-        let ok = |b: u8| b.is_ascii_graphic() && !matches!(b, b'@' | b'/' | b'\\' | b'"' | b':' | b'\'');
-        if !name.bytes().all(ok) || name.starts_with('.') || name.ends_with('.') {
+        let ok = |b: u8| b.is_ascii_graphic() && !matches!(b, b'@' | b'\\' | b'"' | b':' | b'\'');
+        let ends = |c: char| c == '.' || c == '/';
+        let slashes = name.bytes().filter(|b| *b == b'/').count();
+        if !name.bytes().all(ok) || name.starts_with(ends) || name.ends_with(ends) || slashes > 1 {
             return Err(NameError::BadCharacter);
         }
-        Ok(Self { name: name.to_owned(), cell })
+        Ok(Self { name: name.to_owned(), cell, realm: None })
     }
 
-    /// The whole name, with the instance behind the first dot if there is one.
+    /// The same user, of a realm that is not the cell's own.
+    #[must_use]
+    pub fn of_realm(self, realm: Realm) -> Self {
+        Self { realm: Some(realm), ..self }
+    }
+
+    /// The whole name, with the instance if there is one.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -65,11 +101,26 @@ impl Principal {
     pub fn cell(&self) -> &Cell {
         &self.cell
     }
+
+    /// The realm, if he named one.
+    #[must_use]
+    pub fn realm(&self) -> Option<&Realm> {
+        self.realm.as_ref()
+    }
+
+    /// Whose servers are asked for his password.
+    #[must_use]
+    pub fn home(&self) -> Home {
+        self.realm.clone().map_or_else(|| Home::Cell(self.cell.clone()), Home::Realm)
+    }
 }
 
 impl fmt::Display for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{}", self.name, self.cell)
+        match &self.realm {
+            Some(realm) => write!(f, "{}@{realm}", self.name),
+            None => write!(f, "{}@{}", self.name, self.cell),
+        }
     }
 }
 
@@ -97,6 +148,15 @@ mod tests {
     }
 
     #[test]
+    fn a_user_of_another_realm_is_somebody_else_and_says_so() {
+        let here = check("alice").unwrap();
+        let there = here.clone().of_realm(Realm::new("OTHER.EXAMPLE").unwrap());
+        assert_ne!(here, there);
+        assert_eq!(there.to_string(), "alice@OTHER.EXAMPLE");
+        assert_eq!((here.home().as_str(), there.home().as_str()), ("example.com", "OTHER.EXAMPLE"));
+    }
+
+    #[test]
     fn instance_stands_behind_the_first_dot() {
         assert_eq!(check("alice.admin").unwrap().name_and_instance(), ("alice", "admin"));
         assert_eq!(check("alice").unwrap().name_and_instance(), ("alice", ""));
@@ -114,6 +174,9 @@ mod tests {
             ("a@b", NameError::BadCharacter),
             ("a\\b", NameError::BadCharacter),
             (".a", NameError::BadCharacter),
+            ("/a", NameError::BadCharacter),
+            ("a/", NameError::BadCharacter),
+            ("a/b/c", NameError::BadCharacter),
             ("é", NameError::BadCharacter),
         ] {
             assert_eq!(check(name), Err(why), "{name:?}");

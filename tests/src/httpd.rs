@@ -393,11 +393,12 @@ fn text(world: &World, options: &Options, dir: &Path, site: &Path, address: Sock
 pub fn standard(world: &World, dir: &Path) -> Result<String> {
     let starter = world.programs.weblog_starter.as_deref().context("weblog-starter had not been built")?;
     let cells: Vec<&str> = world.cells.iter().map(|c| c.name.as_str()).collect();
+    let methods: String = cells.iter().map(|cell| format!("AFSAuthMethod {cell} kaserver\n")).collect();
     let first = cells.first().copied().unwrap_or(crate::world::FIRST_CELL);
     Ok(format!(
         "SetAFSClient userspace\nSetAFSWeblogPath {}\nSetAFSDefaultCell {first}\nSetAFSCells {}\n\
          SetAFSAccessLog {}/afs-access.log\nSetAFSLocation /afs\nSetAFSMountpointDir /afs\n\
-         <Location /afs>\nAFSAuthType AFS\nAFSLoginPrompt \"AFS cell <%c>\"\n</Location>\n\
+         <Location /afs>\nAFSAuthType AFS\nAFSLoginPrompt \"AFS cell <%c>\"\n</Location>\n{methods}\
          <Directory /afs>\nRequire all granted\nOptions Indexes FollowSymLinks\nAllowOverride All\n</Directory>\n",
         starter.display(),
         cells.join(" "),

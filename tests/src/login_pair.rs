@@ -103,8 +103,10 @@ impl BrokerLogin {
             cells: world
                 .cells
                 .iter()
-                .map(|c| CellConfig { name: c.name.clone(), method: Method::Kaserver })
+                .map(|c| CellConfig { name: c.name.clone(), method: Method::Kaserver, realm: None })
                 .collect(),
+            realms: Vec::new(),
+            keytab: None,
             login_deadline_ms: 15_000,
             logins_per_cell: 8,
             authenticators: AUTHENTICATORS,
@@ -141,6 +143,7 @@ impl BrokerLogin {
         ensure!(forgotten.starts_with("ok"), "forget: {forgotten}");
         self.settle()?;
         let request = Request::GetToken(GetToken {
+            realm: None,
             user: user.into(),
             cell: cell.into(),
             password: Password::new(Zeroizing::new(password.into())).context("password")?,

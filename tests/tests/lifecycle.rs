@@ -114,12 +114,20 @@ fn a_graceful_restart_keeps_broker_and_logins_and_applies_what_changed() {
     };
     assert_eq!(zoe(&httpd), 200);
     httpd
-        .rewrite(|t| t.replace("SetAFSCells cell.example other.example", "SetAFSCells cell.example"))
+        .rewrite(|t| {
+            t.replace("SetAFSCells cell.example other.example", "SetAFSCells cell.example")
+                .replace("AFSAuthMethod other.example kaserver\n", "")
+        })
         .unwrap();
     httpd.graceful().unwrap();
     becomes(&httpd, 401, "the cell is not allowed any more");
     httpd
-        .rewrite(|t| t.replace("SetAFSCells cell.example", "SetAFSCells cell.example other.example"))
+        .rewrite(|t| {
+            t.replace("SetAFSCells cell.example", "SetAFSCells cell.example other.example").replace(
+                "SetAFSLocation /afs\n",
+                "AFSAuthMethod other.example kaserver\nSetAFSLocation /afs\n",
+            )
+        })
         .unwrap();
     httpd.restart().unwrap();
     becomes(&httpd, 200, "the cell is allowed again");

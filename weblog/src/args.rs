@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use weblog_proto::CONTROL_SOCKET;
 
 /// How to use it.
-pub const USAGE: &str = "usage: weblog forget [--socket PATH] USER@CELL | @CELL | '*'
+pub const USAGE: &str = "usage: weblog forget [--socket PATH] USER@CELL | USER@REALM | @CELL | @REALM | '*'
        weblog status [--socket PATH]
        weblog --lanes N --user NAME|#UID --generation G      (started by weblog-starter)";
 
@@ -44,6 +44,8 @@ pub struct BrokerArgs {
 pub struct AuthenticatorArgs {
     /// Directory with `ThisCell` and `CellServDB`.
     pub conf_dir: PathBuf,
+    /// Whether it may have to log in by libkrb5.
+    pub krb5: bool,
     /// Process id of the broker that started it.
     pub parent: i32,
 }
@@ -64,7 +66,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Mode, Error> {
             let (socket, target) = with_socket(rest)?;
             match target {
                 [target] => Ok(Mode::Client { socket, message: format!("forget {target}") }),
-                _ => Err(Error::Usage("forget whom? USER@CELL, @CELL or '*'".to_owned())),
+                _ => Err(Error::Usage("forget whom? USER@CELL, USER@REALM, @CELL, @REALM or '*'".to_owned())),
             }
         }
         ["status", rest @ ..] => match with_socket(rest)? {
@@ -114,6 +116,18 @@ fn number<T: core::str::FromStr>(name: &str, value: &str) -> Result<T, Error> {
     value.parse().map_err(|_| Error::Usage(format!("{name} {value:?} is not a number that fits")))
 }
 
+/// A choice.
+///
+/// # Errors
+/// [`Error::Usage`] if it is none.
+fn yes_or_no(name: &str, value: &str) -> Result<bool, Error> {
+    match value {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err(Error::Usage(format!("{name} {value:?} is neither yes nor no"))),
+    }
+}
+
 /// The broker's words.
 ///
 /// # Errors
@@ -148,16 +162,21 @@ fn broker(words: &[&str]) -> Result<BrokerArgs, Error> {
 /// # Errors
 /// [`Error::Usage`] says what is wrong.
 fn authenticator(words: &[&str]) -> Result<AuthenticatorArgs, Error> {
-    let (mut conf_dir, mut parent) = (None, None);
+    let (mut conf_dir, mut krb5, mut parent) = (None, None, None);
     for (name, value) in pairs(words)? {
         match name {
             "--conf-dir" => conf_dir = Some(PathBuf::from(value)),
+            "--krb5" => krb5 = Some(yes_or_no(name, value)?),
             "--parent" => parent = Some(number(name, value)?),
             _ => return Err(Error::Usage(format!("what is {name:?}?"))),
         }
     }
-    let missing = || Error::Usage("--conf-dir and --parent are needed".to_owned());
-    Ok(AuthenticatorArgs { conf_dir: conf_dir.ok_or_else(missing)?, parent: parent.ok_or_else(missing)? })
+    let missing = || Error::Usage("--conf-dir, --krb5 and --parent are needed".to_owned());
+    Ok(AuthenticatorArgs {
+        conf_dir: conf_dir.ok_or_else(missing)?,
+        krb5: krb5.ok_or_else(missing)?,
+        parent: parent.ok_or_else(missing)?,
+    })
 }
 
 #[cfg(test)]
@@ -209,9 +228,14 @@ mod tests {
     #[test]
     fn the_authenticators_line() {
         assert_eq!(
-            check("--authenticator --conf-dir /etc/openafs --parent 7"),
-            Ok(Mode::Authenticator(AuthenticatorArgs { conf_dir: "/etc/openafs".into(), parent: 7 }))
+            check("--authenticator --conf-dir /etc/openafs --krb5 yes --parent 7"),
+            Ok(Mode::Authenticator(AuthenticatorArgs {
+                conf_dir: "/etc/openafs".into(),
+                krb5: true,
+                parent: 7
+            }))
         );
+        assert!(check("--authenticator --conf-dir /etc/openafs --krb5 perhaps --parent 7").is_err());
         assert!(check("--authenticator --parent 7").is_err());
     }
 }

@@ -54,8 +54,8 @@ pub struct Line {
 /// How a request was decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// A token.
-    Granted,
+    /// A token, and days until the password expires if it does.
+    Granted(Option<u8>),
     /// None.
     Failed(Failure),
 }
@@ -75,16 +75,16 @@ pub enum Source {
     Login(Step, i32, u64),
 }
 
-/// A decision as a line. User and cell are as they were typed.
+/// A decision as a line. `cell`: or realm. Both are as they were typed.
 #[must_use]
 pub fn decision(user: &str, cell: &str, address: IpAddr, verdict: Verdict, source: Source) -> Line {
     let level = match (verdict, source) {
-        (Verdict::Granted, Source::Memory) => Level::Debug,
-        (Verdict::Granted, _) | (Verdict::Failed(_), Source::Memory) => Level::Info,
+        (Verdict::Granted(_), Source::Memory) => Level::Debug,
+        (Verdict::Granted(_), _) | (Verdict::Failed(_), Source::Memory) => Level::Info,
         (Verdict::Failed(_), _) => Level::Warn,
     };
     let outcome = match verdict {
-        Verdict::Granted => "granted",
+        Verdict::Granted(_) => "granted",
         Verdict::Failed(failure) => failure.word(),
     };
     let mut text = format!("login {}@{} from {address}: {outcome}", Escaped(user), Escaped(cell));
@@ -97,6 +97,10 @@ pub fn decision(user: &str, cell: &str, address: IpAddr, verdict: Verdict, sourc
             write!(text, " (step {}, error {code}, {took_ms} ms)", step.word())
         }
     };
+    let written = written.and_then(|()| match verdict {
+        Verdict::Granted(Some(days)) => write!(text, ", password expires in {days} days"),
+        _ => Ok(()),
+    });
     debug_assert!(written.is_ok(), "writing to a String");
     Line { level, text }
 }
@@ -223,7 +227,7 @@ mod tests {
             &"a".repeat(10_000),
             "c",
             IpAddr::from([192, 0, 2, 7]),
-            Verdict::Granted,
+            Verdict::Granted(None),
             Source::Login(Step::Proof, 0, 12),
         );
         assert_eq!(

@@ -38,6 +38,8 @@ pub struct Plan {
     pub version: u64,
     /// Directory with `ThisCell` and `CellServDB`.
     pub conf_dir: PathBuf,
+    /// Whether they need libkrb5.
+    pub krb5: bool,
     /// Kept started ahead.
     pub ahead: usize,
 }
@@ -309,6 +311,8 @@ impl Authenticator {
             .arg("--authenticator")
             .arg("--conf-dir")
             .arg(&plan.conf_dir)
+            .arg("--krb5")
+            .arg(if plan.krb5 { "yes" } else { "no" })
             .arg("--parent")
             .arg(rustix::process::getpid().as_raw_nonzero().to_string());
         let child = command
@@ -339,6 +343,7 @@ impl Authenticator {
             password: Zeroizing::new(job.password.expose().to_vec()),
             lifetime_s: job.lifetime_s,
             budget_s: u32::try_from(left_s).unwrap_or(u32::MAX),
+            way: job.way.clone(),
         };
         let Some(frame) = order.encode() else { return Given::Unfit };
         let Some(pipe) = self.order.take() else { return Given::Dead };

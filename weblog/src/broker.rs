@@ -212,6 +212,7 @@ impl Broker {
             self.pool.set_plan(Plan {
                 version: current.version,
                 conf_dir: current.conf_dir.clone(),
+                krb5: current.wants_krb5(),
                 ahead: current.authenticators,
             });
             self.log.write(Level::Info, format_args!("configuration {} applies", current.version));

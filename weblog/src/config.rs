@@ -3,8 +3,8 @@
 use crate::limiter::Limits;
 use crate::logins::Bounds;
 use core::num::NonZeroUsize;
-use pag::Cell;
-use std::collections::BTreeMap;
+use pag::{Cell, Realm};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use weblog_proto::{BrokerConfig, Method};
 
@@ -23,7 +23,11 @@ pub struct Settings {
     /// Directory with `ThisCell` and `CellServDB`.
     pub conf_dir: PathBuf,
     /// The allowed cells.
-    pub cells: BTreeMap<Cell, Method>,
+    pub cells: BTreeMap<Cell, CellSettings>,
+    /// The allowed realms beside theirs.
+    pub realms: BTreeSet<Realm>,
+    /// File with a key that tickets are verified by.
+    pub keytab: Option<PathBuf>,
     /// A login ends after so many milliseconds.
     pub login_deadline_ms: u32,
     /// How many logins there may be.
@@ -40,6 +44,15 @@ pub struct Settings {
     pub log_level: u8,
 }
 
+/// How users of a cell are authenticated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CellSettings {
+    /// How.
+    pub method: Method,
+    /// The cell's realm, if it is said.
+    pub realm: Option<Realm>,
+}
+
 /// What is wrong with a configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -53,6 +66,9 @@ pub enum ConfigError {
     /// Not the name of a cell.
     #[error("{0:?} is not the name of a cell")]
     Cell(String, #[source] pag::cell::CellError),
+    /// Not the name of a realm.
+    #[error("{0:?} is not the name of a realm")]
+    Realm(String, #[source] pag::realm::RealmError),
 }
 
 /// A number as a size, moved into the range that one broker can bear.
@@ -60,7 +76,21 @@ fn size(value: impl Into<u64>, min: usize, max: usize) -> usize {
     usize::try_from(value.into()).unwrap_or(usize::MAX).clamp(min, max)
 }
 
+/// The realm of that name.
+///
+/// # Errors
+/// [`ConfigError::Realm`].
+fn realm(name: &str) -> Result<Realm, ConfigError> {
+    Realm::new(name).map_err(|why| ConfigError::Realm(name.to_owned(), why))
+}
+
 impl Settings {
+    /// Whether any login may need libkrb5.
+    #[must_use]
+    pub fn wants_krb5(&self) -> bool {
+        self.cells.values().any(|cell| cell.method != Method::Kaserver)
+    }
+
     /// Checks what was sent. Numbers beyond what one broker can bear are moved to its bounds: that must not end all logins.
     ///
     /// # Errors
@@ -73,7 +103,8 @@ impl Settings {
         let mut cells = BTreeMap::new();
         for cell in &sent.cells {
             let name = Cell::new(&cell.name).map_err(|why| ConfigError::Cell(cell.name.clone(), why))?;
-            cells.insert(name, cell.method);
+            let realm = cell.realm.as_deref().map(realm).transpose()?;
+            cells.insert(name, CellSettings { method: cell.method, realm });
         }
         if cells.is_empty() {
             return Err(ConfigError::NoCell);
@@ -83,6 +114,8 @@ impl Settings {
         Ok(Self {
             version: sent.version,
             conf_dir,
+            realms: sent.realms.iter().map(|name| realm(name)).collect::<Result<_, _>>()?,
+            keytab: sent.keytab.as_ref().map(PathBuf::from),
             login_deadline_ms: sent.login_deadline_ms.max(1),
             bounds: Bounds {
                 per_cell,
@@ -111,11 +144,13 @@ pub(crate) mod tests {
 
     /// A configuration that is all right.
     pub(crate) fn sample() -> BrokerConfig {
-        let cell = |name: &str| CellConfig { name: name.to_owned(), method: Method::Kaserver };
+        let cell = |name: &str| CellConfig { name: name.to_owned(), method: Method::Kaserver, realm: None };
         BrokerConfig {
             version: 1,
             conf_dir: "/etc/openafs".to_owned(),
             cells: vec![cell("example.com"), cell("other.example")],
+            realms: vec!["PARTNER.EXAMPLE".to_owned()],
+            keytab: None,
             login_deadline_ms: 10_000,
             logins_per_cell: 4,
             authenticators: 2,
@@ -145,6 +180,7 @@ pub(crate) mod tests {
         };
         check(|c| c.cells.clear(), "no cell is allowed");
         check(|c| c.cells[0].name = "a b".into(), "\"a b\" is not the name of a cell");
+        check(|c| c.realms[0] = "A B".into(), "\"A B\" is not the name of a realm");
         check(|c| c.conf_dir = "etc".into(), "the directory of CellServDB must be an absolute path");
     }
 

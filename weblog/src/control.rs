@@ -1,7 +1,7 @@
 //! The administrator's socket: one datagram in, one out. Nobody there can hold the broker up.
 
 use crate::audit::{Escaped, Level, Log};
-use crate::dispatch::Target;
+use crate::dispatch::{Behind, Target};
 use pag::{Cell, Principal};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fd::OwnedFd;
@@ -36,14 +36,15 @@ pub fn parse(message: &str) -> Result<Command, String> {
         ("forget", "*") => Ok(Command::Forget(Target::All)),
         ("forget", whom) => {
             let Some((user, cell)) = whom.trim().rsplit_once('@') else {
-                return Err("forget whom? USER@CELL, @CELL or *".to_owned());
+                return Err("forget whom? USER@CELL, USER@REALM, @CELL, @REALM or *".to_owned());
             };
-            let cell = Cell::new(cell).map_err(|why| why.to_string())?;
+            let behind = Behind::new(cell).map_err(|why| why.to_string())?;
             if user.is_empty() {
-                return Ok(Command::Forget(Target::Cell(cell)));
+                return Ok(Command::Forget(Target::Every(behind)));
             }
-            Principal::new(user, cell)
-                .map(|who| Command::Forget(Target::User(who)))
+            let any = Cell::new("x").map_err(|why| why.to_string())?;
+            Principal::new(user, any)
+                .map(|who| Command::Forget(Target::User(who.name().to_owned(), behind)))
                 .map_err(|why| why.to_string())
         }
         _ => Err("commands are: forget USER@CELL, forget @CELL, forget *, status".to_owned()),
@@ -191,10 +192,10 @@ mod tests {
 
     #[test]
     fn commands_are_read() {
-        let cell = Cell::new("example.com").unwrap();
-        let alice = Principal::new("alice", cell.clone()).unwrap();
-        assert_eq!(parse("forget alice@Example.com\n"), Ok(Command::Forget(Target::User(alice))));
-        assert_eq!(parse("forget @example.com"), Ok(Command::Forget(Target::Cell(cell))));
+        let behind = |name: &str| Behind::new(name).unwrap();
+        let alice = Target::User("alice".to_owned(), behind("Example.com"));
+        assert_eq!(parse("forget alice@Example.com\n"), Ok(Command::Forget(alice)));
+        assert_eq!(parse("forget @example.com"), Ok(Command::Forget(Target::Every(behind("example.com")))));
         assert_eq!(parse("forget *"), Ok(Command::Forget(Target::All)));
         assert_eq!(parse("status"), Ok(Command::Status));
         for bad in

@@ -11,14 +11,14 @@
 
 use crate::audit::{self, Level, Line, Source, Verdict};
 use crate::clock::Now;
-use crate::config::Settings;
+use crate::config::{CellSettings, Settings};
 use crate::limiter::{Limiter, Limits};
-use crate::logins::{Bounds, Job, Login, LoginId, LoginKey, Logins, NotBegun, Waiter};
+use crate::logins::{Bounds, Job, Login, LoginId, LoginKey, Logins, NotBegun, Waiter, Way};
 use crate::outcome::{Outcome, Refusal, Success};
 use afsweb_cache::{Store, VerifierKey, expires_ms};
 use core::fmt::Write as _;
 use core::num::NonZeroUsize;
-use pag::{Cell, Principal, Token};
+use pag::{Cell, Home, Principal, Realm, Token};
 use std::collections::VecDeque;
 use weblog_proto::reply::FailureClass;
 use weblog_proto::{Failure, GetToken, Granted, Reply, Request};
@@ -77,13 +77,53 @@ struct Entry {
     expires_ms: u64,
 }
 
+/// What an administrator writes behind the `@`: the name of a cell, of a realm in whatever case, or of both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Behind {
+    cell: Option<Cell>,
+    realm: Option<Realm>,
+}
+
+impl Behind {
+    /// What `name` may mean.
+    ///
+    /// # Errors
+    /// Neither of a cell nor of a realm.
+    pub fn new(name: &str) -> Result<Self, pag::cell::CellError> {
+        let (cell, realm) = (Cell::new(name), Realm::new(name).ok());
+        match (&cell, &realm) {
+            (Err(why), None) => Err(*why),
+            _ => Ok(Self { cell: cell.ok(), realm }),
+        }
+    }
+
+    /// Whether it means that one.
+    fn is(&self, home: &Home) -> bool {
+        match home {
+            Home::Cell(cell) => self.cell.as_ref() == Some(cell),
+            Home::Realm(realm) => self.realm.as_ref().is_some_and(|r| r.is_called(realm.as_str())),
+        }
+    }
+}
+
+impl core::fmt::Display for Behind {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let realm = self.realm.as_ref().map(Realm::as_str);
+        f.write_str(realm.or(self.cell.as_ref().map(Cell::as_str)).unwrap_or_default())
+    }
+}
+
 /// Whom to forget.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// One user.
-    User(Principal),
-    /// All users of a cell.
+    /// One user, by name and what stands behind the `@`: a cell, or a realm that he named.
+    User(String, Behind),
+    /// All whose cell or realm is called so.
+    Every(Behind),
+    /// All users of a cell, of whatever realm.
     Cell(Cell),
+    /// All users of a realm that they named.
+    Realm(Realm),
     /// Everybody.
     All,
 }
@@ -92,8 +132,10 @@ impl Target {
     /// Whether it is about this user.
     fn covers(&self, who: &Principal) -> bool {
         match self {
-            Self::User(user) => user == who,
+            Self::User(name, behind) => name == who.name() && behind.is(&who.home()),
+            Self::Every(behind) => behind.is(&who.home()) || behind.cell.as_ref() == Some(who.cell()),
             Self::Cell(cell) => cell == who.cell(),
+            Self::Realm(realm) => who.realm() == Some(realm),
             Self::All => true,
         }
     }
@@ -102,8 +144,10 @@ impl Target {
 impl core::fmt::Display for Target {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
-            Self::User(who) => write!(f, "{who}"),
+            Self::User(name, behind) => write!(f, "{name}@{behind}"),
+            Self::Every(behind) => write!(f, "@{behind}"),
             Self::Cell(cell) => write!(f, "@{cell}"),
+            Self::Realm(realm) => write!(f, "@{realm}"),
             Self::All => f.write_str("everybody"),
         }
     }
@@ -189,13 +233,7 @@ impl<A> Dispatch<A> {
             self.note(Level::Warn, "an older configuration was ignored");
             return;
         }
-        let gone: Vec<Cell> = self
-            .settings
-            .iter()
-            .flat_map(|old| old.cells.keys())
-            .filter(|cell| !new.cells.contains_key(cell))
-            .cloned()
-            .collect();
+        let gone: Vec<Target> = self.settings.iter().flat_map(|old| gone(old, &new)).collect();
         self.limiter.set_limits(new.limits);
         self.logins.set_bounds(new.bounds);
         self.logins.reset_breakers(now.ms);
@@ -203,11 +241,14 @@ impl<A> Dispatch<A> {
             self.resize_cache(new.cache_entries, now);
         }
         self.settings = Some(new);
-        for cell in gone {
-            self.forget(&Target::Cell(cell), now);
+        for target in gone {
+            self.forget(&target, now);
         }
         if let Some(settings) = &self.settings {
-            self.logins.retain_cells(|cell| settings.cells.contains_key(cell));
+            self.logins.retain_homes(|home| match home {
+                Home::Cell(cell) => settings.cells.contains_key(cell),
+                Home::Realm(realm) => settings.realms.contains(realm),
+            });
         }
         self.run_next();
     }
@@ -252,6 +293,7 @@ impl<A> Dispatch<A> {
         };
         let verifier = self.key.verifier(&[
             who.cell().as_str().as_bytes(),
+            who.realm().map_or("", Realm::as_str).as_bytes(),
             who.name().as_bytes(),
             get.password.expose(),
         ]);
@@ -270,7 +312,13 @@ impl<A> Dispatch<A> {
         }
         if let Some(granted) = granted {
             self.counts.cached = self.counts.cached.saturating_add(1);
-            self.log(audit::decision(&get.user, &get.cell, get.address, Verdict::Granted, Source::Memory));
+            self.log(audit::decision(
+                &get.user,
+                asked_of(&get),
+                get.address,
+                Verdict::Granted(granted.password_expires_days),
+                Source::Memory,
+            ));
             return self.reply(lane, asker, Reply::Granted(granted));
         }
         let park_ms = if self.logins.waiting() < self.lanes / 2 { PARK_MS } else { 0 };
@@ -288,7 +336,7 @@ impl<A> Dispatch<A> {
         if let Some(failure) = self.refused.get(&key, now.ms).copied() {
             return self.deny(lane, asker, &get, failure, Source::Memory);
         }
-        if let Err(why) = self.logins.may_begin(key.who.cell(), now.ms) {
+        if let Err(why) = self.logins.may_begin(&key.who.home(), now.ms) {
             self.counts.stopped = self.counts.stopped.saturating_add(1);
             let (failure, word) = match why {
                 NotBegun::CellSilent => (Failure::CellUnreachable, "not asked, no answer lately"),
@@ -303,12 +351,16 @@ impl<A> Dispatch<A> {
                 return self.deny(lane, asker, &get, Failure::Overload, Source::Limit(limit.word()));
             }
         };
+        let Some(way) = self.settings.as_ref().and_then(|s| way(s, key.who.cell())) else {
+            return self.deny(lane, asker, &get, Failure::CellNotAllowed, Source::Checks);
+        };
         let deadline = self.settings.as_ref().map_or(0, |s| u64::from(s.login_deadline_ms));
         let job = Job {
             who: key.who.clone(),
             password: get.password.clone(),
             lifetime_s: get.token_lifetime_s,
             deadline_ms: now.ms.saturating_add(deadline),
+            way,
         };
         let first = waiter(asker);
         self.logins.begin(key, job, attempt, first, now.ms);
@@ -339,12 +391,12 @@ impl<A> Dispatch<A> {
         let who = &login.key.who;
         let took_ms = now.ms.saturating_sub(login.asked_ms);
         let (verdict, step, code) = match &outcome {
-            Ok(_) => (Verdict::Granted, crate::outcome::Step::Proof, 0),
+            Ok(success) => (Verdict::Granted(success.password_expires_days), crate::outcome::Step::Proof, 0),
             Err(refusal) => (Verdict::Failed(refusal.failure), refusal.step, refusal.code),
         };
         let line = audit::decision(
             who.name(),
-            who.cell().as_str(),
+            who.home().as_str(),
             login.address,
             verdict,
             Source::Login(step, code, took_ms),
@@ -380,24 +432,31 @@ impl<A> Dispatch<A> {
 
     /// What the end of a login says about its cell.
     fn tell_breaker(&mut self, id: LoginId, login: &Login<A>, failure: Option<Failure>, now: Now) {
-        let cell = login.key.who.cell().clone();
+        let home = login.key.who.home();
         let asked = login.is_handed();
-        let breaker = self.logins.breaker(&cell);
+        let breaker = self.logins.breaker(&home);
         let changed = match failure {
             Some(Failure::CellUnreachable | Failure::Deadline) if asked => breaker
                 .silent(id, login.asked_ms, now.ms)
                 .then_some("does not answer, logins there fail at once for a while"),
-            Some(Failure::Internal | Failure::Overload | Failure::CellUnreachable | Failure::Deadline) => {
+            // Here it is: the reason says nothing of the servers.
+            Some(
+                Failure::NoKdc
+                | Failure::Internal
+                | Failure::Overload
+                | Failure::CellUnreachable
+                | Failure::Deadline,
+            ) => {
                 breaker.inconclusive(id, now.ms);
                 None
             }
             _ => breaker.answered(now.ms).then_some("answers again"),
         };
         let Some(text) = changed else { return };
-        self.note(Level::Warn, &format!("cell {cell} {text}"));
-        if self.logins.breaker(&cell).is_open(now.ms) {
+        self.note(Level::Warn, &format!("{} {home} {text}", kind(&home)));
+        if self.logins.breaker(&home).is_open(now.ms) {
             // Those who wait for their turn there would wait in vain.
-            for waiting in self.logins.matching(|l| !l.is_running() && *l.key.who.cell() == cell) {
+            for waiting in self.logins.matching(|l| !l.is_running() && l.key.who.home() == home) {
                 self.end_unstarted(waiting, Failure::CellUnreachable, now);
             }
         }
@@ -459,7 +518,7 @@ impl<A> Dispatch<A> {
             if login.is_running() {
                 self.out.push_back(Effect::Kill { login: id });
             }
-            self.logins.breaker(login.key.who.cell()).inconclusive(id, now.ms);
+            self.logins.breaker(&login.key.who.home()).inconclusive(id, now.ms);
             self.limiter.failed(login.attempt);
             for waiter in login.waiters {
                 self.reply(waiter.lane, waiter.asker, Reply::Pending { retry_ms: RETRY_MS });
@@ -467,7 +526,7 @@ impl<A> Dispatch<A> {
         }
         match target {
             Target::All => self.limiter.clear(),
-            Target::User(_) | Target::Cell(_) => self.limiter.forget(|who| target.covers(who)),
+            _ => self.limiter.forget(|who| target.covers(who)),
         }
         self.out.push_back(Effect::Revoked);
         self.run_next();
@@ -528,9 +587,9 @@ impl<A> Dispatch<A> {
             c.unavailable,
         );
         debug_assert!(written.is_ok(), "writing to a String");
-        for cell in self.logins.silent_cells(now.ms) {
+        for home in self.logins.silent(now.ms) {
             text.push_str("silent: ");
-            text.push_str(cell.as_str());
+            text.push_str(home.as_str());
             text.push('\n');
         }
         text
@@ -546,7 +605,7 @@ impl<A> Dispatch<A> {
 
     /// Says no, and logs it.
     fn deny(&mut self, lane: usize, asker: A, get: &GetToken, failure: Failure, source: Source) {
-        self.log(audit::decision(&get.user, &get.cell, get.address, Verdict::Failed(failure), source));
+        self.log(audit::decision(&get.user, asked_of(get), get.address, Verdict::Failed(failure), source));
         self.reply(lane, asker, Reply::Failed(failure));
     }
 
@@ -565,6 +624,33 @@ impl<A> Dispatch<A> {
 
 /// A token is not relied on in its last seconds: a request takes time, and an AFS client drops it on the second.
 const LAST_S: u64 = 2;
+
+/// Who is not allowed any more.
+fn gone(old: &Settings, new: &Settings) -> Vec<Target> {
+    let cells = old.cells.keys().filter(|cell| !new.cells.contains_key(cell)).cloned().map(Target::Cell);
+    let realms = old.realms.difference(&new.realms).cloned().map(Target::Realm);
+    cells.chain(realms).collect()
+}
+
+/// By which servers users of a cell are logged in.
+fn way(settings: &Settings, cell: &Cell) -> Option<Way> {
+    let CellSettings { method, realm } = settings.cells.get(cell)?.clone();
+    let keytab = settings.keytab.as_ref().map(|path| path.to_string_lossy().into_owned());
+    Some(Way { method, realm, keytab })
+}
+
+/// What stands behind the `@` of whoever asks.
+fn asked_of(get: &GetToken) -> &str {
+    get.realm.as_deref().unwrap_or(&get.cell)
+}
+
+/// The word for it.
+fn kind(home: &Home) -> &'static str {
+    match home {
+        Home::Cell(_) => "cell",
+        Home::Realm(_) => "realm",
+    }
+}
 
 /// What an asker with these two limits gets of an entry, if anything.
 fn usable(entry: &Entry, lifetime_s: u32, cache_s: u32, now: Now) -> Option<Granted> {
@@ -610,7 +696,11 @@ fn check(settings: &Settings, get: &GetToken) -> Result<Principal, Failure> {
     if !settings.cells.contains_key(&cell) {
         return Err(Failure::CellNotAllowed);
     }
-    let who = Principal::new(&get.user, cell).map_err(|_| Failure::NotAcceptable)?;
+    let mut who = Principal::new(&get.user, cell).map_err(|_| Failure::NotAcceptable)?;
+    if let Some(name) = &get.realm {
+        let realm = Realm::new(name).ok().filter(|realm| settings.realms.contains(realm));
+        who = who.of_realm(realm.ok_or(Failure::CellNotAllowed)?);
+    }
     let password = get.password.expose();
     if password.is_empty() || password.len() > weblog_proto::Password::MAX || password.contains(&0) {
         return Err(Failure::NotAcceptable);

@@ -3,10 +3,11 @@
 //! A frame is its length (u32, little endian) and that many bytes of bincode. Before the answer comes one byte: ready.
 //! Buffers that hold secrets are of fixed size, so that no copy is left behind by growing, and are wiped.
 
+use crate::logins::Way;
 use crate::outcome::{Outcome, Refusal, Step, Success};
 use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
-use pag::{Cell, Principal, SessionKey, Token};
-use weblog_proto::Failure;
+use pag::{Cell, Principal, Realm, SessionKey, Token};
+use weblog_proto::{Failure, Method};
 use zeroize::{Zeroize, Zeroizing};
 
 /// Longest frame, length included.
@@ -123,6 +124,8 @@ pub struct Order {
     pub lifetime_s: u32,
     /// Seconds that are left for it.
     pub budget_s: u32,
+    /// By which servers.
+    pub way: Way,
 }
 
 impl core::fmt::Debug for Order {
@@ -143,20 +146,30 @@ impl Order {
             password,
             self.lifetime_s,
             self.budget_s,
+            self.who.realm().map(Realm::as_str),
+            self.way.method,
+            self.way.realm.as_ref().map(Realm::as_str),
+            self.way.keytab.as_deref(),
         ))
     }
 
     /// From the body of a frame.
     #[must_use]
     pub fn decode(body: &[u8]) -> Option<Self> {
-        type Wire<'a> = (u8, &'a str, &'a str, &'a [u8], u32, u32);
+        type Text<'a> = Option<&'a str>;
+        type Wire<'a> = (u8, &'a str, &'a str, &'a [u8], u32, u32, Text<'a>, Method, Text<'a>, Text<'a>);
         let (wire, used): (Wire<'_>, usize) = bincode::borrow_decode_from_slice(body, format()).ok()?;
-        let (version, name, cell, password, lifetime_s, budget_s) = wire;
+        let (version, name, cell, password, lifetime_s, budget_s, of, method, realm, keytab) = wire;
         if version != VERSION || used != body.len() {
             return None;
         }
-        let who = Principal::new(name, Cell::new(cell).ok()?).ok()?;
-        Some(Self { who, password: Zeroizing::new(password.to_vec()), lifetime_s, budget_s })
+        let mut who = Principal::new(name, Cell::new(cell).ok()?).ok()?;
+        if let Some(realm) = of {
+            who = who.of_realm(Realm::new(realm).ok()?);
+        }
+        let realm = realm.map(Realm::new).transpose().ok()?;
+        let way = Way { method, realm, keytab: keytab.map(str::to_owned) };
+        Some(Self { who, password: Zeroizing::new(password.to_vec()), lifetime_s, budget_s, way })
     }
 }
 
@@ -251,10 +264,17 @@ mod tests {
     #[test]
     fn an_order_arrives_as_it_was() {
         let order = Order {
-            who: Principal::new("alice.admin", Cell::new("example.com").unwrap()).unwrap(),
+            who: Principal::new("alice.admin", Cell::new("example.com").unwrap())
+                .unwrap()
+                .of_realm(Realm::new("OTHER.EXAMPLE").unwrap()),
             password: Zeroizing::new((1..=255).collect()),
             lifetime_s: 600,
             budget_s: 10,
+            way: Way {
+                method: Method::Auto,
+                realm: Some(Realm::new("EXAMPLE.COM").unwrap()),
+                keytab: Some(format!("/{}", "k".repeat(1023))),
+            },
         };
         let frame = order.encode().unwrap();
         assert!(frame.bytes().len() < 4096, "one write to an empty pipe never blocks");
@@ -262,6 +282,7 @@ mod tests {
         let Collected::Body(body) = c.collected() else { panic!() };
         let got = Order::decode(body).unwrap();
         assert_eq!((&got.who, got.lifetime_s, got.budget_s), (&order.who, 600, 10));
+        assert_eq!(got.way, order.way);
         assert_eq!(*got.password, *order.password);
         assert!(Order::decode(&body[..body.len() - 1]).is_none());
         assert!(!format!("{order:?}").contains('1'));

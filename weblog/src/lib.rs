@@ -21,6 +21,7 @@ pub mod logins;
 pub mod one_login;
 pub mod outcome;
 pub mod privilege;
+pub mod proof;
 
 use args::Mode;
 use audit::{Level, Log};

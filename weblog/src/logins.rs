@@ -7,10 +7,10 @@
 use crate::breaker::{Breaker, Gate};
 use crate::limiter::Attempt;
 use afsweb_cache::Verifier;
-use pag::{Cell, Principal};
+use pag::{Home, Principal, Realm};
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
-use weblog_proto::Password;
+use weblog_proto::{Method, Password};
 
 /// Number of a login; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -36,6 +36,19 @@ pub struct Job {
     pub lifetime_s: u32,
     /// When it must be over.
     pub deadline_ms: u64,
+    /// By which servers.
+    pub way: Way,
+}
+
+/// By which servers somebody is logged in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Way {
+    /// How users of his cell are authenticated.
+    pub method: Method,
+    /// The cell's realm, if the configuration says it.
+    pub realm: Option<Realm>,
+    /// File with a key that tickets are verified by.
+    pub keytab: Option<String>,
 }
 
 /// How many logins there may be.
@@ -125,9 +138,9 @@ pub enum NotBegun {
     QueueFull,
 }
 
-/// One cell's part.
+/// One cell's or realm's part.
 #[derive(Debug, Default)]
-struct CellState {
+struct HomeState {
     running: usize,
     queue: VecDeque<LoginId>,
     breaker: Breaker,
@@ -140,9 +153,9 @@ pub struct Logins<A> {
     next_id: u64,
     by_key: HashMap<LoginKey, LoginId>,
     by_id: HashMap<LoginId, Login<A>>,
-    cells: HashMap<Cell, CellState>,
-    /// Cells with a queue, in the order of their turns.
-    turns: VecDeque<Cell>,
+    homes: HashMap<Home, HomeState>,
+    /// Those with a queue, in the order of their turns.
+    turns: VecDeque<Home>,
     running: usize,
 }
 
@@ -155,7 +168,7 @@ impl<A> Logins<A> {
             next_id: 1,
             by_key: HashMap::new(),
             by_id: HashMap::new(),
-            cells: HashMap::new(),
+            homes: HashMap::new(),
             turns: VecDeque::new(),
             running: 0,
         }
@@ -184,17 +197,17 @@ impl<A> Logins<A> {
         (self.running, self.by_id.len().saturating_sub(self.running))
     }
 
-    /// Cells that are not asked at the moment.
-    pub fn silent_cells(&self, now_ms: u64) -> impl Iterator<Item = &Cell> {
-        self.cells.iter().filter(move |(_, c)| c.breaker.is_open(now_ms)).map(|(name, _)| name)
+    /// Cells and realms that are not asked at the moment.
+    pub fn silent(&self, now_ms: u64) -> impl Iterator<Item = &Home> {
+        self.homes.iter().filter(move |(_, c)| c.breaker.is_open(now_ms)).map(|(name, _)| name)
     }
 
-    /// Whether a login in `cell` may begin.
+    /// Whether a login at `home` may begin.
     ///
     /// # Errors
     /// [`NotBegun`] says why not.
-    pub fn may_begin(&self, cell: &Cell, now_ms: u64) -> Result<(), NotBegun> {
-        let Some(state) = self.cells.get(cell) else { return Ok(()) };
+    pub fn may_begin(&self, home: &Home, now_ms: u64) -> Result<(), NotBegun> {
+        let Some(state) = self.homes.get(home) else { return Ok(()) };
         if state.breaker.gate(now_ms) == Gate::Stop {
             return Err(NotBegun::CellSilent);
         }
@@ -215,14 +228,14 @@ impl<A> Logins<A> {
     ) -> LoginId {
         let id = LoginId(self.next_id);
         self.next_id = self.next_id.wrapping_add(1);
-        let cell = key.who.cell().clone();
-        let state = self.cells.entry(cell.clone()).or_default();
+        let home = key.who.home();
+        let state = self.homes.entry(home.clone()).or_default();
         if state.breaker.gate(now_ms) == Gate::Probe {
             state.breaker.probe(id);
         }
         state.queue.push_back(id);
-        if !self.turns.contains(&cell) {
-            self.turns.push_back(cell);
+        if !self.turns.contains(&home) {
+            self.turns.push_back(home);
         }
         self.leave(first.lane);
         let login = Login {
@@ -268,15 +281,15 @@ impl<A> Logins<A> {
             return None;
         }
         for _ in 0..self.turns.len() {
-            let cell = self.turns.pop_front()?;
-            let Some(state) = self.cells.get_mut(&cell) else { continue };
+            let home = self.turns.pop_front()?;
+            let Some(state) = self.homes.get_mut(&home) else { continue };
             if state.running >= self.bounds.per_cell {
-                self.turns.push_back(cell);
+                self.turns.push_back(home);
                 continue;
             }
             let Some(id) = state.queue.pop_front() else { continue };
             if !state.queue.is_empty() {
-                self.turns.push_back(cell);
+                self.turns.push_back(home);
             }
             let Some(login) = self.by_id.get_mut(&id) else { continue };
             let Some(job) = login.queued.take() else { continue };
@@ -301,7 +314,7 @@ impl<A> Logins<A> {
         if self.by_key.get(&login.key) == Some(&id) {
             self.by_key.remove(&login.key);
         }
-        if let Some(state) = self.cells.get_mut(login.key.who.cell()) {
+        if let Some(state) = self.homes.get_mut(&login.key.who.home()) {
             if login.is_running() {
                 state.running = state.running.saturating_sub(1);
                 self.running = self.running.saturating_sub(1);
@@ -312,14 +325,14 @@ impl<A> Logins<A> {
         Some(login)
     }
 
-    /// The breaker of a cell.
-    pub fn breaker(&mut self, cell: &Cell) -> &mut Breaker {
-        &mut self.cells.entry(cell.clone()).or_default().breaker
+    /// The breaker of a cell or realm.
+    pub fn breaker(&mut self, home: &Home) -> &mut Breaker {
+        &mut self.homes.entry(home.clone()).or_default().breaker
     }
 
-    /// Gives every cell another chance: its servers may be others now. What began before says nothing any more.
+    /// Gives everybody another chance: its servers may be others now. What began before says nothing any more.
     pub fn reset_breakers(&mut self, now_ms: u64) {
-        for state in self.cells.values_mut() {
+        for state in self.homes.values_mut() {
             state.breaker.answered(now_ms);
         }
     }
@@ -332,9 +345,9 @@ impl<A> Logins<A> {
         ids
     }
 
-    /// Forgets the unused cells among those that `keep` says no to, so that there are never more than are allowed.
-    pub fn retain_cells(&mut self, mut keep: impl FnMut(&Cell) -> bool) {
-        self.cells.retain(|cell, state| state.running > 0 || !state.queue.is_empty() || keep(cell));
+    /// Forgets the unused ones among those that `keep` says no to, so that there are never more than are allowed.
+    pub fn retain_homes(&mut self, mut keep: impl FnMut(&Home) -> bool) {
+        self.homes.retain(|home, state| state.running > 0 || !state.queue.is_empty() || keep(home));
     }
 
     /// Takes out those who have waited long enough for now.

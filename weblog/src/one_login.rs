@@ -3,9 +3,13 @@
 use crate::args::AuthenticatorArgs;
 use crate::audit::{Level, Log};
 use crate::frames::{Collected, Collector, FRAME_MAX, Order, READY, encode_outcome};
-use crate::kaserver::{self, Credentials, Leftovers};
-use crate::outcome::{Outcome, Refusal};
+use crate::kaserver::sys::Afs;
+use crate::kaserver::{self, sys::find_hosts_by};
+use crate::krb5::{self, sys::Krb5};
+use crate::logins::Way;
+use crate::outcome::{Credentials, Outcome, Refusal};
 use crate::privilege;
+use crate::proof::Leftovers;
 use pag::CellServDb;
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
@@ -13,7 +17,8 @@ use rustix::io::Errno;
 use std::ffi::CString;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use weblog_proto::Failure;
+use std::path::Path;
+use weblog_proto::{Failure, Method};
 
 /// Exit codes, for the broker's log only.
 const CONFINED_NOT: u8 = 77;
@@ -32,7 +37,7 @@ pub fn run(args: &AuthenticatorArgs) -> u8 {
     }
     let Ok(answer) = take_answer_pipe() else { return PIPES };
     let Ok(conf_dir) = CString::new(args.conf_dir.as_os_str().as_bytes()) else { return LIBRARY };
-    let afs = match kaserver::sys::Afs::open(&conf_dir) {
+    let afs = match Afs::open(&conf_dir) {
         Ok(afs) => afs,
         Err(error) => {
             let cause = core::error::Error::source(&error).map(|c| format!(": {c}")).unwrap_or_default();
@@ -48,6 +53,16 @@ pub fn run(args: &AuthenticatorArgs) -> u8 {
         }
     };
     kaserver::warm_up(&afs, &cells);
+    let mut krb5 = None;
+    if args.krb5 {
+        match Krb5::open() {
+            Ok(library) => krb5 = Some(library),
+            Err(error) => {
+                log.write(Level::Error, format_args!("{error}"));
+                return LIBRARY;
+            }
+        }
+    }
     if write_all(&answer, &[READY]).is_err() {
         return PIPES;
     }
@@ -66,7 +81,7 @@ pub fn run(args: &AuthenticatorArgs) -> u8 {
                 lifetime_s: order.lifetime_s,
                 budget_s: order.budget_s,
             };
-            kaserver::login(&afs, &credentials, &cells, now_s, &mut leftovers)
+            log_in(&afs, krb5.as_ref(), &cells, &credentials, &order.way, now_s, &mut leftovers)
         }
         None => Err(Refusal::local(Failure::ClockSkew)),
     };
@@ -79,6 +94,59 @@ pub fn run(args: &AuthenticatorArgs) -> u8 {
     // Acknowledges the servers' last replies, so that they need not send them again.
     drop(leftovers);
     if written.is_ok() { 0 } else { PIPES }
+}
+
+/// Logs in by the servers that the order names.
+///
+/// # Errors
+/// [`Refusal`] with the step and the error number.
+fn log_in<'a>(
+    afs: &'a Afs,
+    krb5: Option<&Krb5>,
+    cells: &CellServDb,
+    credentials: &Credentials<'_>,
+    way: &Way,
+    now_s: u32,
+    leftovers: &mut Leftovers<'a>,
+) -> Outcome {
+    let unfit = Refusal::local(Failure::Internal);
+    let of_realm = credentials.who.realm().is_some();
+    let by_krb5 = match way.method {
+        Method::Kaserver if of_realm => return Err(Refusal::local(Failure::CellNotAllowed)),
+        Method::Kaserver => false,
+        Method::Krb5 => true,
+        // Without a configuration, name servers are not asked for KDCs either.
+        Method::Auto => of_realm || Path::new(krb5::CONFIGURATION).exists(),
+    };
+    if by_krb5 {
+        let krb5 = krb5.ok_or(unfit)?;
+        if !find_hosts_by(&hosts()) {
+            return Err(unfit);
+        }
+        let outcome = krb5::login(krb5, afs, credentials, way, cells, now_s, leftovers);
+        // Nothing has gone anywhere then: libkrb5 looks for a KDC first of all.
+        let unknown = matches!(&outcome, Err(refusal) if refusal.failure == Failure::NoKdc);
+        if !(unknown && way.method == Method::Auto && !of_realm) {
+            return outcome;
+        }
+        if !find_hosts_by(c"files") {
+            return Err(unfit);
+        }
+    }
+    kaserver::login(afs, credentials, cells, now_s, leftovers)
+}
+
+/// Where this machine finds hosts, in the words of nsswitch.conf: KDCs may be named there by their names.
+fn hosts() -> CString {
+    let conf = std::fs::read_to_string("/etc/nsswitch.conf").unwrap_or_default();
+    CString::new(hosts_line(&conf).unwrap_or("files dns")).unwrap_or_default()
+}
+
+/// What nsswitch.conf says of hosts.
+fn hosts_line(conf: &str) -> Option<&str> {
+    let line = conf.lines().find_map(|line| line.trim_start().strip_prefix("hosts:"))?;
+    let services = line.split('#').next().unwrap_or_default().trim();
+    (!services.is_empty()).then_some(services)
 }
 
 /// The protocol's time: unsigned 32-bit seconds, good until 2106.
@@ -130,6 +198,27 @@ fn read_order() -> Result<Option<Order>, Errno> {
             Ok(n) => collector.filled(n.min(FRAME_MAX)),
             Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_found_as_the_machine_says() {
+        for (conf, want) in [
+            (
+                "passwd: files\nhosts:          files mdns4_minimal [NOTFOUND=return] dns # x\n",
+                "files mdns4_minimal [NOTFOUND=return] dns",
+            ),
+            ("hosts: files", "files"),
+        ] {
+            assert_eq!(hosts_line(conf), Some(want));
+        }
+        for conf in ["", "#hosts: files", "hosts:", "passwd: files"] {
+            assert_eq!(hosts_line(conf), None, "{conf:?}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! How a login ended, as an authenticator tells the broker, and the step at which it failed.
 
-use pag::Token;
+use pag::{Principal, Token};
 use weblog_proto::Failure;
 
 /// The step of a login.
@@ -10,9 +10,11 @@ pub enum Step {
     Local,
     /// Finding the cell's servers.
     Servers,
-    /// Asking the kaserver for a ticket-granting ticket.
+    /// Asking kaserver or KDC for a ticket-granting ticket.
     Authenticate,
-    /// Asking the kaserver for the token.
+    /// Verifying the ticket-granting ticket by the keytab's key.
+    Keytab,
+    /// Asking kaserver or KDC for the ticket that makes the token.
     GetToken,
     /// Having the protection server accept the token as that user.
     Proof,
@@ -26,10 +28,24 @@ impl Step {
             Self::Local => "local",
             Self::Servers => "servers",
             Self::Authenticate => "authenticate",
+            Self::Keytab => "keytab",
             Self::GetToken => "get-token",
             Self::Proof => "proof",
         }
     }
+}
+
+/// What to log in with.
+#[derive(Debug)]
+pub struct Credentials<'a> {
+    /// User, cell, and realm if he named one.
+    pub who: &'a Principal,
+    /// The password.
+    pub password: &'a [u8],
+    /// Lifetime to ask for, seconds; 0 = the longest that the cell gives.
+    pub lifetime_s: u32,
+    /// Seconds that are left for it.
+    pub budget_s: u32,
 }
 
 /// A login that gave no token.

@@ -188,7 +188,9 @@ fn config(conf_dir: String) -> BrokerConfig {
     BrokerConfig {
         version: 1,
         conf_dir,
-        cells: vec![CellConfig { name: "example.com".to_owned(), method: Method::Kaserver }],
+        cells: vec![CellConfig { name: "example.com".to_owned(), method: Method::Kaserver, realm: None }],
+        realms: Vec::new(),
+        keytab: None,
         login_deadline_ms: 1_500,
         logins_per_cell: 2,
         authenticators: 2,
@@ -205,6 +207,7 @@ fn alice() -> GetToken {
     GetToken {
         user: "alice".into(),
         cell: "example.com".into(),
+        realm: None,
         password: Password::new(Zeroizing::new(b"Sesame-open".to_vec())).unwrap(),
         address: IpAddr::from([192, 0, 2, 7]),
         token_lifetime_s: 0,
@@ -436,7 +439,11 @@ mod with_library {
         let files = tempfile::tempdir().unwrap();
         let b = Broker::start_by(with_name_server("127.83.21.53", files.path(), PROGRAM), &user());
         let mut c = config(b.conf_dir("127.83.21.10"));
-        c.cells.push(CellConfig { name: "elsewhere.example".to_owned(), method: Method::Kaserver });
+        c.cells.push(CellConfig {
+            name: "elsewhere.example".to_owned(),
+            method: Method::Kaserver,
+            realm: None,
+        });
         c.login_deadline_ms = 30_000;
         b.configure(&c);
         b.wait_ready();

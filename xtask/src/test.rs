@@ -46,6 +46,7 @@ const SUITES: &[(&str, &str, bool)] = &[
     ("integration", "realm", false),
     ("integration", "access", true),
     ("integration", "logins", true),
+    ("integration", "krb5", true),
     ("integration", "http", true),
     ("integration", "hostile", true),
     ("integration", "transport", true),

@@ -1,7 +1,7 @@
 //! Tests of the child's side of a login, with a broker and a client that count.
 
 use super::*;
-use pag::{ClientKind, SessionKey};
+use pag::{Cell, ClientKind, SessionKey};
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -131,7 +131,7 @@ impl Ask for Arc<Broker> {
     fn epoch(&self) -> u64 {
         self.epoch.load(SeqCst)
     }
-    fn begin(&self, _: &Cell) -> Result<Option<Wait>, NoVisitor> {
+    fn begin(&self, _: &Home) -> Result<Option<Wait>, NoVisitor> {
         if self.full { Err(NoVisitor::Broker(Failure::Overload)) } else { Ok(None) }
     }
 }

@@ -39,6 +39,13 @@ pub(crate) fn afs_client() -> String {
 
 /// Our module's configuration in tests: the README's lines, both cells, short deadlines.
 pub(crate) fn afs_config(world: &World, more: &str) -> String {
+    let by_kaserver =
+        [FIRST_CELL, SECOND_CELL].map(|cell| format!("AFSAuthMethod {cell} kaserver\n")).concat();
+    afs_config_without_methods(world, &(by_kaserver + more))
+}
+
+/// The same without a word on how users are authenticated.
+pub(crate) fn afs_config_without_methods(world: &World, more: &str) -> String {
     let starter = world.programs.weblog_starter.as_deref().expect("weblog-starter is built");
     format!(
         "SetAFSClient {}\nSetAFSWeblogPath {}\nSetAFSCells {FIRST_CELL} {SECOND_CELL}\nSetAFSDefaultCell {FIRST_CELL}\n\

@@ -10,6 +10,10 @@ pub const CONTROL_SOCKET: &str = "/run/apache2/weblog.sock";
 pub enum Method {
     /// kaserver, by libafsauthent.
     Kaserver,
+    /// The KDCs of the cell's realm, by libkrb5.
+    Krb5,
+    /// As `Krb5` where a KDC of the cell's realm is known, else as `Kaserver`.
+    Auto,
 }
 
 /// One allowed cell.
@@ -19,6 +23,8 @@ pub struct CellConfig {
     pub name: String,
     /// How to log in there.
     pub method: Method,
+    /// Its Kerberos realm; `None` = what libkrb5's configuration says, else its name in upper case.
+    pub realm: Option<String>,
 }
 
 /// All that the broker is told. Holds no secret.
@@ -30,6 +36,10 @@ pub struct BrokerConfig {
     pub conf_dir: String,
     /// The cells in which anybody may log in.
     pub cells: Vec<CellConfig>,
+    /// Realms whose users may log in in these cells, beside those of the cells themselves.
+    pub realms: Vec<String>,
+    /// File with a key that tickets are verified by, readable for the broker's user.
+    pub keytab: Option<String>,
     /// A login that takes longer ends; milliseconds.
     pub login_deadline_ms: u32,
     /// Logins that may run at the same time in one cell.
@@ -68,6 +78,8 @@ pub enum ConfigError {
 impl BrokerConfig {
     /// Most bytes that it may take in a control message.
     pub const BYTES_MAX: usize = 60 * 1024;
+    /// Longest path of a keytab, in bytes: it goes to authenticators in one packet.
+    pub const KEYTAB_MAX: usize = 1024;
 
     /// As it goes over the control socket, behind the `C`.
     ///
@@ -115,7 +127,16 @@ impl BrokerConfig {
             let canonical = pag::Cell::new(&cell.name).is_ok_and(|c| c.as_str() == cell.name);
             must(canonical, "the name of a cell is not canonical")?;
             must(seen.insert(&cell.name), "a cell is there twice")?;
+            let realm = cell.realm.as_ref().is_none_or(|r| pag::Realm::new(r).is_ok());
+            must(realm, "the realm of a cell is no realm")?;
         }
+        let mut seen = std::collections::BTreeSet::new();
+        for realm in &self.realms {
+            must(pag::Realm::new(realm).is_ok(), "the name of a realm is none")?;
+            must(seen.insert(realm.to_ascii_lowercase()), "a realm is there twice")?;
+        }
+        let path = |p: &String| p.starts_with('/') && !p.contains('\0') && p.len() <= Self::KEYTAB_MAX;
+        must(self.keytab.as_ref().is_none_or(path), "keytab is no absolute path")?;
         must((1..=600_000).contains(&self.login_deadline_ms), "login_deadline_ms is not 1 to 600000")?;
         must((1..=1024).contains(&self.logins_per_cell), "logins_per_cell is not 1 to 1024")?;
         must(self.authenticators <= 1024, "authenticators is more than 1024")?;
@@ -136,9 +157,15 @@ mod tests {
             version: u64::MAX,
             conf_dir: "/etc/openafs".to_owned(),
             cells: vec![
-                CellConfig { name: "example.com".to_owned(), method: Method::Kaserver },
-                CellConfig { name: "example.org".to_owned(), method: Method::Kaserver },
+                CellConfig { name: "example.com".to_owned(), method: Method::Auto, realm: None },
+                CellConfig {
+                    name: "example.org".to_owned(),
+                    method: Method::Krb5,
+                    realm: Some("EXAMPLE.COM".to_owned()),
+                },
             ],
+            realms: vec!["OTHER.EXAMPLE".to_owned()],
+            keytab: Some("/etc/krb5.weblog.keytab".to_owned()),
             login_deadline_ms: 10_000,
             logins_per_cell: 8,
             authenticators: 4,
@@ -178,6 +205,7 @@ mod tests {
                 .map(|i| CellConfig {
                     name: format!("cell-{i:05}.{}", "x".repeat(52)),
                     method: Method::Kaserver,
+                    realm: None,
                 })
                 .collect(),
             ..config()
@@ -189,13 +217,18 @@ mod tests {
 
     #[test]
     fn values_that_cannot_be_are_neither_sent_nor_taken() {
-        let changes: [fn(&mut BrokerConfig); 13] = [
+        let changes: [fn(&mut BrokerConfig); 18] = [
             |c| c.conf_dir = "etc".to_owned(),
             |c| c.conf_dir = "/etc\0".to_owned(),
             |c| c.cells.clear(),
             |c| c.cells[0].name = "Example.com".to_owned(),
             |c| c.cells[0].name = "a b".to_owned(),
             |c| c.cells[1].name = "example.com".to_owned(),
+            |c| c.cells[0].realm = Some("a b".to_owned()),
+            |c| c.realms[0] = "A@B".to_owned(),
+            |c| c.realms.push("other.example".to_owned()),
+            |c| c.keytab = Some("keytab".to_owned()),
+            |c| c.keytab = Some(format!("/{}", "k".repeat(1024))),
             |c| c.login_deadline_ms = 0,
             |c| c.logins_per_cell = 0,
             |c| c.authenticators = 2_000,

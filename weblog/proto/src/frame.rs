@@ -421,6 +421,7 @@ mod tests {
 
     fn get_token(user: &str, password: &[u8]) -> Request {
         Request::GetToken(GetToken {
+            realm: Some("OTHER.EXAMPLE".into()),
             user: user.to_owned(),
             cell: "example.com".to_owned(),
             password: Password::new(Zeroizing::new(password.to_vec())).unwrap(),
@@ -473,6 +474,7 @@ mod tests {
                 (g.user.as_str(), g.password.expose(), g.cell.as_str()),
                 (user, password, "example.com")
             );
+            assert_eq!(g.realm.as_deref(), Some("OTHER.EXAMPLE"));
             assert_eq!((g.token_lifetime_s, g.cache_expiration_s), (36_000, u32::MAX));
             assert_eq!(g.address.to_string(), "2001:db8::1");
         }
@@ -507,12 +509,31 @@ mod tests {
             body.extend_from_slice(user.as_bytes());
             body.push(u8::try_from(cell.len()).unwrap());
             body.extend_from_slice(cell.as_bytes());
-            body.extend_from_slice(&[1, b'p', 0, 1, 2, 3, 4, 0, 0]);
+            body.extend_from_slice(&[0, 1, b'p', 0, 1, 2, 3, 4, 0, 0]);
             assert_eq!(
                 decode_request(&raw_request(&body)).unwrap_err(),
                 FrameError::Name,
                 "{user:?} {cell:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_realm_that_is_none_is_neither_sent_nor_taken() {
+        let long = "R".repeat(64);
+        for realm in ["", "A B", "A@B", "A\n", long.as_str()] {
+            let Request::GetToken(mut g) = get_token("x", b"p") else { panic!() };
+            g.realm = Some(realm.to_owned());
+            assert_eq!(
+                encode_request(&ID_A, &key(1), &Request::GetToken(g)).err(),
+                Some(FrameError::Name),
+                "{realm:?}"
+            );
+            let mut body = b"\0\x05alice\x0bexample.com\x01".to_vec();
+            body.push(u8::try_from(realm.len()).unwrap());
+            body.extend_from_slice(realm.as_bytes());
+            body.extend_from_slice(&[1, b'p', 0, 1, 2, 3, 4, 0, 0]);
+            assert_eq!(decode_request(&raw_request(&body)).unwrap_err(), FrameError::Name, "{realm:?}");
         }
     }
 
@@ -526,7 +547,7 @@ mod tests {
 
     /// A body with this password and otherwise in order.
     fn body_with_password(length: &[u8], password: &[u8]) -> Vec<u8> {
-        let mut body = b"\0\x05alice\x0bexample.com".to_vec();
+        let mut body = b"\0\x05alice\x0bexample.com\0".to_vec();
         body.extend_from_slice(length);
         body.extend_from_slice(password);
         body.extend_from_slice(&[0, 1, 2, 3, 4, 0, 0]);

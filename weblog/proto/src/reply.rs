@@ -45,6 +45,10 @@ pub enum Failure {
     CellNotAllowed = 5,
     /// Name or password cannot be anybody's.
     NotAcceptable = 6,
+    /// The account has expired.
+    AccountExpired = 7,
+    /// The KDC wants more than a password.
+    PreauthFailed = 8,
     /// No server of the cell answers.
     CellUnreachable = 16,
     /// The login did not end in time.
@@ -57,6 +61,16 @@ pub enum Failure {
     NotAccepted = 20,
     /// The broker cannot do it now (no configuration yet, an authenticator that died).
     Internal = 21,
+    /// No KDC of the realm is known.
+    NoKdc = 22,
+    /// The realm has no principal for the cell's AFS service.
+    NoAfsPrincipal = 23,
+    /// A kind of encryption that KDC, servers and we do not all take.
+    EnctypeRefused = 24,
+    /// The ticket has more bytes than AFS servers take.
+    TicketTooLong = 25,
+    /// The ticket is not from the KDC that the keytab's key is from, or the keytab is of no use.
+    KeytabCheck = 26,
 }
 
 /// The HTTP class of a failure.
@@ -70,19 +84,26 @@ pub enum FailureClass {
 
 impl Failure {
     /// All of them, for tables and tests.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 19] = [
         Self::WrongPassword,
         Self::UnknownUser,
         Self::Locked,
         Self::PasswordExpired,
         Self::CellNotAllowed,
         Self::NotAcceptable,
+        Self::AccountExpired,
+        Self::PreauthFailed,
         Self::CellUnreachable,
         Self::Deadline,
         Self::Overload,
         Self::ClockSkew,
         Self::NotAccepted,
         Self::Internal,
+        Self::NoKdc,
+        Self::NoAfsPrincipal,
+        Self::EnctypeRefused,
+        Self::TicketTooLong,
+        Self::KeytabCheck,
     ];
 
     /// 401 or 503.
@@ -107,6 +128,13 @@ impl Failure {
             Self::ClockSkew => "clock-skew",
             Self::NotAccepted => "not-accepted-by-cell",
             Self::Internal => "internal",
+            Self::AccountExpired => "account-expired",
+            Self::PreauthFailed => "preauthentication-failed",
+            Self::NoKdc => "no-kdc",
+            Self::NoAfsPrincipal => "no-afs-principal",
+            Self::EnctypeRefused => "enctype-refused",
+            Self::TicketTooLong => "ticket-too-long",
+            Self::KeytabCheck => "keytab-check-failed",
         }
     }
 }

@@ -43,10 +43,12 @@ pub enum Request {
 /// A visitor's credentials, and how long the asker may use what comes of them.
 #[derive(Debug, Clone)]
 pub struct GetToken {
-    /// User name as typed, without the cell.
+    /// User name as typed, without cell or realm.
     pub user: String,
     /// Canonical cell name.
     pub cell: String,
+    /// The realm whose user he is, if he named one instead of a cell: one of the allowed ones, as it is written there.
+    pub realm: Option<String>,
     /// The password.
     pub password: Password,
     /// Address of the visitor, for the limits.

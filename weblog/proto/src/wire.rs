@@ -26,6 +26,8 @@ enum WireRequest<'a> {
         user: &'a str,
         /// Cell.
         cell: &'a str,
+        /// Realm.
+        realm: Option<&'a str>,
         /// Password.
         password: &'a [u8],
         /// Address of the visitor.
@@ -82,10 +84,11 @@ pub(crate) fn put_request(request: &Request, out: &mut [u8]) -> Result<usize, Fr
     let wire = match request {
         Request::Ping => WireRequest::Ping,
         Request::GetToken(g) => {
-            check_names(&g.user, &g.cell)?;
+            check_names(&g.user, &g.cell, g.realm.as_deref())?;
             WireRequest::GetToken {
                 user: &g.user,
                 cell: &g.cell,
+                realm: g.realm.as_deref(),
                 password: g.password.expose(),
                 address: g.address,
                 token_lifetime_s: g.token_lifetime_s,
@@ -103,8 +106,16 @@ pub(crate) fn put_request(request: &Request, out: &mut [u8]) -> Result<usize, Fr
 pub(crate) fn get_request(body: &[u8]) -> Result<Request, FrameError> {
     match get::<WireRequest<'_>>(body)? {
         WireRequest::Ping => Ok(Request::Ping),
-        WireRequest::GetToken { user, cell, password, address, token_lifetime_s, cache_expiration_s } => {
-            check_names(user, cell)?;
+        WireRequest::GetToken {
+            user,
+            cell,
+            realm,
+            password,
+            address,
+            token_lifetime_s,
+            cache_expiration_s,
+        } => {
+            check_names(user, cell, realm)?;
             if password.len() > Password::MAX {
                 return Err(FrameError::Password);
             }
@@ -112,6 +123,7 @@ pub(crate) fn get_request(body: &[u8]) -> Result<Request, FrameError> {
             Ok(Request::GetToken(GetToken {
                 user: user.to_owned(),
                 cell: cell.to_owned(),
+                realm: realm.map(str::to_owned),
                 password,
                 address,
                 token_lifetime_s,
@@ -209,8 +221,11 @@ fn get<'a, T: BorrowDecode<'a, ()>>(body: &'a [u8]) -> Result<T, FrameError> {
 ///
 /// # Errors
 /// [`FrameError::Name`].
-fn check_names(user: &str, cell: &str) -> Result<(), FrameError> {
+fn check_names(user: &str, cell: &str, realm: Option<&str>) -> Result<(), FrameError> {
     if user.is_empty() || user.len() > USER_MAX || user.chars().any(char::is_control) {
+        return Err(FrameError::Name);
+    }
+    if realm.is_some_and(|r| pag::Realm::new(r).is_err()) {
         return Err(FrameError::Name);
     }
     canonical(cell).map(drop)

@@ -36,6 +36,7 @@ fn after(ms: u64) -> Instant {
 
 fn ask_for(user: &str) -> Request {
     Request::GetToken(GetToken {
+        realm: None,
         user: user.to_owned(),
         cell: "example.com".to_owned(),
         password: Password::new(Zeroizing::new(b"secret".to_vec())).unwrap(),

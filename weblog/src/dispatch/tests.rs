@@ -146,6 +146,7 @@ fn token(cell: &Cell, end: i64) -> Token {
 
 fn get(user: &str, cell: &str, password: &str) -> GetToken {
     GetToken {
+        realm: None,
         user: user.into(),
         cell: cell.into(),
         password: Password::new(Zeroizing::new(password.as_bytes().to_vec())).unwrap(),
@@ -524,7 +525,7 @@ fn forgetting_drops_tokens_refusals_limits_and_running_logins_and_tells_children
     w.ask(2, get("bob", "other.example", "secret"));
     w.answer(right_is_secret);
     let under_way = w.ask(3, alice("secret-x"));
-    w.forget(&Target::User(Principal::new("alice", Cell::new("example.com").unwrap()).unwrap()));
+    w.forget(&Target::User("alice".to_owned(), Behind::new("example.com").unwrap()));
     assert_eq!((w.revoked, w.killed.len(), w.broker.cache.len()), (1, 1, 2));
     assert!(matches!(w.reply(under_way), Reply::Pending { .. }));
     w.forget(&Target::Cell(Cell::new("example.com").unwrap()));
@@ -660,4 +661,53 @@ fn status_tells_what_there_is() {
     let text = w.broker.status(w.now());
     assert!(text.contains("configuration 1, 2 cells allowed"), "{text}");
     assert!(text.contains("silent: example.com"), "{text}");
+}
+
+/// Alice of a realm that is not the cell's own.
+fn foreign_alice(realm: &str) -> GetToken {
+    GetToken { realm: Some(realm.to_owned()), ..alice("secret") }
+}
+
+#[test]
+fn users_of_an_allowed_realm_are_others_than_those_of_the_cell() {
+    let mut w = World::new(|_| ());
+    let a = w.ask(0, foreign_alice("ELSEWHERE.EXAMPLE"));
+    assert_eq!(w.failure(a), Failure::CellNotAllowed);
+    let a = w.ask(0, foreign_alice("partner.example"));
+    assert_eq!(w.failure(a), Failure::CellNotAllowed, "spelled as the configuration has it");
+    let here = w.ask(0, alice("secret"));
+    let there = w.ask(1, foreign_alice("PARTNER.EXAMPLE"));
+    assert_eq!(w.started, 2, "no login for both");
+    w.answer(|job| if job.who.realm().is_some() { Err(Failure::WrongPassword) } else { Ok(36_000) });
+    w.granted(here);
+    assert_eq!(w.failure(there), Failure::WrongPassword);
+    let again = w.ask(1, foreign_alice("PARTNER.EXAMPLE"));
+    assert_eq!(w.failure(again), Failure::WrongPassword, "not the other one's token");
+    w.forget(&Target::User("alice".to_owned(), Behind::new("partner.example").unwrap()));
+    assert_eq!((w.started, w.broker.cache.len()), (2, 1));
+}
+
+#[test]
+fn a_silent_realm_holds_up_no_users_of_the_cell_and_one_that_is_no_longer_allowed_is_forgotten() {
+    let mut w = World::new(|_| ());
+    for i in 0..4 {
+        w.ask(i, GetToken { user: format!("u{i}"), ..foreign_alice("PARTNER.EXAMPLE") });
+        w.answer(|_| Err(Failure::CellUnreachable));
+    }
+    let there = w.ask(5, foreign_alice("PARTNER.EXAMPLE"));
+    assert_eq!((w.failure(there), w.running.len()), (Failure::CellUnreachable, 0));
+    let here = w.ask(6, alice("secret"));
+    w.answer(right_is_secret);
+    w.granted(here);
+    w.advance(60_000);
+    let there = w.ask(7, foreign_alice("PARTNER.EXAMPLE"));
+    w.answer(right_is_secret);
+    w.granted(there);
+    assert_eq!(w.broker.cache.len(), 2);
+    let mut config = sample();
+    config.realms.clear();
+    let now = w.now();
+    w.broker.configure(Settings::new(&config).unwrap(), now);
+    w.drain();
+    assert_eq!(w.broker.cache.len(), 1);
 }

@@ -6,70 +6,22 @@
 
 pub mod sys;
 
-use crate::outcome::{Refusal, Step, Success};
-use pag::{Cell, CellServDb, Principal, SessionKey, Token};
-use sys::{Afs, Client, Name, RawToken, Security, Servers};
+use crate::outcome::{Credentials, Refusal, Step, Success};
+use crate::proof::{self, Leftovers, PTSERVER_PORT, patience, servers};
+use pag::{CellServDb, Principal, SessionKey, Token};
+use sys::{Afs, Name, RawToken, Security, Servers};
 use weblog_proto::Failure;
 use zeroize::Zeroizing;
 
-/// Ports (OpenAFS `src/auth/cellconfig.c`, `serviceTable`).
+/// Port (OpenAFS `src/auth/cellconfig.c`, `serviceTable`).
 const KASERVER_PORT: u16 = 7004;
-const PTSERVER_PORT: u16 = 7002;
 /// Rx service ids.
 const AUTHENTICATE: u16 = 731;
 const TICKETS: u16 = 732;
-const PROTECTION: u16 = 73;
 /// Longest life of a ticket (OpenAFS `src/rxkad/rxkad.p.h`, `MAXKTCTICKETLIFETIME`).
 const LIFE_MAX_S: u32 = 30 * 24 * 3600;
-/// The protection server's id for nobody (`ANONYMOUSID`).
-const ANONYMOUS: i32 = 32_766;
-/// Who may see groups and possessions of an entry: anybody (`PRP_MEMBER_ANY`, `PRP_OWNED_ANY`, shifted down).
-const MEMBER_ANY: i32 = 0x10;
-const OWNED_ANY: i32 = 0x20;
 /// What kaserver says for a password that never expires.
 const NEVER_EXPIRES: i32 = 255;
-
-/// What to log in with.
-#[derive(Debug)]
-pub struct Credentials<'a> {
-    /// User and cell.
-    pub who: &'a Principal,
-    /// The password.
-    pub password: &'a [u8],
-    /// Lifetime to ask for, seconds; 0 = the longest that the cell gives.
-    pub lifetime_s: u32,
-    /// Seconds that are left for it.
-    pub budget_s: u32,
-}
-
-/// Clients whose connections are to be ended after the answer has gone out: that takes time and is of no interest to the visitor.
-#[derive(Debug, Default)]
-pub struct Leftovers<'a>(Vec<Client<'a>>);
-
-/// The servers of a cell.
-struct Known {
-    kaserver: Servers,
-    ptserver: Servers,
-}
-
-impl Known {
-    /// Finds exactly this cell in the file: the library also takes unique prefixes and aliases, and for a cell that is
-    /// not there it asks name servers, which may be silent.
-    ///
-    /// # Errors
-    /// [`Failure::CellUnreachable`] if it has no servers there.
-    fn find(cells: &CellServDb, cell: &Cell) -> Result<Self, Refusal> {
-        /// `KANOCELL`.
-        const NO_CELL: i32 = 180_501;
-        match cells.servers(cell) {
-            [] => Err(refusal(Step::Servers, NO_CELL)),
-            machines => Ok(Self {
-                kaserver: Servers::new(machines, KASERVER_PORT),
-                ptserver: Servers::new(machines, PTSERVER_PORT),
-            }),
-        }
-    }
-}
 
 /// Does once what takes long the first time, so that the visitor does not wait for it: touches the pages of DES and
 /// crypt(3), makes connections of both kinds and ends them unused. Nothing is sent to anybody.
@@ -77,11 +29,15 @@ pub fn warm_up(afs: &Afs, cells: &CellServDb) {
     let Some(cell) = cells.cells().next() else { return };
     drop(afs.string_to_key(b"warm", cell.as_str()));
     drop(afs.string_to_key(b"warm and long", cell.as_str()));
-    let Ok(known) = Known::find(cells, cell) else { return };
+    let (Ok(kaserver), Ok(ptserver)) =
+        (servers(cells, cell, KASERVER_PORT), servers(cells, cell, PTSERVER_PORT))
+    else {
+        return;
+    };
     let (dead_s, hard_s) = patience(0, 1);
-    drop(afs.connect(&known.kaserver, AUTHENTICATE, &Security::Null, dead_s, hard_s));
+    drop(afs.connect(&kaserver, AUTHENTICATE, &Security::Null, dead_s, hard_s));
     if let Some(token) = RawToken::new(0, [0; 8], &[0; Token::TICKET_MIN]) {
-        drop(afs.connect(&known.ptserver, PROTECTION, &Security::Rxkad(&token), dead_s, hard_s));
+        drop(afs.connect(&ptserver, proof::PROTECTION, &Security::Rxkad(&token), dead_s, hard_s));
     }
 }
 
@@ -106,10 +62,14 @@ pub fn login<'a>(
     if credentials.password.is_empty() || credentials.password.len() > weblog_proto::Password::MAX {
         return Err(unfit);
     }
-    let known = Known::find(cells, who.cell())?;
+    // A second spelling of the same user would have guesses of its own.
+    if name.contains('/') || instance.contains('/') || who.realm().is_some() {
+        return Err(unfit);
+    }
+    let kaserver = servers(cells, who.cell(), KASERVER_PORT)?;
     let mut key = afs.string_to_key(credentials.password, cell).ok_or(unfit)?;
 
-    let (dead_s, hard_s) = patience(credentials.budget_s, known.kaserver.len());
+    let (dead_s, hard_s) = patience(credentials.budget_s, kaserver.len());
     let connect = |servers: &Servers, service, security: &Security<'_>, step| {
         afs.connect(servers, service, security, dead_s, hard_s).map_err(|code| refusal(step, code))
     };
@@ -119,80 +79,19 @@ pub fn login<'a>(
         s => s.min(LIFE_MAX_S),
     };
     let end = now_s.saturating_add(life_s);
-    let client = connect(&known.kaserver, AUTHENTICATE, &Security::Null, Step::Authenticate)?;
+    let client = connect(&kaserver, AUTHENTICATE, &Security::Null, Step::Authenticate)?;
     let asked = client.authenticate(&mut c_name, &mut c_instance, &mut c_cell, &mut key, now_s, end);
-    leftovers.0.push(client);
+    leftovers.keep(client);
     drop(key);
     let (mut tgt, days) = asked.map_err(|code| refusal(Step::Authenticate, code))?;
 
-    let client = connect(&known.kaserver, TICKETS, &Security::Null, Step::GetToken)?;
+    let client = connect(&kaserver, TICKETS, &Security::Null, Step::GetToken)?;
     let asked = client.get_token(&mut c_name, &mut c_instance, &mut c_cell, &mut tgt, now_s, end);
-    leftovers.0.push(client);
+    leftovers.keep(client);
     let token = asked.map_err(|code| refusal(Step::GetToken, code))?;
 
-    let client = connect(&known.ptserver, PROTECTION, &Security::Rxkad(&token), Step::Proof)?;
-    let proved = prove(&client, who.name());
-    leftovers.0.push(client);
-    let afs_id = proved?;
+    let afs_id = proof::prove(afs, cells, who.cell(), &token, who.name(), credentials.budget_s, leftovers)?;
     success(who, &token, afs_id, days)
-}
-
-/// Seconds after which a silent server is given up, and after which a call is, however much it pings.
-///
-/// Several servers share the time, so that one that is down does not use up all of it. Rx takes at least 6.
-fn patience(budget_s: u32, servers: usize) -> (i32, i32) {
-    let servers = u32::try_from(servers).unwrap_or(u32::MAX).max(1);
-    let dead = (budget_s / servers).clamp(6, 12);
-    let hard = budget_s.clamp(dead, 3600);
-    (i32::try_from(dead).unwrap_or(12), i32::try_from(hard).unwrap_or(3600))
-}
-
-/// Has the protection server accept the token as that user, by a call that only he may make. Gives his AFS id.
-///
-/// # Errors
-/// [`Failure::UnknownUser`] if the server knows no such user, [`Failure::NotAccepted`] if it does not take the token as his.
-fn prove(client: &Client<'_>, user: &str) -> Result<i32, Refusal> {
-    let at_proof = |code| refusal(Step::Proof, code);
-    // The protection server's names are lower case.
-    let name = Name::new(&user.to_ascii_lowercase()).ok_or(Refusal::local(Failure::NotAcceptable))?;
-    let id = client.pts_name_to_id(&name).map_err(at_proof)?;
-    // Groups have negative ids: nobody logs in as one.
-    if id == ANONYMOUS || id <= 0 {
-        return Err(Refusal { failure: Failure::UnknownUser, step: Step::Proof, code: 0 });
-    }
-    let entry = client.pts_list_entry(id).map_err(at_proof)?;
-    let private = Private::of(entry.flags);
-    match private {
-        Private::Groups => client.pts_get_cps(id),
-        Private::Possessions => client.pts_list_owned(id),
-        Private::Nothing => client.pts_set_flags(id, entry.flags),
-    }
-    .map_err(at_proof)?;
-    Ok(id)
-}
-
-/// What of an entry only its owner may do or see.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Private {
-    /// See the groups that he is in.
-    Groups,
-    /// See what he owns.
-    Possessions,
-    /// Change the entry (to what it is already).
-    Nothing,
-}
-
-impl Private {
-    /// By the privacy bits of the entry.
-    fn of(flags: i32) -> Self {
-        if flags & MEMBER_ANY == 0 {
-            Self::Groups
-        } else if flags & OWNED_ANY == 0 {
-            Self::Possessions
-        } else {
-            Self::Nothing
-        }
-    }
 }
 
 /// The token as we hand it on.
@@ -220,7 +119,7 @@ fn success(who: &Principal, raw: &RawToken, afs_id: i32, days: i32) -> Result<Su
 }
 
 /// A refusal by the library or a server.
-fn refusal(step: Step, code: i32) -> Refusal {
+pub(crate) fn refusal(step: Step, code: i32) -> Refusal {
     Refusal { failure: classify(step, code), step, code }
 }
 
@@ -388,22 +287,5 @@ mod tests {
                 "{code}"
             );
         }
-    }
-
-    #[test]
-    fn the_proof_asks_for_what_is_private() {
-        assert_eq!(Private::of(0x80), Private::Groups);
-        assert_eq!(Private::of(0x90), Private::Possessions);
-        assert_eq!(Private::of(0xb0), Private::Nothing);
-        assert_eq!(Private::of(0), Private::Groups);
-    }
-
-    #[test]
-    fn patience_fits_into_the_budget_where_rx_allows() {
-        assert_eq!(patience(10, 1), (10, 10));
-        assert_eq!(patience(30, 1), (12, 30));
-        assert_eq!(patience(20, 3), (6, 20));
-        assert_eq!(patience(2, 1), (6, 6));
-        assert_eq!(patience(u32::MAX, 0), (12, 3600));
     }
 }

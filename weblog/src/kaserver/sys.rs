@@ -109,7 +109,7 @@ impl RawToken {
         }))
     }
 
-    /// One with these parts; nothing if the ticket is too long.
+    /// One with these parts, for connections; nothing if the ticket is too long.
     #[must_use]
     pub fn new(kvno: i16, key: [u8; 8], ticket: &[u8]) -> Option<Self> {
         let mut token = Self::empty();
@@ -251,6 +251,7 @@ struct Calls {
     pr_name_to_id:
         unsafe extern "C" fn(*mut c_void, i32, *mut XdrList<[u8; NAME]>, *mut XdrList<i32>) -> c_int,
     pr_list_entry: unsafe extern "C" fn(*mut c_void, i32, i32, *mut PrCheckEntry) -> c_int,
+    pr_new_entry: unsafe extern "C" fn(*mut c_void, i32, *mut c_char, i32, i32, *mut i32) -> c_int,
     pr_get_cps: unsafe extern "C" fn(*mut c_void, i32, i32, *mut XdrList<i32>, *mut i32) -> c_int,
     pr_list_owned: unsafe extern "C" fn(*mut c_void, i32, i32, *mut XdrList<i32>, *mut i32) -> c_int,
     pr_set_fields_entry: unsafe extern "C" fn(*mut c_void, i32, i32, i32, i32, i32, i32, i32, i32) -> c_int,
@@ -286,6 +287,7 @@ impl Calls {
             ubik_client_destroy: find!(b"ubik_ClientDestroy\0"),
             pr_name_to_id: find!(b"ubik_PR_NameToID\0"),
             pr_list_entry: find!(b"ubik_PR_ListEntry\0"),
+            pr_new_entry: find!(b"ubik_PR_NewEntry\0"),
             pr_get_cps: find!(b"ubik_PR_GetCPS\0"),
             pr_list_owned: find!(b"ubik_PR_ListOwned\0"),
             pr_set_fields_entry: find!(b"ubik_PR_SetFieldsEntry\0"),
@@ -296,6 +298,12 @@ impl Calls {
 unsafe extern "C" {
     /// glibc's `<nss.h>`: where this process looks names of a database up from now on, instead of what nsswitch.conf says.
     fn __nss_configure_lookup(database: *const c_char, services: *const c_char) -> c_int;
+}
+
+/// Lets this process find hosts by these services from now on, in the words of nsswitch.conf. Says whether it does.
+pub fn find_hosts_by(services: &CStr) -> bool {
+    // SAFETY: both texts are NUL-terminated and only read; no other thread of ours, and none of rx's, looks names up.
+    unsafe { __nss_configure_lookup(c"hosts".as_ptr(), services.as_ptr()) == 0 }
 }
 
 /// Why the library cannot be used.
@@ -345,7 +353,7 @@ const SECIDX_KAD: c_int = 2;
 impl Afs {
     /// Loads the library, reads `ThisCell` and `CellServDB` in `conf_dir`, and starts rx.
     ///
-    /// From then on this process finds hosts in `/etc/hosts` only.
+    /// From then on this process finds hosts in `/etc/hosts` only, unless [`find_hosts_by`] says otherwise.
     ///
     /// # Errors
     /// [`OpenError`] says which step failed.
@@ -355,9 +363,7 @@ impl Afs {
         // Never unloaded: rx has threads that run in it.
         let library: &'static Library = Box::leak(Box::new(library));
         let calls = Calls::find(library)?;
-        // SAFETY: both texts are NUL-terminated and only read; there is no other thread yet that could look names up.
-        let code = unsafe { __nss_configure_lookup(c"hosts".as_ptr(), c"files".as_ptr()) };
-        if code != 0 {
+        if !find_hosts_by(c"files") {
             return Err(OpenError::Names);
         }
         // SAFETY: `conf_dir` is NUL-terminated; the library copies it. ka_StringToKey looks cells up in what this opens.
@@ -593,6 +599,18 @@ impl Client<'_> {
         // SAFETY: `entry` has the library's layout.
         let code = unsafe { (self.afs.calls.pr_list_entry)(self.client.as_ptr(), 0, id, &raw mut entry) };
         check(code).map(|()| PtsEntry { id: entry.id, flags: entry.flags })
+    }
+
+    /// Asks for a new entry of a user; its id, if there was none.
+    ///
+    /// # Errors
+    /// The library's number.
+    pub fn pts_new_user(&self, name: &mut Name) -> Result<i32, i32> {
+        let mut id = 0;
+        // SAFETY: a name of at most 63 bytes, NUL-terminated; `id` is where the id goes.
+        let code =
+            unsafe { (self.afs.calls.pr_new_entry)(self.client.as_ptr(), 0, name.ptr(), 0, 0, &raw mut id) };
+        check(code).map(|()| id)
     }
 
     /// Asks for the groups of an id; they are not looked at.

@@ -101,7 +101,7 @@ fn from_bytes(key: &[u8]) -> Option<DesKey> {
 /// The byte with its lowest bit such that the number of ones is odd.
 fn with_parity(byte: u8) -> u8 {
     let bits = byte & 0xfe;
-    bits | u8::from(bits.count_ones() % 2 == 0)
+    bits | u8::from(bits.count_ones().is_multiple_of(2))
 }
 
 #[cfg(test)]
