@@ -12,9 +12,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
+use zeroize::Zeroizing;
 
 /// Time for each step.
 const LIMIT: Duration = Duration::from_secs(60);
+/// The password that an impostor's users have, all of them.
+pub const IMPOSTORS_PASSWORD: &str = "whatever the impostor likes";
 /// Longest value of a configuration file that libkrb5's parser takes, with some room.
 const VALUE_LIMIT: usize = 1_900;
 /// Directory of the library that gives a process another clock, in a directory of Debian's for libraries.
@@ -30,6 +33,9 @@ pub enum Manner {
     /// Its tickets have at least so many bytes of authorization data: an authentication indicator of that length, which it puts
     /// into the tickets of whoever preauthenticates himself by SPAKE, as clients do where a KDC offers it.
     LargeTickets(usize),
+    /// It is somebody else's, who has none of the realm's keys: a database of his own under the realm's name, in which all the
+    /// realm's users have [`IMPOSTORS_PASSWORD`]. A login succeeds there; what the AFS servers say of the ticket is the question.
+    Impostor,
 }
 
 /// A KDC of the world.
@@ -62,12 +68,7 @@ impl<'a> Kdc<'a> {
 
     fn bring_up(&self, manner: Manner) -> Result<()> {
         ensure!(self.pid().is_none(), "it runs already");
-        let mut conf = self.realm.kdc_conf.clone();
-        if let Manner::LargeTickets(bytes) = manner {
-            let usual = fs::read_to_string(&conf)?;
-            conf.set_extension("large.conf");
-            fs::write(&conf, with_large_tickets(&usual, &self.realm.name, bytes)?)?;
-        }
+        let conf = self.configuration(manner)?;
         let mut command = Command::new("krb5kdc");
         command.args(["-r", &self.realm.name, "-P"]).arg(&self.realm.pid_file);
         point_to(&mut command, &conf);
@@ -81,6 +82,45 @@ impl<'a> Kdc<'a> {
         process::run(&mut command, LIMIT).with_context(log)?;
         wait::until("its process id", LIMIT, || Ok(self.pid())).with_context(log)?;
         Ok(())
+    }
+
+    /// The file that it reads.
+    fn configuration(&self, manner: Manner) -> Result<PathBuf> {
+        let file = &self.realm.kdc_conf;
+        let dir = file.parent().context("configuration without directory")?;
+        match manner {
+            Manner::Usual | Manner::Skewed(_) => Ok(file.clone()),
+            Manner::LargeTickets(bytes) => {
+                let text = with_large_tickets(&fs::read_to_string(file)?, &self.realm.name, bytes)?;
+                let large = dir.join("large.conf");
+                fs::write(&large, text)?;
+                Ok(large)
+            }
+            Manner::Impostor => {
+                let own = dir.join("impostor");
+                let conf = own.join("kdc.conf");
+                if !own.exists() {
+                    fs::create_dir(&own)?;
+                    let usual = fs::read_to_string(file)?;
+                    let text = usual.replace(&format!("{}/", dir.display()), &format!("{}/", own.display()));
+                    fs::write(&conf, text)?;
+                    create_database(&self.realm.name, &conf)?;
+                    kadmin(&self.realm.name, &conf, &self.impostors_commands())?;
+                }
+                Ok(conf)
+            }
+        }
+    }
+
+    /// What an impostor's database is made of.
+    fn impostors_commands(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        for user in &self.realm.users {
+            let password = quoted(IMPOSTORS_PASSWORD);
+            all.push(format!("add_principal -clearpolicy +requires_preauth -pw {password} {}", user.name));
+        }
+        all.extend(self.realm.afs.iter().map(|afs| format!("add_principal -clearpolicy -randkey {afs}")));
+        all
     }
 
     /// Ends it: nothing listens at its address any more.
@@ -137,23 +177,16 @@ impl<'a> Kdc<'a> {
     /// # Errors
     /// One of them failed; the later ones are done all the same.
     pub fn kadmin<C: AsRef<str>>(&self, commands: &[C]) -> Result<String> {
-        let mut input = String::new();
-        for command in commands {
-            let command = command.as_ref();
-            ensure!(!command.contains('\n'), "a command of kadmin.local is one line");
-            input.push_str(command);
-            input.push('\n');
-        }
-        let mut kadmin = Command::new("kadmin.local");
-        kadmin.args(["-r", &self.realm.name]);
-        point_to(&mut kadmin, &self.realm.kdc_conf);
-        let out = process::output_with_input(&mut kadmin, input.as_bytes(), LIMIT)?;
-        // Its status does not tell whether a command failed.
-        let complaints = String::from_utf8_lossy(&out.stderr);
-        if !out.status.success() || !complaints.is_empty() {
-            bail!("kadmin.local of {}: {}: {complaints}", self.realm.name, out.status);
-        }
-        Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+        kadmin(&self.realm.name, &self.realm.kdc_conf, commands)
+    }
+
+    /// Writes the keys of a user or service to a keytab, which is made if it is not there; its password stays as it is.
+    ///
+    /// # Errors
+    /// There is no such principal.
+    pub fn keytab(&self, principal: &str, file: &Path) -> Result<()> {
+        let file = file.to_str().context("odd path of a keytab")?;
+        self.kadmin(&[format!("ktadd -norandkey -k {} {principal}", quoted(file))]).map(|_| ())
     }
 
     /// Gives a user another password.
@@ -176,6 +209,41 @@ impl<'a> Kdc<'a> {
     }
 }
 
+/// Makes an empty database.
+pub(crate) fn create_database(realm: &str, conf: &Path) -> Result<()> {
+    // The master key's password, twice; it is also kept in a file, so that nobody is asked for it later.
+    let master = format!("master of {realm}\nmaster of {realm}\n");
+    let mut create = Command::new("kdb5_util");
+    point_to(&mut create, conf);
+    create.args(["-r", realm, "create", "-s"]);
+    let out = process::output_with_input(&mut create, master.as_bytes(), LIMIT)?;
+    if !out.status.success() {
+        bail!("kdb5_util: {}: {}", out.status, String::from_utf8_lossy(&out.stderr));
+    }
+    Ok(())
+}
+
+/// See [`Kdc::kadmin`].
+fn kadmin<C: AsRef<str>>(realm: &str, conf: &Path, commands: &[C]) -> Result<String> {
+    let mut input = Zeroizing::new(String::new());
+    for command in commands {
+        let command = command.as_ref();
+        ensure!(!command.contains('\n'), "a command of kadmin.local is one line");
+        input.push_str(command);
+        input.push('\n');
+    }
+    let mut kadmin = Command::new("kadmin.local");
+    kadmin.args(["-r", realm]);
+    point_to(&mut kadmin, conf);
+    let out = process::output_with_input(&mut kadmin, input.as_bytes(), LIMIT)?;
+    // Its status does not tell whether a command failed.
+    let complaints = String::from_utf8_lossy(&out.stderr);
+    if !out.status.success() || !complaints.is_empty() {
+        bail!("kadmin.local of {realm}: {}: {complaints}", out.status);
+    }
+    Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+}
+
 /// A word for [`Kdc::kadmin`].
 #[must_use]
 pub fn quoted(word: &str) -> String {
@@ -183,7 +251,7 @@ pub fn quoted(word: &str) -> String {
 }
 
 /// Lets a program of MIT Kerberos take its whole configuration from this file.
-pub(crate) fn point_to(command: &mut Command, conf: &Path) {
+fn point_to(command: &mut Command, conf: &Path) {
     command.env("KRB5_KDC_PROFILE", conf).env("KRB5_CONFIG", conf);
 }
 

@@ -1,18 +1,15 @@
 //! Makes the Kerberos realms of a world: their databases, and Debian's krb5kdc for each.
+//!
+//! In two steps, since servers cannot start without the keys of the first one, and need nothing of the second.
 
 use crate::kdc::{self, Kdc, Manner, quoted};
-use crate::process;
 use crate::world::{self, Account, CELLS, LOCK_AFTER, REALMS, Realm, RealmSpec, RealmUser, TRUSTS};
 use anyhow::{Context as _, Result};
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
-use std::process::Command;
-use std::time::Duration;
 
-/// Time for the making of an empty database.
-const CREATE_LIMIT: Duration = Duration::from_secs(60);
 /// The policy by which failed logins lock an account.
 const LOCK_POLICY: &str = "lock";
 /// Kinds of keys of all but one.
@@ -20,32 +17,44 @@ const ENCTYPES: &str = "aes256-cts:normal,aes128-cts:normal";
 /// Longest life of tickets, as kaservers have it.
 const MAX_LIFE: &str = "25h";
 
-/// Makes all realms, side by side; state below `state`, logs in `logs`. Their KDCs run until the world ends.
+/// Makes the realms' databases with the keys of the AFS services, which servers need; state below `state`, logs in `logs`.
 ///
 /// # Errors
-/// A database cannot be made, or a KDC does not come up.
-pub(crate) fn start_all(state: &Path, logs: &Path) -> Result<Vec<Realm>> {
+/// A database cannot be made.
+pub(crate) fn make_all(state: &Path, logs: &Path) -> Result<Vec<Realm>> {
+    in_threads(&REALMS, |spec| make(spec, state, logs).with_context(|| format!("realm {}", spec.name)))
+}
+
+/// Adds the users and starts the KDCs, which run until the world ends: their process ids.
+///
+/// # Errors
+/// A user cannot be added, or a KDC does not come up.
+pub(crate) fn start_all(realms: &[Realm]) -> Result<Vec<u32>> {
+    in_threads(realms, |realm| {
+        let kdc = Kdc::of(realm);
+        kdc.kadmin(&people(realm))?;
+        kdc.start(Manner::Usual)?;
+        kdc.pid().with_context(|| format!("the KDC of {} has ended at once", realm.name))
+    })
+}
+
+/// Does something with each, side by side: the answers in the same order.
+fn in_threads<T: Sync, U: Send>(all: &[T], f: impl Fn(&T) -> Result<U> + Sync) -> Result<Vec<U>> {
     std::thread::scope(|s| {
-        let threads: Vec<_> = REALMS.iter().map(|spec| s.spawn(|| start(spec, state, logs))).collect();
+        let threads: Vec<_> = all.iter().map(|one| s.spawn(|| f(one))).collect();
         threads
             .into_iter()
-            .map(|t| {
-                t.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a thread that makes a realm panicked")))
-            })
+            .map(|t| t.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a thread for a realm panicked"))))
             .collect()
     })
 }
 
-/// Makes a realm and starts its KDC.
-fn start(spec: &RealmSpec, state: &Path, logs: &Path) -> Result<Realm> {
-    make(spec, state, logs).with_context(|| format!("realm {}", spec.name))
-}
-
+/// Makes a realm's database.
 fn make(spec: &RealmSpec, state: &Path, logs: &Path) -> Result<Realm> {
     let dir = state.join(format!("kdc-{}", spec.name));
     fs::DirBuilder::new().mode(0o700).create(&dir).with_context(|| dir.display().to_string())?;
     let (address, port) = spec.kdc;
-    let mut realm = Realm {
+    let realm = Realm {
         name: spec.name.to_owned(),
         kdc: SocketAddr::from((address, port)),
         pid: 0,
@@ -57,19 +66,13 @@ fn make(spec: &RealmSpec, state: &Path, logs: &Path) -> Result<Realm> {
         users: users(spec),
     };
     fs::write(&realm.kdc_conf, configuration(&realm, &dir))?;
-    // The master key's password, twice; it is also kept in a file, so that nobody is asked for it later.
-    let master = format!("master of {0}\nmaster of {0}\n", spec.name);
-    let mut create = Command::new("kdb5_util");
-    kdc::point_to(&mut create, &realm.kdc_conf);
-    create.args(["-r", spec.name, "create", "-s"]);
-    let out = process::output_with_input(&mut create, master.as_bytes(), CREATE_LIMIT)?;
-    if !out.status.success() {
-        anyhow::bail!("kdb5_util: {}: {}", out.status, String::from_utf8_lossy(&out.stderr));
+    kdc::create_database(spec.name, &realm.kdc_conf)?;
+    if let (Some(afs), Some(keytab)) = (&realm.afs, &realm.keytab) {
+        Kdc::of(&realm).kadmin(&[
+            format!("add_principal -clearpolicy -randkey -e {ENCTYPES} {afs}"),
+            format!("ktadd -norandkey -k {} {afs}", keytab.display()),
+        ])?;
     }
-    let kdc = Kdc::of(&realm);
-    kdc.kadmin(&commands(&realm))?;
-    kdc.start(Manner::Usual)?;
-    realm.pid = kdc.pid().context("the KDC has ended at once")?;
     Ok(realm)
 }
 
@@ -106,8 +109,8 @@ fn configuration(realm: &Realm, dir: &Path) -> String {
     )
 }
 
-/// What kadmin.local has to do: users, services, keys that are shared with other realms.
-fn commands(realm: &Realm) -> Vec<String> {
+/// What makes users, and keys that are shared with other realms.
+fn people(realm: &Realm) -> Vec<String> {
     let mut all = vec![format!(
         "add_policy -maxfailure {} -failurecountinterval 0 -lockoutduration 0 {LOCK_POLICY}",
         u32::from(LOCK_AFTER) * 2
@@ -136,10 +139,6 @@ fn commands(realm: &Realm) -> Vec<String> {
             quoted(&user.password),
             user.name
         ));
-    }
-    if let (Some(afs), Some(keytab)) = (&realm.afs, &realm.keytab) {
-        all.push(format!("add_principal -clearpolicy -randkey -e {ENCTYPES} {afs}"));
-        all.push(format!("ktadd -norandkey -k {} {afs}", keytab.display()));
     }
     for (from, to, key) in TRUSTS.iter().filter(|(from, to, _)| [from, to].contains(&&realm.name.as_str())) {
         all.push(format!("add_principal -clearpolicy -e {ENCTYPES} -pw {} krbtgt/{to}@{from}", quoted(key)));

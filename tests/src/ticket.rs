@@ -9,7 +9,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use md5::Md5;
 use pag::{Cell, SessionKey, Token};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -77,6 +77,16 @@ impl Tickets {
         let input = Zeroizing::new(format!("{password}\n"));
         let out = process::output_with_input(self.command("kinit").arg(principal), input.as_bytes(), LIMIT)?;
         succeeded(&out)
+    }
+
+    /// Logs in by kinit with the keys of a keytab: what it said.
+    ///
+    /// # Errors
+    /// What kinit said.
+    pub fn log_in_by_keytab(&self, principal: &str, keytab: &Path) -> Result<String> {
+        let mut kinit = self.command("kinit");
+        kinit.arg("-k").arg("-t").arg(keytab).arg(principal);
+        succeeded(&process::output(&mut kinit, LIMIT)?)
     }
 
     /// What klist says of the tickets, with the kinds of their keys.

@@ -9,7 +9,7 @@ mod common;
 use common::{KdcMischief, kdc, report, timed, world};
 use integration::ccache::Credential;
 use integration::content::{PUBLIC_LINE, owner_file, owner_line};
-use integration::kdc::Manner;
+use integration::kdc::{IMPOSTORS_PASSWORD, Manner};
 use integration::ticket::{self, Tickets};
 use integration::wait::slow_factor;
 use integration::world::{
@@ -275,10 +275,10 @@ fn kadmin_changes_what_the_kdc_says() {
 #[ignore = "needs a world: run by cargo xtask test"]
 fn a_realm_without_an_afs_service_says_so_and_one_that_refuses_the_kind_of_key_too() {
     /// Puts it back, also after a failure.
-    struct Back<'a>(&'a World);
+    struct Back<'a>(&'a World, &'a str);
     impl Drop for Back<'_> {
         fn drop(&mut self) {
-            kdc(self.0, FIRST_REALM).kadmin(&["del_string afs/cell.example session_enctypes"]).unwrap();
+            kdc(self.0, FIRST_REALM).kadmin(&[self.1]).unwrap();
         }
     }
     let _one = alone();
@@ -288,10 +288,26 @@ fn a_realm_without_an_afs_service_says_so_and_one_that_refuses_the_kind_of_key_t
         let answer = alice.service(service).unwrap_err().to_string();
         assert!(answer.contains("not found in Kerberos database"), "{service}: {answer}");
     }
-    kdc(&world, FIRST_REALM).kadmin(&["set_string afs/cell.example session_enctypes arcfour-hmac"]).unwrap();
-    let _back = Back(&world);
-    let answer = log_in(&world, FIRST_REALM, "alice").service(AFS).unwrap_err().to_string();
-    assert!(answer.contains("no support for encryption type"), "{answer}");
+    for (change, undo, says) in [
+        (
+            "rename_principal -force afs/cell.example away/cell.example",
+            "rename_principal -force away/cell.example afs/cell.example",
+            "not found in Kerberos database",
+        ),
+        (
+            "set_string afs/cell.example session_enctypes arcfour-hmac",
+            "del_string afs/cell.example session_enctypes",
+            "no support for encryption type",
+        ),
+    ] {
+        kdc(&world, FIRST_REALM).kadmin(&[change]).unwrap();
+        let back = Back(&world, undo);
+        let answer = log_in(&world, FIRST_REALM, "alice").service(AFS).unwrap_err().to_string();
+        assert!(answer.contains(says), "{change}: {answer}");
+        drop(back);
+    }
+    let (_, token) = token(&world, FIRST_REALM, "alice");
+    assert!(first_line(&world, Some(&token), &owner_file("alice")).is_ok(), "all is as it was");
 }
 
 #[test]
@@ -333,4 +349,37 @@ fn a_kdc_with_a_wrong_clock_is_told_by_who_does_not_follow_it() {
         drop(mischief);
         Tickets::configured(&strict).unwrap().log_in("alice@CELL.EXAMPLE", "wonderland").unwrap();
     }
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn an_impostor_lets_his_guests_in_and_the_cell_does_not() {
+    let _one = alone();
+    let world = world();
+    let own = owner_file("alice");
+    {
+        let _mischief = KdcMischief::run(&world, FIRST_REALM, Manner::Impostor);
+        let tickets = Tickets::new().unwrap();
+        tickets.log_in("alice@CELL.EXAMPLE", IMPOSTORS_PASSWORD).unwrap();
+        let forged = ticket::token(FIRST_CELL, &tickets.service(AFS).unwrap()).unwrap();
+        assert_eq!(first_line(&world, Some(&forged), &own), Err(libc::EACCES));
+    }
+    assert!(refused("alice", IMPOSTORS_PASSWORD).contains("Password incorrect"));
+    let (_, alice) = token(&world, FIRST_REALM, "alice");
+    assert_eq!(first_line(&world, Some(&alice), &own), Ok(owner_line("alice", FIRST_CELL)));
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn a_keytab_logs_its_principal_in_and_leaves_his_password() {
+    let _one = alone();
+    let world = world();
+    let dir = tempfile::tempdir().unwrap();
+    let keytab = dir.path().join("dave's keytab");
+    kdc(&world, FIRST_REALM).keytab("dave", &keytab).unwrap();
+    let tickets = Tickets::new().unwrap();
+    tickets.log_in_by_keytab("dave@CELL.EXAMPLE", &keytab).unwrap();
+    let dave = ticket::token(FIRST_CELL, &tickets.service(AFS).unwrap()).unwrap();
+    assert_eq!(first_line(&world, Some(&dave), &owner_file("dave")), Ok(owner_line("dave", FIRST_CELL)));
+    log_in(&world, FIRST_REALM, "dave");
 }

@@ -100,24 +100,29 @@ struct Up {
 }
 
 impl Up {
-    /// Realms, both cells side by side, kaservers, content, replicas.
+    /// Realms and both cells side by side, kaservers, content, replicas.
     fn start_cells(&mut self, world: &mut World) -> Result<()> {
         let logs = world.results.clone();
-        // First, since the servers have to have the keys that the KDCs made.
-        world.realms = realm::start_all(Path::new(STATE_DIR), &logs)?;
-        let realms = &world.realms;
-        let started: Vec<Result<Cell>> = std::thread::scope(|s| {
-            let threads: Vec<_> = CELLS
-                .iter()
-                .map(|spec| s.spawn(|| Cell::start(spec, realms, Path::new(STATE_DIR), &logs)))
-                .collect();
-            threads
+        let state = Path::new(STATE_DIR);
+        let mut realms = realm::make_all(state, &logs)?;
+        let (started, pids) = std::thread::scope(|s| {
+            let kdcs = s.spawn(|| realm::start_all(&realms));
+            let threads: Vec<_> =
+                CELLS.iter().map(|spec| s.spawn(|| Cell::start(spec, &realms, state, &logs))).collect();
+            let started: Vec<Result<Cell>> = threads
                 .into_iter()
                 .map(|t| {
                     t.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a thread that starts a cell panicked")))
                 })
-                .collect()
+                .collect();
+            let pids =
+                kdcs.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a thread that starts KDCs panicked")));
+            (started, pids)
         });
+        for (realm, pid) in realms.iter_mut().zip(pids?) {
+            realm.pid = pid;
+        }
+        world.realms = realms;
         for cell in started {
             self.cells.push(cell?);
         }
