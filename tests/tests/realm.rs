@@ -353,6 +353,25 @@ fn a_kdc_with_a_wrong_clock_is_told_by_who_does_not_follow_it() {
 
 #[test]
 #[ignore = "needs a world: run by cargo xtask test"]
+fn a_ticket_of_ten_thousand_bytes_goes_from_the_kdc_to_the_file_server() {
+    let _one = alone();
+    let world = world();
+    let own = owner_file("alice");
+    for bytes in [10_000, 11_300] {
+        let mischief = KdcMischief::run(&world, FIRST_REALM, Manner::LargeTickets(bytes));
+        let (credential, alice) = token(&world, FIRST_REALM, "alice");
+        let len = credential.ticket.len();
+        report(&format!("a ticket of {len} bytes"));
+        assert!((bytes..=Token::TICKET_MAX).contains(&len), "{len}");
+        assert_eq!(first_line(&world, Some(&alice), &own), Ok(owner_line("alice", FIRST_CELL)));
+        drop(mischief);
+    }
+    let (credential, _) = token(&world, FIRST_REALM, "alice");
+    assert!(credential.ticket.len() < 1_000, "back to the usual ones");
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
 fn an_impostor_lets_his_guests_in_and_the_cell_does_not() {
     let _one = alone();
     let world = world();
