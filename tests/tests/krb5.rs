@@ -10,7 +10,7 @@ use common::{
 };
 use integration::content::{owner_file, owner_line};
 use integration::httpd::{Httpd, Mpm, Options};
-use integration::kdc::Manner;
+use integration::kdc::{IMPOSTORS_PASSWORD, Manner};
 use integration::world::{FIRST_CELL, FIRST_REALM, LOCK_AFTER, LOCKABLE, PARTNER_REALM, SECOND_CELL, World};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -126,7 +126,13 @@ fn each_answer_of_a_kdc_about_an_account_has_its_status_and_its_word() {
         wrong.iter().map(|w| row("wrong password until it is locked", LOCKABLE, w, 401, "wrong-password")),
     );
     rows.push(row("account locked", LOCKABLE, of(LOCKABLE), 401, "locked"));
-    let faults = rows.iter().filter(|row| !check(&httpd, &path, row)).count();
+    let mut faults = rows.iter().filter(|row| !check(&httpd, &path, row)).count();
+    // Who has to preauthenticate himself with such keys cannot.
+    kdc(&world, FIRST_REALM).kadmin(&["modify_principal +requires_preauth oldenctype"]).unwrap();
+    let more = "preauthentication that a password does not do";
+    let row = row(more, "oldenctype", "another", 401, "preauthentication-failed");
+    faults += usize::from(!check(&httpd, &path, &row));
+    kdc(&world, FIRST_REALM).kadmin(&["modify_principal -requires_preauth oldenctype"]).unwrap();
     kdc(&world, FIRST_REALM).unlock(LOCKABLE).unwrap();
     assert_eq!(faults, 0);
     assert_eq!(httpd.get_as(&path, "alice", of("alice")).unwrap().status, 200);
@@ -165,6 +171,11 @@ fn whatever_else_keeps_a_token_away_is_503_and_has_its_word() {
         let httpd = start(&world, "");
         let _mischief = KdcMischief::run(&world, FIRST_REALM, Manner::LargeTickets(12_500));
         try_it(httpd, "ticket of over 12,000 bytes", alice, "ticket-too-long", "get-token");
+    }
+    {
+        let httpd = start(&world, "");
+        let _mischief = KdcMischief::run(&world, FIRST_REALM, Manner::Impostor);
+        try_it(httpd, "an impostor's KDC", IMPOSTORS_PASSWORD, "not-accepted-by-cell", "proof");
     }
     let nowhere = start(&world, &format!("AFSAuthMethod {FIRST_CELL} krb5 NOWHERE.EXAMPLE"));
     try_it(nowhere, "no KDC known", alice, "no-kdc", "authenticate");
@@ -241,7 +252,21 @@ fn with_a_keytab_only_the_kdc_that_has_its_key_is_believed() {
     let httpd = start(&world, &config);
     assert_eq!(httpd.get_as(&path, "alice", alice).unwrap().status, 200, "{:?}", logins(&httpd, "alice"));
     httpd.stop(&[]).unwrap();
-    // The KDC has another key from now on, as a false one has.
+    {
+        let httpd = start(&world, &config);
+        let _mischief = KdcMischief::run(&world, FIRST_REALM, Manner::Impostor);
+        let row = Row {
+            what: "an impostor's KDC, with a keytab",
+            user: "alice",
+            password: IMPOSTORS_PASSWORD,
+            status: 503,
+            word: "keytab-check-failed",
+            step: "keytab",
+        };
+        assert!(check(&httpd, &path, &row));
+        httpd.stop(&[]).unwrap();
+    }
+    // The KDC has another key from now on.
     kdc.kadmin(&["change_password -randkey HTTP/www.cell.example"]).unwrap();
     let httpd = start(&world, &config);
     let row = Row {
@@ -417,11 +442,11 @@ fn now() -> i64 {
 
 #[test]
 #[ignore = "needs a world: run by cargo xtask test"]
-fn a_ticket_of_eight_thousand_bytes_gets_to_the_file_server() {
+fn a_ticket_of_ten_thousand_bytes_gets_to_the_file_server() {
     let _one = alone();
     let world = world();
     let httpd = start(&world, "");
-    let _mischief = KdcMischief::run(&world, FIRST_REALM, Manner::LargeTickets(7_800));
+    let _mischief = KdcMischief::run(&world, FIRST_REALM, Manner::LargeTickets(10_000));
     let path = first(&owner_file("alice"));
     let r = httpd.get_as(&path, "alice", password(&world, FIRST_REALM, "alice")).unwrap();
     assert_eq!(r.status, 200, "{:?}", logins(&httpd, "alice"));
