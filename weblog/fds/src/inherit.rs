@@ -83,6 +83,7 @@ mod tests {
         for fd in [-1, 0, 1, 2] {
             assert_eq!(take(fd).unwrap_err(), Error::Taken(fd));
         }
-        assert_eq!(close_from(2).unwrap_err(), Error::Taken(2));
+        // Or another number, which another test of this process has taken at the time.
+        assert!(matches!(close_from(2).unwrap_err(), Error::Taken(2..)));
     }
 }
