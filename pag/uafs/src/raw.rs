@@ -189,6 +189,9 @@ unsafe extern "C" {
     /// The same for replicated volumes.
     pub(crate) static mut afs_rx_idledead_rep: i32;
 
+    /// Seconds before a call that a server calls busy is made again.
+    pub(crate) static mut afs_BusyWaitPeriod: c_int;
+
     pub(crate) fn uafs_Setup(mount: *const c_char) -> c_int;
     pub(crate) fn uafs_ParseArgs(argc: c_int, argv: *mut *mut c_char) -> c_int;
     pub(crate) fn uafs_Run() -> c_int;
