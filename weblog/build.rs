@@ -34,6 +34,7 @@ const FUNCTIONS: &[&str] = &[
     "krb5_get_init_creds_opt_set_proxiable",
     "krb5_get_init_creds_opt_set_renew_life",
     "krb5_get_init_creds_opt_set_tkt_life",
+    "krb5_get_init_creds_keytab",
     "krb5_get_init_creds_password",
     "krb5_init_secure_context",
     "krb5_kt_close",

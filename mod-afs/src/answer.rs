@@ -67,6 +67,8 @@ pub enum Trouble {
     Unfit,
     /// The visitor's token has ended while the request was under way: with the next one he logs in again.
     TokenEnded,
+    /// Nobody may do it, but perhaps the service identity might, which has no token at present.
+    ServiceAway,
     /// A server or the network is not there, or we have run out of something: later might do.
     Unavailable,
 }
@@ -94,7 +96,7 @@ impl Trouble {
         }
     }
 
-    /// How the request ends; `logged_in`: under a token, or as anonymous.
+    /// How the request ends; `logged_in`: other credentials would not help, be it that none are asked for here.
     #[must_use]
     pub fn answer(self, logged_in: bool) -> Answer {
         match self {
@@ -102,7 +104,7 @@ impl Trouble {
             Self::Denied => Answer::Challenge,
             Self::Absent => Answer::NotFound,
             Self::Unfit => Answer::Forbidden,
-            Self::TokenEnded | Self::Unavailable => Answer::Unavailable,
+            Self::TokenEnded | Self::ServiceAway | Self::Unavailable => Answer::Unavailable,
         }
     }
 
@@ -114,6 +116,7 @@ impl Trouble {
             Self::Absent => "absent",
             Self::Unfit => "unfit",
             Self::TokenEnded => "token-ended",
+            Self::ServiceAway => "service-away",
             Self::Unavailable => "afs-unavailable",
         }
     }
@@ -148,6 +151,7 @@ mod tests {
             (Failure::EnctypeRefused, 503),
             (Failure::TicketTooLong, 503),
             (Failure::KeytabCheck, 503),
+            (Failure::KeyFile, 503),
             (Failure::CellUnreachable, 503),
             (Failure::Deadline, 503),
             (Failure::Overload, 503),

@@ -13,7 +13,7 @@ use std::collections::hash_map::Entry as Slot;
 use std::net::IpAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
-use weblog_proto::{Failure, GetToken, Granted, Reply, Request};
+use weblog_proto::{Failure, GetToken, Granted, Reply, Request, Service};
 
 use crate::identity::Credentials;
 use crate::waiting::Wait;
@@ -120,15 +120,86 @@ pub struct Terms {
 
 /// What an entry is found by. Servers with other expirations do not rely on each other's entries.
 #[derive(Clone, PartialEq, Eq, Hash)]
-struct Key {
-    /// User and cell.
-    principal: Principal,
-    /// Where the visitor is: the broker, which bounds guesses, is asked once from each address.
-    address: IpAddr,
-    /// As in [`Terms`].
-    token_lifetime_s: u32,
-    /// As in [`Terms`].
-    cache_expiration_s: u32,
+enum Key {
+    /// A login's.
+    Login {
+        /// User and cell.
+        principal: Principal,
+        /// Where the visitor is: the broker, which bounds guesses, is asked once from each address.
+        address: IpAddr,
+        /// As in [`Terms`].
+        token_lifetime_s: u32,
+        /// As in [`Terms`].
+        cache_expiration_s: u32,
+    },
+    /// A service identity's: no credentials find it.
+    Service(Service),
+}
+
+impl Key {
+    /// Whose entry.
+    fn principal(&self) -> &Principal {
+        match self {
+            Self::Login { principal, .. } => principal,
+            Self::Service(service) => &service.who,
+        }
+    }
+}
+
+/// For whom the broker is asked.
+#[derive(Clone, Copy)]
+enum Wanted<'a> {
+    /// Whoever has these credentials.
+    Visitor(&'a Credentials, &'a Terms),
+    /// A service identity, until then.
+    Service(&'a Service, Instant),
+}
+
+impl Wanted<'_> {
+    /// The principal.
+    fn principal(&self) -> &Principal {
+        match self {
+            Self::Visitor(claim, _) => &claim.principal,
+            Self::Service(service, _) => &service.who,
+        }
+    }
+
+    /// When the request gives up.
+    fn deadline(&self) -> Instant {
+        match self {
+            Self::Visitor(_, terms) => terms.deadline,
+            Self::Service(_, deadline) => *deadline,
+        }
+    }
+
+    /// What an entry is found by.
+    fn key(&self) -> Key {
+        match self {
+            Self::Visitor(claim, terms) => Key::Login {
+                principal: claim.principal.clone(),
+                address: terms.address,
+                token_lifetime_s: terms.token_lifetime_s,
+                cache_expiration_s: terms.cache_expiration_s,
+            },
+            Self::Service(service, _) => Key::Service((*service).clone()),
+        }
+    }
+
+    /// The question.
+    fn request(&self) -> Request {
+        match self {
+            Self::Visitor(claim, terms) => Request::GetToken(GetToken {
+                user: claim.principal.name().to_owned(),
+                cell: claim.principal.cell().as_str().to_owned(),
+                realm: claim.principal.realm().map(|realm| realm.as_str().to_owned()),
+                password: claim.password.clone(),
+                address: terms.address,
+                token_lifetime_s: terms.token_lifetime_s,
+                cache_expiration_s: terms.cache_expiration_s,
+            }),
+            Self::Service(service, _) => Request::Service((*service).clone()),
+        }
+    }
 }
 
 /// A visitor, and what his password is known by.
@@ -231,32 +302,43 @@ impl Logins {
     /// # Errors
     /// [`NoVisitor`] says why nobody.
     pub fn visitor(&self, claim: &Credentials, terms: &Terms) -> Outcome {
-        let key = Key {
-            principal: claim.principal.clone(),
-            address: terms.address,
-            token_lifetime_s: terms.token_lifetime_s,
-            cache_expiration_s: terms.cache_expiration_s,
-        };
         let verifier = self.key.verifier(&[
             claim.principal.name().as_bytes(),
             claim.principal.cell().as_str().as_bytes(),
             claim.principal.realm().map_or("", Realm::as_str).as_bytes(),
             claim.password.expose(),
         ]);
+        self.find(Wanted::Visitor(claim, terms), &verifier)
+    }
+
+    /// The bearer of a service identity's token: from the cache, or from the broker.
+    ///
+    /// # Errors
+    /// [`NoVisitor`] says why there is none.
+    pub fn service(&self, service: &Service, deadline: Instant) -> Outcome {
+        self.find(Wanted::Service(service, deadline), &self.key.verifier(&[]))
+    }
+
+    /// Whoever is wanted.
+    ///
+    /// # Errors
+    /// [`NoVisitor`] says why nobody.
+    fn find(&self, wanted: Wanted<'_>, verifier: &Verifier) -> Outcome {
+        let (key, deadline) = (wanted.key(), wanted.deadline());
         loop {
-            match self.find_or_begin(&key, &verifier) {
+            match self.find_or_begin(&key, verifier) {
                 Found::Visitor(visitor) => return Ok(visitor),
-                Found::Mine(lead) => return lead.run(claim, terms),
+                Found::Mine(lead) => return lead.run(wanted),
                 Found::Theirs(flight) => {
-                    let soon = terms.deadline.min(Instant::now() + UNCOUNTED);
+                    let soon = deadline.min(Instant::now() + UNCOUNTED);
                     let mut outcome = flight.wait(soon);
-                    if matches!(outcome, Err(NoVisitor::Broker(Failure::Deadline))) && soon < terms.deadline {
-                        let _wait = self.broker.begin(&claim.principal.home())?;
-                        outcome = flight.wait(terms.deadline);
+                    if matches!(outcome, Err(NoVisitor::Broker(Failure::Deadline))) && soon < deadline {
+                        let _wait = self.broker.begin(&wanted.principal().home())?;
+                        outcome = flight.wait(deadline);
                     }
                     match outcome {
                         // Who led it had less time left than we have.
-                        Err(NoVisitor::Broker(Failure::Deadline)) if Instant::now() < terms.deadline => {}
+                        Err(NoVisitor::Broker(Failure::Deadline)) if Instant::now() < deadline => {}
                         outcome => return outcome,
                     }
                 }
@@ -297,7 +379,7 @@ impl Logins {
         // Kept for as long as it takes to ask whether his token is still the same.
         let earlier = gone
             .iter()
-            .filter(|e| !revoked && e.verifier == *verifier && e.visitor.principal == key.principal)
+            .filter(|e| !revoked && e.verifier == *verifier && e.visitor.principal == *key.principal())
             .map(|e| Arc::clone(&e.visitor))
             .next();
         let known = state.store.get(key, now_ms).filter(|entry| entry.verifier == *verifier);
@@ -332,21 +414,13 @@ impl Logins {
     ///
     /// # Errors
     /// [`NoVisitor`], at the deadline at the latest.
-    fn ask(&self, claim: &Credentials, terms: &Terms) -> Result<Granted, NoVisitor> {
-        let request = Request::GetToken(GetToken {
-            user: claim.principal.name().to_owned(),
-            cell: claim.principal.cell().as_str().to_owned(),
-            realm: claim.principal.realm().map(|realm| realm.as_str().to_owned()),
-            password: claim.password.clone(),
-            address: terms.address,
-            token_lifetime_s: terms.token_lifetime_s,
-            cache_expiration_s: terms.cache_expiration_s,
-        });
+    fn ask(&self, wanted: Wanted<'_>) -> Result<Granted, NoVisitor> {
+        let (request, deadline) = (wanted.request(), wanted.deadline());
         // Counted only once it is slow: what the broker knows already is never refused because others wait.
         let mut wait = None;
         let configured = Instant::now() + CONFIGURED;
         loop {
-            let mut reply = self.broker.exchange(&request, terms.deadline)?;
+            let mut reply = self.broker.exchange(&request, deadline)?;
             if matches!(reply, Reply::Failed(Failure::CellNotAllowed)) && Instant::now() < configured {
                 reply = Reply::Pending { retry_ms: CONFIGURED_RETRY_MS };
             }
@@ -355,11 +429,11 @@ impl Logins {
                 Reply::Failed(failure) => return Err(NoVisitor::Broker(failure)),
                 Reply::Pending { retry_ms } => {
                     if wait.is_none() {
-                        wait = self.broker.begin(&claim.principal.home())?;
+                        wait = self.broker.begin(&wanted.principal().home())?;
                     }
                     let ms = retry_ms.clamp(*RETRY_MS.start(), *RETRY_MS.end());
                     let pause = Duration::from_millis(u64::from(ms));
-                    if Instant::now() + pause >= terms.deadline {
+                    if Instant::now() + pause >= deadline {
                         return Err(NoVisitor::Broker(Failure::Deadline));
                     }
                     std::thread::sleep(pause);
@@ -373,9 +447,9 @@ impl Logins {
     ///
     /// # Errors
     /// [`NoVisitor`] if the token is of no use, or the client does not take it.
-    fn admit(&self, claim: &Credentials, granted: &Granted, earlier: Option<&Arc<Visitor>>) -> Outcome {
+    fn admit(&self, principal: &Principal, granted: &Granted, earlier: Option<&Arc<Visitor>>) -> Outcome {
         let token: &Token = &granted.token;
-        if token.cell != *claim.principal.cell() || token.lifetime_s(unix_now()) == 0 {
+        if token.cell != *principal.cell() || token.lifetime_s(unix_now()) == 0 {
             return Err(NoVisitor::Broker(Failure::NotAccepted));
         }
         let known_by = self.key.verifier(&[
@@ -385,13 +459,13 @@ impl Logins {
             &token.end.to_le_bytes(),
         ]);
         // Kernel clients have few PAGs and keys, and a new token costs a connection to each file server.
-        if let Some(earlier) = earlier.filter(|e| e.principal == claim.principal && e.token == known_by) {
+        if let Some(earlier) = earlier.filter(|e| e.principal == *principal && e.token == known_by) {
             return Ok(Arc::clone(earlier));
         }
         let pag = Arc::clone(&self.client).new_pag().map_err(NoVisitor::Client)?;
         pag.set_token(token).map_err(NoVisitor::Client)?;
         Ok(Arc::new(Visitor {
-            principal: claim.principal.clone(),
+            principal: principal.clone(),
             pag,
             token_end: token.end,
             afs_id: token.afs_id,
@@ -467,9 +541,9 @@ impl Lead<'_> {
     ///
     /// # Errors
     /// As [`Logins::visitor`].
-    fn run(self, claim: &Credentials, terms: &Terms) -> Outcome {
-        let outcome = self.logins.ask(claim, terms).and_then(|granted| {
-            let visitor = self.logins.admit(claim, &granted, self.earlier.as_ref())?;
+    fn run(self, wanted: Wanted<'_>) -> Outcome {
+        let outcome = self.logins.ask(wanted).and_then(|granted| {
+            let visitor = self.logins.admit(wanted.principal(), &granted, self.earlier.as_ref())?;
             self.logins.remember(&self.slot, self.flight.epoch, &visitor, granted.valid_s);
             Ok(visitor)
         });

@@ -2,14 +2,15 @@
 //!
 //! Runs in `apachectl configtest` and at each start. Knows nothing of httpd.
 
-use crate::client;
 use crate::config::{ServerConfig, UserName};
+use crate::{client, nanny};
 use nix::unistd::{Uid, User};
 use pag::{Cell, ClientKind, Realm};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use weblog_proto::Method;
 
 /// A server and its name for messages.
 #[derive(Debug)]
@@ -86,6 +87,16 @@ fn fits_together(config: &ServerConfig) -> Vec<String> {
             names()
         ));
     }
+    for service in config.services.iter().flatten() {
+        if !cells.is_empty() && !cells.contains(service.who.cell()) {
+            out.push(format!(
+                "AFSServiceIdentity {} {}: the cell is not among the cells for logins, {}: add it to SetAFSCells",
+                service.who.cell(),
+                service.who.name(),
+                names()
+            ));
+        }
+    }
     if let Some(realm) = config.realms().first() {
         let defaults = config.default_cell.iter().chain(config.location_cells.iter().flatten());
         if config.uses_afs() && defaults.count() == 0 {
@@ -134,6 +145,15 @@ fn machine(main: &ServerConfig, servers: &[Checked<'_>], httpd_user: Option<u32>
         && let Err(why) = keytab(file, &main.weblog_user(), httpd_user)
     {
         out.push(format!("AFSKeytab {}: {why}", file.display()));
+    }
+    for service in nanny::all_services(servers.iter().map(|s| s.config)) {
+        let file = Path::new(&service.key_file);
+        let (method, _) = main.auth_method(service.who.cell());
+        if let Err(why) = keytab(file, &main.weblog_user(), httpd_user)
+            .and_then(|()| fits_method(file, method, service.who.cell()))
+        {
+            out.push(format!("AFSServiceIdentity {}: {}: {why}", service.who.name(), file.display()));
+        }
     }
     if let Some(dir) = main.cache_dir()
         && let Err(why) = cache_dir(dir, httpd_user)
@@ -324,6 +344,26 @@ fn keytab(file: &Path, user: &UserName, httpd_user: Option<u32>) -> Result<(), S
         return Ok(());
     }
     Err(format!("the broker's user {user} cannot read it (chown root:{user}, chmod 640)"))
+}
+
+/// A keytab where the KDCs of the cell's realm are asked, a srvtab where its kaserver is.
+///
+/// # Errors
+/// Why not.
+fn fits_method(file: &Path, method: Method, cell: &Cell) -> Result<(), String> {
+    use io::Read as _;
+    let mut first = [0; 2];
+    fs::File::open(file).and_then(|mut f| f.read_exact(&mut first)).map_err(|e| cannot(&e))?;
+    // MIT's file formats: a keytab begins with 5 and its version, a srvtab with a name.
+    match (matches!(first, [5, 1 | 2]), method) {
+        (true, Method::Kaserver) => Err(format!(
+            "is a keytab, but AFSAuthMethod {cell} is kaserver, which takes a srvtab: set krb5 or auto"
+        )),
+        (false, Method::Krb5) => Err(format!(
+            "is not a keytab, which AFSAuthMethod {cell} krb5 takes (kadmin: ktadd -k FILE PRINCIPAL)"
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// A directory of httpd's user that is closed to everybody else, since it will hold what visitors may read.

@@ -6,7 +6,7 @@ use crate::prompt::Prompt;
 use pag::{Cell, Realm};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use weblog_proto::Method;
+use weblog_proto::{Method, Service};
 
 /// AFSAuthType.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,20 @@ pub struct AuthMethod {
     pub method: Method,
     /// Its realm, if that is said.
     pub realm: Option<Realm>,
+}
+
+/// AFSServiceIdentity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServiceIdentity {
+    /// None here.
+    None,
+    /// This one, where no visitor is logged in, or `always`.
+    Of {
+        /// Whose token.
+        service: Arc<Service>,
+        /// Visitors do not log in.
+        always: bool,
+    },
 }
 
 /// SetAFSClient.
@@ -109,6 +123,8 @@ config! {
         default_cell: Cell,
         /// AFSLoginPrompt.
         prompt: Arc<Prompt>,
+        /// AFSServiceIdentity.
+        service: ServiceIdentity,
     }
 }
 
@@ -167,6 +183,8 @@ config! {
         uses_afs: bool,
         /// Cells of AFSDefaultCell in sections of this server.
         location_cells: Vec<Cell>,
+        /// Those of AFSServiceIdentity in this server and its sections.
+        services: Vec<Service>,
     }
 }
 
@@ -181,6 +199,17 @@ impl DirConfig {
     #[must_use]
     pub fn default_cell<'a>(&'a self, server: &'a ServerConfig) -> Option<&'a Cell> {
         self.default_cell.as_ref().or(server.default_cell.as_ref())
+    }
+}
+
+impl DirConfig {
+    /// Whose token is used where no visitor is logged in, and whether no visitor ever is.
+    #[must_use]
+    pub fn service(&self) -> Option<(&Arc<Service>, bool)> {
+        match &self.service {
+            Some(ServiceIdentity::Of { service, always }) => Some((service, *always)),
+            Some(ServiceIdentity::None) | None => None,
+        }
     }
 }
 
@@ -406,6 +435,7 @@ mod tests {
         ("AFSAuthType", "AFS", "None"),
         ("AFSDefaultCell", "a.example", "b.example"),
         ("AFSLoginPrompt", "one", "two <%c>"),
+        ("AFSServiceIdentity", "a.example http/www /etc/a.keytab", "b.example www@B.EXAMPLE /etc/b always"),
         ("SetAFSDefaultCell", "a.example", "b.example"),
         ("SetAFSCells", "a.example b.example", "c.example"),
         ("SetAFSRealms", "A.EXAMPLE B.EXAMPLE", "C.EXAMPLE"),

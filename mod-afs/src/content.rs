@@ -22,6 +22,8 @@ const HTACCESS_CHUNK: usize = 64 * 1024;
 pub enum Who {
     /// Nobody's.
     Anonymous,
+    /// A service identity's: of nobody who has logged in.
+    Service(Arc<Visitor>),
     /// A visitor's.
     Visitor(Arc<Visitor>),
 }
@@ -37,8 +39,17 @@ impl Who {
     #[must_use]
     pub fn visitor(&self) -> Option<&Arc<Visitor>> {
         match self {
-            Self::Anonymous => None,
+            Self::Anonymous | Self::Service(_) => None,
             Self::Visitor(visitor) => Some(visitor),
+        }
+    }
+
+    /// Whoever has a token: the visitor, or the service identity.
+    #[must_use]
+    pub fn holder(&self) -> Option<&Arc<Visitor>> {
+        match self {
+            Self::Anonymous => None,
+            Self::Service(holder) | Self::Visitor(holder) => Some(holder),
         }
     }
 }
@@ -100,7 +111,7 @@ impl Afs {
     #[must_use]
     pub fn pag<'a>(&'a self, who: &'a Who) -> &'a Pag {
         match (who, &self.client) {
-            (Who::Visitor(visitor), _) => &visitor.pag,
+            (Who::Service(holder) | Who::Visitor(holder), _) => &holder.pag,
             (Who::Anonymous, Client::Userspace(client)) => client.anonymous(),
             (Who::Anonymous, Client::Kernel(standing)) => standing.client().anonymous(),
         }

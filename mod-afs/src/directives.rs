@@ -2,13 +2,15 @@
 //!
 //! Names are the original's where it had them. Knows nothing of httpd's records.
 
-use crate::config::{AuthMethod, AuthType, ClientChoice, DirConfig, LoginLimit, ServerConfig, UserName};
+use crate::config::{
+    AuthMethod, AuthType, ClientChoice, DirConfig, LoginLimit, ServerConfig, ServiceIdentity, UserName,
+};
 use crate::prompt::Prompt;
 use core::ffi::CStr;
-use pag::{Cell, Realm};
+use pag::{Cell, Principal, Realm};
 use std::path::PathBuf;
 use std::sync::Arc;
-use weblog_proto::{BrokerConfig, Method};
+use weblog_proto::{BrokerConfig, Method, Service};
 
 /// Where a directive may stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -249,6 +251,39 @@ fn auth_method(words: &[String]) -> Result<AuthMethod, String> {
     Ok(AuthMethod { cell: cell(at(0))?, method, realm })
 }
 
+/// AFSServiceIdentity.
+///
+/// # Errors
+/// What would be right.
+fn service_identity(words: &[String]) -> Result<ServiceIdentity, String> {
+    let at = |i: usize| words.get(i).map_or("", String::as_str);
+    if words.len() == 1 && at(0).eq_ignore_ascii_case("none") {
+        return Ok(ServiceIdentity::None);
+    }
+    if words.len() < 3 {
+        return Err("wants a cell, a principal and the file with its key, or none".to_owned());
+    }
+    let always = match words.get(3).map(|word| word.to_ascii_lowercase()).as_deref() {
+        None => false,
+        Some("always") => true,
+        Some(other) => {
+            return Err(format!("'{}' is not always, which alone can stand there", shortened(other)));
+        }
+    };
+    let (name, of) = at(1).split_once('@').map_or((at(1), None), |(name, of)| (name, Some(of)));
+    let who = Principal::new(name, cell(at(0))?)
+        .map_err(|e| format!("'{}' is not a principal such as http/www.example.com: {e}", shortened(name)))?;
+    let who = match of {
+        Some(of) => who.of_realm(realm(of)?),
+        None => who,
+    };
+    let key_file = absolute(at(2))?;
+    if !Service::fits(&key_file) {
+        return Err(format!("the file's name is longer than {} bytes", Service::KEY_FILE_MAX));
+    }
+    Ok(ServiceIdentity::Of { service: Arc::new(Service { who, key_file }), always })
+}
+
 /// An absolute path, without a slash at its end.
 ///
 /// # Errors
@@ -439,6 +474,26 @@ pub const DIRECTIVES: &[Directive] = &[
         apply: Apply::Dir(|c, w| {
             let prompt = Prompt::parse(&w.join(" ")).map_err(|e| format!("the prompt {e}"))?;
             c.prompt = Some(Arc::new(prompt));
+            Ok(())
+        }),
+    },
+    Directive {
+        name: c"AFSServiceIdentity",
+        syntax: "CELL PRINCIPAL FILE [always] | none",
+        words: (1, 4),
+        scope: Scope::Identity,
+        takes: Takes::Graceful,
+        default: "none",
+        help: c"whose token is used where no visitor is logged in, or always; FILE: its keytab, or a kaserver's srvtab",
+        apply: Apply::Identity(|s, c, w| {
+            let value = service_identity(w)?;
+            if let ServiceIdentity::Of { service, .. } = &value {
+                let services = s.services.get_or_insert_default();
+                if !services.contains(service) {
+                    services.push((**service).clone());
+                }
+            }
+            c.service = Some(value);
             Ok(())
         }),
     },
@@ -770,6 +825,7 @@ mod tests {
     fn wrong_values_are_told_what_would_be_right() {
         let long = format!("SetAFSDefaultCell {}", "a".repeat(64));
         let socket = format!("SetAFSControlSocket /{}", "a".repeat(107));
+        let service = format!("AFSServiceIdentity a.example www /{}", "k".repeat(255));
         for (line, want) in [
             ("AFSAuthType Basic", "neither AFS nor None"),
             ("AFSAuthType AFS-DFS", "use AFS"),
@@ -789,6 +845,14 @@ mod tests {
             ("AFSAuthMethod a.example krb5 A/B", "not a realm"),
             ("AFSAuthMethod a.example kaserver A.EXAMPLE", "no use for the realm"),
             ("AFSKeytab keytab", "absolute"),
+            ("AFSServiceIdentity www", "wants a cell, a principal"),
+            ("AFSServiceIdentity a.example www", "wants a cell, a principal"),
+            ("AFSServiceIdentity a..b www /etc/k", "not a cell"),
+            ("AFSServiceIdentity a.example w/w/w /etc/k", "not a principal"),
+            ("AFSServiceIdentity a.example www@A/B /etc/k", "not a realm"),
+            ("AFSServiceIdentity a.example www keytab", "absolute"),
+            ("AFSServiceIdentity a.example www /etc/k often", "not always"),
+            (service.as_str(), "longer than 255 bytes"),
             ("SetAFSCacheExpiration -1", "a whole number from 0 to 2592000"),
             ("SetAFSCacheExpiration 5m", "a whole number"),
             ("SetAFSTokenExpiration 2592001", "from 0 to 2592000"),

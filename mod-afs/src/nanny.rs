@@ -23,7 +23,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use weblog_fds::{Board, LockTable, WaitTable};
-use weblog_proto::{BrokerConfig, CellConfig};
+use weblog_proto::{BrokerConfig, CellConfig, Service, ServiceConfig};
 
 /// Where the record lies in the pool of the process; the number changes with its layout.
 const KEY: &CStr = c"mod_afs/nanny/1";
@@ -159,8 +159,26 @@ pub fn all_realms<'a>(servers: impl Iterator<Item = &'a ServerConfig>) -> Vec<Re
     realms
 }
 
+/// All service identities of any server, each once.
+#[must_use]
+pub fn all_services<'a>(servers: impl Iterator<Item = &'a ServerConfig>) -> Vec<Service> {
+    let mut services: Vec<Service> = Vec::new();
+    for service in servers.flat_map(|server| server.services.iter().flatten()) {
+        if !services.contains(service) {
+            services.push(service.clone());
+        }
+    }
+    services
+}
+
 /// What the broker is told.
-fn broker_config(main: &ServerConfig, cells: &[Cell], realms: &[Realm], version: u64) -> BrokerConfig {
+fn broker_config(
+    main: &ServerConfig,
+    cells: &[Cell],
+    realms: &[Realm],
+    services: &[Service],
+    version: u64,
+) -> BrokerConfig {
     let limit = main.login_limit();
     BrokerConfig {
         version,
@@ -178,6 +196,7 @@ fn broker_config(main: &ServerConfig, cells: &[Cell], realms: &[Realm], version:
             .collect(),
         realms: realms.iter().map(|realm| realm.as_str().to_owned()).collect(),
         keytab: main.keytab().map(|path| path.to_string_lossy().into_owned()),
+        services: services.iter().map(ServiceConfig::from).collect(),
         login_deadline_ms: main.login_deadline_s().saturating_mul(1_000),
         logins_per_cell: LOGINS_PER_CELL,
         authenticators: AUTHENTICATORS,
@@ -455,8 +474,10 @@ pub fn configure(main: Server<'_>, pconf: Pool<'_>) -> Result<(), NotStarted> {
     let known = Kept::load(process);
     let version = known.as_ref().map_or(0, |k| k.version).saturating_add(1);
     let realms = all_realms(main.all().map(Server::config));
-    let bytes =
-        broker_config(config, &cells, &realms, version).to_bytes().map_err(|e| NotStarted(e.to_string()))?;
+    let services = all_services(main.all().map(Server::config));
+    let bytes = broker_config(config, &cells, &realms, &services, version)
+        .to_bytes()
+        .map_err(|e| NotStarted(e.to_string()))?;
     if mpm::pass() != mpm::Pass::Real {
         return Ok(());
     }
@@ -747,7 +768,7 @@ mod tests {
         let cells = all_cells(servers.iter());
         let realms = all_realms(servers.iter());
         assert_eq!(cells, [a, b]);
-        let config = broker_config(&ServerConfig::EMPTY, &cells, &realms, 5);
+        let config = broker_config(&ServerConfig::EMPTY, &cells, &realms, &[], 5);
         assert_eq!(BrokerConfig::from_bytes(&config.to_bytes().unwrap()).unwrap(), config);
     }
 

@@ -21,7 +21,7 @@ use pag::{Cell, Realm};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Instant;
-use weblog_proto::{Failure, FailureClass};
+use weblog_proto::{Failure, FailureClass, Service};
 
 /// The module.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ pub struct Module;
 const REFUSAL_TIME: Duration = Duration::from_millis(100);
 /// A worker waits for so much longer than the broker's own deadline, so that the broker's word counts.
 const GRACE: Duration = Duration::from_secs(1);
+/// A request waits so long for the token of a service identity, which the broker has before it is asked for.
+const SERVICE_WAIT: Duration = Duration::from_secs(5);
 /// Output filters that run what stands in a file.
 const RUNNING_FILTERS: [&CStr; 2] = [c"includes", c"php"];
 
@@ -43,6 +45,20 @@ struct Authority {
     cells: Vec<Cell>,
     /// Realms whose users may.
     realms: Vec<Realm>,
+    /// The service identity, and whether visitors do not log in.
+    service: Option<(Arc<Service>, bool)>,
+}
+
+impl Authority {
+    /// Whether visitors do not log in.
+    fn always_serves(&self) -> bool {
+        matches!(self.service, Some((_, true)))
+    }
+
+    /// Whether the same logins count.
+    fn lets_in_the_same(&self, other: &Self) -> bool {
+        self.default_cell == other.default_cell && self.cells == other.cells && self.realms == other.realms
+    }
 }
 
 /// Who a request was found to be from.
@@ -52,6 +68,15 @@ struct Settled {
     authority: Authority,
     /// He. Anonymous also for what is done for a request whose credentials were refused.
     who: Who,
+    /// The service identity that was to be used has no token.
+    service_away: bool,
+}
+
+impl Settled {
+    /// Might other credentials help whom AFS refuses something?
+    fn is_final(&self) -> bool {
+        self.who.is_visitor() || self.authority.always_serves()
+    }
 }
 
 /// The module's state of a request.
@@ -214,12 +239,17 @@ impl Phases for Module {
                 show_user(r, &visitor);
                 Status::OK
             }
-            Who::Anonymous => refuse(r, Answer::Challenge, "login-wanted", None),
+            // Other modules may know visitors where ours does not.
+            Who::Anonymous | Who::Service(_) if settled.authority.always_serves() => Status::DECLINED,
+            Who::Anonymous | Who::Service(_) => refuse(r, Answer::Challenge, "login-wanted", None),
         }
     }
 
     fn fixups(r: &mut Request<'_>) -> Status {
         let Some(settled) = settled(r) else { return Status::DECLINED };
+        if let Who::Service(holder) = &settled.who {
+            r.set_env(c"AFS_SERVICE", &holder.principal.to_string());
+        }
         if let Who::Visitor(visitor) = settled.who {
             show_user(r, &visitor);
             r.set_env(c"AFS_USER", visitor.principal.name());
@@ -301,10 +331,9 @@ fn stand(r: &mut Request<'_>) -> Result<(), Status> {
     let Some(afs) = child().and_then(|child| child.afs.as_ref()) else { return Ok(()) };
     let (Some(standing), Some(settled)) = (afs.standing(), settled(r)) else { return Ok(()) };
     standing.take_on_surely(afs.pag(&settled.who), r.initial_number()).map_err(|e| {
-        if let (Some(visitor), Some(logins)) =
-            (settled.who.visitor(), child().and_then(|c| c.logins.as_ref()))
+        if let (Some(holder), Some(logins)) = (settled.who.holder(), child().and_then(|c| c.logins.as_ref()))
         {
-            logins.forget(visitor);
+            logins.forget(holder);
         }
         r.log(Level::Error, &format!("this worker cannot be its visitor: {e}"));
         refuse(r, Answer::Unavailable, "no-pag", None)
@@ -321,8 +350,8 @@ fn stand(r: &mut Request<'_>) -> Result<(), Status> {
 fn stand_for_program(r: &mut Request<'_>) -> Result<(), Status> {
     let Some(standing) = standing() else { return Ok(()) };
     let (Some(settled), Some(what)) = (settled(r), would_run(r)) else { return Ok(()) };
-    let ready = match settled.who.visitor() {
-        Some(visitor) => standing.client().mark_forkable(&visitor.pag),
+    let ready = match settled.who.holder() {
+        Some(holder) => standing.client().mark_forkable(&holder.pag),
         None => standing.take_on_for_programs(r.initial_number()),
     };
     ready.map_err(|e| {
@@ -427,6 +456,7 @@ fn settle(r: &mut Request<'_>, rules: bool) -> Result<(), Status> {
         default_cell: config.default_cell(server).cloned(),
         cells: server.cells().to_vec(),
         realms: server.realms().to_vec(),
+        service: config.service().map(|(service, always)| (Arc::clone(service), always)),
     };
     if settled(r).is_some_and(|settled| settled.authority == authority) {
         return Ok(());
@@ -435,26 +465,58 @@ fn settle(r: &mut Request<'_>, rules: bool) -> Result<(), Status> {
     let who = if let Some(earlier) = earlier {
         // The request that this one is part of has been settled: by the same authority it is the same visitor,
         // by another one nobody. A password goes to one authority only.
-        if earlier.authority == authority { earlier.who } else { Who::Anonymous }
+        let same = earlier.who.is_visitor() && earlier.authority.lets_in_the_same(&authority);
+        if same && !authority.always_serves() { earlier.who } else { Who::Anonymous }
     } else {
         if rules {
             address_rules(r)?;
         }
-        r.merge_error_header(c"Vary", "Authorization");
         // Until it is known better, so that a refused request is nobody's to those that are made for it.
         if let Some(visit) = visit(r) {
-            visit.settled = Some(Settled { authority: authority.clone(), who: Who::Anonymous });
+            visit.settled =
+                Some(Settled { authority: authority.clone(), who: Who::Anonymous, service_away: false });
         }
-        authenticate(r, &authority, server)?
+        if authority.always_serves() {
+            Who::Anonymous
+        } else {
+            r.merge_error_header(c"Vary", "Authorization");
+            authenticate(r, &authority, server)?
+        }
+    };
+    let (who, service_away) = match (who, &authority.service) {
+        (Who::Anonymous, Some((service, _))) => match bearer(r, service, server) {
+            Some(holder) => (Who::Service(holder), false),
+            None => (Who::Anonymous, true),
+        },
+        (who, _) => (who, false),
     };
     if who.is_visitor() {
         r.set_error_header(c"Cache-Control", "private");
         r.set_no_cache();
     }
     if let Some(visit) = visit(r) {
-        visit.settled = Some(Settled { authority, who });
+        visit.settled = Some(Settled { authority, who, service_away });
     }
     Ok(())
+}
+
+/// The bearer of a service identity's token, if there is one at present. What everybody may read is served without, too.
+fn bearer(r: &Request<'_>, service: &Service, server: &ServerConfig) -> Option<Arc<Visitor>> {
+    let logins = child().and_then(|child| child.logins.as_ref());
+    let wait = SERVICE_WAIT.min(Duration::from_secs(server.login_deadline_s().into()));
+    let holder = logins.map(|logins| logins.service(service, Instant::now() + wait));
+    if let Some(standing) = standing() {
+        // A token may have been set, which the client does inside the PAG.
+        standing.forget();
+    }
+    let why = match holder {
+        Some(Ok(holder)) => return Some(holder),
+        Some(Err(why)) => why.to_string(),
+        None => "this child cannot log anybody in".to_owned(),
+    };
+    // The broker has raised the alarm already, and what is refused for it is told as an error.
+    r.log(Level::Info, &format!("no token of the service {service}: {why}"));
+    None
 }
 
 /// httpd's rules that need no user, under the configuration of the location: who is denied by them never logs in.
@@ -603,9 +665,13 @@ fn stops_walk(r: &mut Request<'_>, errno: i32) -> i32 {
 
 /// AFS did not do what was asked: the answer for this visitor.
 fn afs_says(r: &mut Request<'_>, errno: i32) -> Status {
-    let token_end = settled(r).and_then(|settled| Some(settled.who.visitor()?.token_end));
-    let trouble = Trouble::of(errno).under(token_end, unix_now());
-    let answer = trouble.answer(token_end.is_some());
+    let settled = settled(r);
+    let token_end = settled.as_ref().and_then(|settled| Some(settled.who.holder()?.token_end));
+    let mut trouble = Trouble::of(errno).under(token_end, unix_now());
+    if trouble == Trouble::Denied && settled.as_ref().is_some_and(|settled| settled.service_away) {
+        trouble = Trouble::ServiceAway;
+    }
+    let answer = trouble.answer(settled.is_some_and(|settled| settled.is_final()));
     let level = if answer == Answer::Unavailable { Level::Error } else { Level::Info };
     let name = r.filename().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     r.log(level, &format!("{name}: {} (errno {errno})", trouble.word()));

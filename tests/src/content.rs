@@ -292,6 +292,13 @@ fn first_cell(m: &mut Maker<'_>, sizes: Sizes) {
     m.directory("partner", Acl::default().allow("alice@partner.example", "rl"));
     m.owned_of("partner/page.html", "alice", "partner.example");
 
+    // What is public on the web, by a service identity.
+    m.directory("service", Acl::default().allow("http.www", "rl"));
+    m.owned("service/page.html", "http.www");
+    m.owned("service/index.html", "http.www");
+    m.directory("published", Acl::default().allow("publisher", "rl"));
+    m.owned("published/page.html", "publisher");
+
     m.homes();
     m.mount("far", MountKind::Normal, "vol.far", Some(public()));
     m.public("far/page.html", "<p>on the second file server</p>\n");

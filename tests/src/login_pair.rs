@@ -107,6 +107,7 @@ impl BrokerLogin {
                 .collect(),
             realms: Vec::new(),
             keytab: None,
+            services: Vec::new(),
             login_deadline_ms: 15_000,
             logins_per_cell: 8,
             authenticators: AUTHENTICATORS,

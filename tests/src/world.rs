@@ -31,6 +31,10 @@ pub const PARTNER_REALM: &str = "PARTNER.EXAMPLE";
 /// Who may do everything in a cell.
 pub const ADMIN: &str = "admin";
 
+/// A service identity, whom AFS calls `http.www`.
+pub const SERVICE: &str = "http/www.cell.example";
+/// Another one, whom kaserver knows, too.
+pub const PUBLISHER: &str = "publisher";
 /// His password has expired.
 pub const EXPIRED: &str = "pwexpired";
 /// His account is locked after twice [`LOCK_AFTER`] failed logins.
@@ -329,6 +333,7 @@ pub const CELLS: [CellSpec; 2] = [
             ("ivan", 1010, "ivan's pass"),
             (EXPIRED, 1011, "pwexpired's pass"),
             (LOCKABLE, 1012, "lockable's pass"),
+            (PUBLISHER, 1013, "publisher's pass"),
         ],
         groups: &[("alice:friends", &["bob", "carol"])],
         realm: FIRST_REALM,
@@ -338,6 +343,7 @@ pub const CELLS: [CellSpec; 2] = [
             ("pwsoon", 1023),
             ("life120", 1024),
             ("life30", 1025),
+            ("http.www", 1026),
         ],
         foreigners: &["alice@partner.example"],
         volumes: &[
@@ -395,6 +401,7 @@ pub const REALMS: [RealmSpec; 3] = [
             ("pwsoon", "pwsoon's pass", Account::PasswordExpiresInDays(3)),
             ("life120", "life120's pass", Account::TicketLife(120)),
             ("life30", "life30's pass", Account::TicketLife(30)),
+            (SERVICE, "service's pass", Account::Plain),
             ("disabled", "disabled's pass", Account::Disabled),
             ("expired", "expired's pass", Account::Expired),
             ("oldenctype", "oldenctype's pass", Account::OldEnctype),
@@ -451,7 +458,11 @@ mod tests {
             let realm = REALMS.iter().find(|r| r.name == cell.realm).unwrap();
             for (name, _, account) in realm.users {
                 let can = !matches!(account, Account::Disabled | Account::Expired | Account::OldEnctype);
-                let in_cell = name.replace('/', ".");
+                // A service's host keeps its first label.
+                let in_cell = match *name {
+                    SERVICE => "http.www".to_owned(),
+                    other => other.replace('/', "."),
+                };
                 assert_eq!(cell.realm_only.iter().any(|(n, _)| *n == in_cell), can, "{name}");
             }
         }

@@ -26,6 +26,13 @@ fn wrong_configurations_are_refused_with_a_useful_sentence() {
     let loose = "/run/loose-weblog-starter";
     std::fs::copy(world.programs.weblog_starter.as_deref().unwrap(), loose).unwrap();
     std::fs::set_permissions(loose, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let (open, keytab) = ("/run/open.keytab", "/run/service.keytab");
+    for (file, mode) in [(open, 0o644), (keytab, 0o640)] {
+        std::fs::write(file, [5, 2, 0, 0]).unwrap();
+        std::os::unix::fs::chown(file, Some(0), Some(common::keys::id_of("weblog", 3))).unwrap();
+        std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    }
+    let service = |cell: &str, file: &str| format!("{good}AFSServiceIdentity {cell} www {file}\n");
     // What is changed or added, and words that the sentence must have.
     let table: Vec<(String, &[&str])> = vec![
         (format!("{good}SetAFSDefaultCell bad..cell\n"), &["SetAFSDefaultCell", "letters"]),
@@ -49,6 +56,14 @@ fn wrong_configurations_are_refused_with_a_useful_sentence() {
         (format!("{good}SetAFSConfDir /nonexistent\n"), &["/nonexistent", "CellServDB"]),
         (format!("{good}SetAFSMountpointDir afs\n"), &["SetAFSMountpointDir", "absolute"]),
         (format!("{good}SetAFSCacheSize many\n"), &["SetAFSCacheSize"]),
+        (service("cell.example", open), &["AFSServiceIdentity", "open to everybody", "chmod"]),
+        (service("third.example", open), &["AFSServiceIdentity third.example", "SetAFSCells"]),
+        (service("cell.example", keytab), &["AFSServiceIdentity", "is a keytab", "srvtab"]),
+        (service("cell.example", "/nonexistent"), &["/nonexistent", "does not exist"]),
+        (
+            format!("{good}<Directory /afs>\nAFSServiceIdentity none\n</Directory>\n"),
+            &["AFSServiceIdentity", "<Directory>", "Location"],
+        ),
     ];
     for (afs, words) in table {
         let mut options = Options::new(Mpm::Event);

@@ -6,11 +6,12 @@ mod common;
 #[path = "../../pag/tests/outside/mod.rs"]
 mod outside;
 
+use common::keys::{Keys, identity};
 use common::{first, first_line, get_as, password, report, start, start_with, world};
 use integration::content::{owner_file, owner_line};
 use integration::http::Response;
 use integration::httpd::{Httpd, Mpm};
-use integration::world::{ADMIN, FIRST_CELL, World};
+use integration::world::{ADMIN, FIRST_CELL, PUBLISHER, World};
 use integration::{token, wait};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -34,9 +35,14 @@ fn program(name: &str, text: &str) -> PathBuf {
 
 /// Programs at /run, as whoever asks; `module`: what starts them.
 fn with_programs(world: &World, module: &str) -> Httpd {
+    with_programs_and(world, module, "")
+}
+
+/// The same with more configuration.
+fn with_programs_and(world: &World, module: &str, more: &str) -> Httpd {
     let more = format!(
         "ScriptAlias /run {PROGRAMS}\n<Location /run>\nAFSAuthType AFS\n</Location>\n\
-         <Directory {PROGRAMS}>\nRequire all granted\nOptions ExecCGI\n</Directory>\n"
+         <Directory {PROGRAMS}>\nRequire all granted\nOptions ExecCGI\n</Directory>\n{more}"
     );
     let more = if module == "cgid" { format!("{more}ScriptSock {PROGRAMS}/cgid.sock\n") } else { more };
     start_with(world, &more, |mut o| {
@@ -79,6 +85,36 @@ fn a_program_runs_as_the_visitor_who_asked_and_as_nobody_for_nobody() {
         assert!(!r.text().contains("owner: ") && r.text().contains("user=\n"), "{}", r.text());
         let r = anonymous(&httpd, &format!("/run/read?{}", first("public/page.html")));
         assert!(r.text().contains("owner: public"), "{}", r.text());
+    }
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a guest: run by cargo xtask vm test"]
+fn a_program_runs_as_the_service_where_nobody_is_logged_in_and_as_the_visitor_where_one_is() {
+    let (world, keys) = (world(), Keys::new());
+    let srvtab = keys.srvtab(&world, PUBLISHER);
+    program("whose", "head -1 \"$QUERY_STRING\" 2>&1; echo \"service=$AFS_SERVICE\"");
+    let more = format!("<Location /run>\n{}</Location>\n", identity(PUBLISHER, &srvtab, ""));
+    let httpd = with_programs_and(&world, "cgi", &more);
+    let (service, alice) = (first("published/page.html"), file_of("alice"));
+    for _ in 0..3 {
+        for (path, who, may) in [
+            (&service, None, true),
+            (&alice, None, false),
+            (&service, Some("alice"), false),
+            (&alice, Some("alice"), true),
+        ] {
+            let url = format!("/run/whose?{path}");
+            let r = match who {
+                None => anonymous(&httpd, &url),
+                Some(user) => get_as(&world, &httpd, &url, user),
+            };
+            assert_eq!(r.status, 200);
+            assert_eq!(r.text().contains("owner: "), may, "{path} {who:?}: {}", r.text());
+            let service = if who.is_none() { format!("{PUBLISHER}@{FIRST_CELL}") } else { String::new() };
+            assert!(r.text().ends_with(&format!("service={service}\n")), "{}", r.text());
+        }
     }
     httpd.stop(&[]).unwrap();
 }

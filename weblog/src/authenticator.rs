@@ -17,7 +17,6 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use weblog_proto::Failure;
-use zeroize::Zeroizing;
 
 /// An authenticator that is not ready after so long is killed.
 const START_MS: u64 = 30_000;
@@ -340,7 +339,7 @@ impl Authenticator {
         let left_s = job.deadline_ms.saturating_sub(now_ms).div_ceil(1000);
         let order = Order {
             who: job.who.clone(),
-            password: Zeroizing::new(job.password.expose().to_vec()),
+            secret: job.secret.clone(),
             lifetime_s: job.lifetime_s,
             budget_s: u32::try_from(left_s).unwrap_or(u32::MAX),
             way: job.way.clone(),

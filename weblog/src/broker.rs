@@ -24,8 +24,17 @@ const REQUESTS_PER_TURN: usize = 4;
 /// Longest pause of the loop.
 const PAUSE_MAX_MS: u64 = 60_000;
 /// Counters on the board, in this order.
-const COUNTERS: [&str; 8] =
-    ["requests", "cached", "logins", "granted", "refused", "unavailable", "stopped", "bad frames"];
+const COUNTERS: [&str; 9] = [
+    "requests",
+    "cached",
+    "logins",
+    "granted",
+    "refused",
+    "unavailable",
+    "stopped",
+    "bad frames",
+    "service identities that cannot be renewed",
+];
 
 /// How an asker is answered.
 struct Asker {
@@ -343,8 +352,17 @@ impl Broker {
     /// Shows the counters on the board.
     fn count(&self) {
         let c = self.dispatch.counts();
-        let values =
-            [c.requests, c.cached, c.logins, c.granted, c.refused, c.unavailable, c.stopped, self.bad_frames];
+        let values = [
+            c.requests,
+            c.cached,
+            c.logins,
+            c.granted,
+            c.refused,
+            c.unavailable,
+            c.stopped,
+            self.bad_frames,
+            c.alarms,
+        ];
         for (i, value) in values.into_iter().enumerate().take(COUNTERS.len()) {
             self.board.set_counter(i, value);
         }

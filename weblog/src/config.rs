@@ -6,7 +6,7 @@ use core::num::NonZeroUsize;
 use pag::{Cell, Realm};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use weblog_proto::{BrokerConfig, Method};
+use weblog_proto::{BrokerConfig, Method, Service, ServiceConfig};
 
 /// Logins that may wait in one cell for their turn.
 const QUEUE_PER_CELL: usize = 256;
@@ -28,6 +28,8 @@ pub struct Settings {
     pub realms: BTreeSet<Realm>,
     /// File with a key that tickets are verified by.
     pub keytab: Option<PathBuf>,
+    /// Whose tokens are held for what is served where nobody is logged in.
+    pub services: Vec<Service>,
     /// A login ends after so many milliseconds.
     pub login_deadline_ms: u32,
     /// How many logins there may be.
@@ -116,6 +118,7 @@ impl Settings {
             conf_dir,
             realms: sent.realms.iter().map(|name| realm(name)).collect::<Result<_, _>>()?,
             keytab: sent.keytab.as_ref().map(PathBuf::from),
+            services: sent.services.iter().filter_map(ServiceConfig::service).collect(),
             login_deadline_ms: sent.login_deadline_ms.max(1),
             bounds: Bounds {
                 per_cell,
@@ -151,6 +154,7 @@ pub(crate) mod tests {
             cells: vec![cell("example.com"), cell("other.example")],
             realms: vec!["PARTNER.EXAMPLE".to_owned()],
             keytab: None,
+            services: Vec::new(),
             login_deadline_ms: 10_000,
             logins_per_cell: 4,
             authenticators: 2,

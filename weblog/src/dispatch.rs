@@ -5,6 +5,7 @@
 //! | request | handler | permitted | how often |
 //! |---|---|---|---|
 //! | `Ping` | `Pong` at once | always | once a lane: a lane has one asker |
+//! | `Service` | [`Dispatch::service`] | as `GetToken`; identities of the configuration only | same; begins no login |
 //! | `GetToken` | [`Dispatch::get_token`] | once there is a configuration; before, the asker is to ask again | same; logins: per cell, in all, and by [`crate::limiter`] |
 //!
 //! An asker whose login takes longer than a moment is told to ask again, so that no lane waits for a cell.
@@ -13,15 +14,16 @@ use crate::audit::{self, Level, Line, Source, Verdict};
 use crate::clock::Now;
 use crate::config::{CellSettings, Settings};
 use crate::limiter::{Limiter, Limits};
-use crate::logins::{Bounds, Job, Login, LoginId, LoginKey, Logins, NotBegun, Waiter, Way};
+use crate::logins::{Bounds, Job, Login, LoginId, LoginKey, Logins, NotBegun, Secret, Waiter, Way};
 use crate::outcome::{Outcome, Refusal, Success};
+use crate::services::{Act, Services};
 use afsweb_cache::{Store, VerifierKey, expires_ms};
 use core::fmt::Write as _;
 use core::num::NonZeroUsize;
 use pag::{Cell, Home, Principal, Realm, Token};
 use std::collections::VecDeque;
 use weblog_proto::reply::FailureClass;
-use weblog_proto::{Failure, GetToken, Granted, Reply, Request};
+use weblog_proto::{Failure, GetToken, Granted, Reply, Request, Service};
 
 /// So long an asker waits for his login before he is told to ask again; at once, if half of the lanes hold one who waits:
 /// the others are for those whose answer is known.
@@ -170,6 +172,8 @@ pub struct Counts {
     pub unavailable: u64,
     /// Requests stopped by a limit, a full queue or a silent cell.
     pub stopped: u64,
+    /// Service identities that cannot be renewed at present.
+    pub alarms: u64,
 }
 
 /// The core of the broker.
@@ -182,6 +186,7 @@ pub struct Dispatch<A> {
     refused: Store<LoginKey, Failure>,
     limiter: Limiter,
     logins: Logins<A>,
+    services: Services,
     counts: Counts,
     out: VecDeque<Effect<A>>,
 }
@@ -204,6 +209,7 @@ impl<A> Dispatch<A> {
             refused: Store::new(REFUSED_ENTRIES),
             limiter: Limiter::new(Limits { per_user: 0, per_address: 0, window_ms: 1000 }),
             logins: Logins::new(Bounds { per_cell: 0, total: 0, queue_per_cell: 0 }),
+            services: Services::default(),
             counts: Counts::default(),
             out: VecDeque::new(),
         }
@@ -217,7 +223,7 @@ impl<A> Dispatch<A> {
     /// The numbers.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.counts
+        Counts { alarms: self.services.alarms() as u64, ..self.counts }
     }
 
     /// The configuration, once there is one.
@@ -250,6 +256,10 @@ impl<A> Dispatch<A> {
                 Home::Realm(realm) => settings.realms.contains(realm),
             });
         }
+        let services = self.settings.as_ref().map(|s| s.services.clone()).unwrap_or_default();
+        let acts = self.services.set(&services, now);
+        self.act(acts, now);
+        self.serve_services(now);
         self.run_next();
     }
 
@@ -274,7 +284,50 @@ impl<A> Dispatch<A> {
                 self.logins.leave(lane);
                 self.reply(lane, asker, Reply::Pong);
             }
+            Request::Service(service) => self.service(lane, asker, &service, now),
             Request::GetToken(get) => self.get_token(lane, asker, get, now),
+        }
+    }
+
+    /// Somebody serves what a service identity is for.
+    pub fn service(&mut self, lane: usize, asker: A, service: &Service, now: Now) {
+        self.logins.leave(lane);
+        let reply = match &self.settings {
+            Some(_) => self.services.answer(service, now),
+            None => Reply::Pending { retry_ms: UNCONFIGURED_RETRY_MS },
+        };
+        self.reply(lane, asker, reply);
+    }
+
+    /// Lets service identities do what is due.
+    fn serve_services(&mut self, now: Now) {
+        let Some(deadline_ms) = self.settings.as_ref().map(|s| s.login_deadline_ms) else { return };
+        let acts = self.services.tick(deadline_ms.into(), now);
+        self.act(acts, now);
+    }
+
+    /// Carries out what service identities want.
+    fn act(&mut self, acts: Vec<Act>, now: Now) {
+        for act in acts {
+            match act {
+                Act::Kill(login) => self.out.push_back(Effect::Kill { login }),
+                Act::Revoked => self.out.push_back(Effect::Revoked),
+                Act::Log(line) => self.log(line),
+                Act::Start(login, service) => {
+                    let way = self.settings.as_ref().and_then(|s| way(s, service.who.cell()));
+                    // The configuration was checked: its cell is an allowed one.
+                    let (Some(way), Some(settings)) = (way, &self.settings) else { continue };
+                    let job = Job {
+                        who: service.who,
+                        secret: Secret::KeyFile(service.key_file),
+                        lifetime_s: 0,
+                        deadline_ms: now.ms.saturating_add(settings.login_deadline_ms.into()),
+                        way,
+                    };
+                    self.counts.logins = self.counts.logins.saturating_add(1);
+                    self.out.push_back(Effect::Start { login, job });
+                }
+            }
         }
     }
 
@@ -357,7 +410,7 @@ impl<A> Dispatch<A> {
         let deadline = self.settings.as_ref().map_or(0, |s| u64::from(s.login_deadline_ms));
         let job = Job {
             who: key.who.clone(),
-            password: get.password.clone(),
+            secret: Secret::Password(get.password.clone()),
             lifetime_s: get.token_lifetime_s,
             deadline_ms: now.ms.saturating_add(deadline),
             way,
@@ -380,6 +433,12 @@ impl<A> Dispatch<A> {
 
     /// A login has ended, says its authenticator.
     pub fn ended(&mut self, login: LoginId, outcome: Outcome, now: Now) {
+        if Services::is_ours(login) {
+            let Some(who) = self.services.who(login) else { return };
+            let outcome = outcome.and_then(|success| plausible(success, who, now));
+            let acts = self.services.ended(login, outcome, now);
+            return self.act(acts.into_iter().collect(), now);
+        }
         let Some(login_was) = self.logins.end(login) else { return };
         let outcome = outcome.and_then(|success| plausible(success, &login_was.key.who, now));
         self.conclude(login, login_was, outcome, now);
@@ -524,13 +583,15 @@ impl<A> Dispatch<A> {
                 self.reply(waiter.lane, waiter.asker, Reply::Pending { retry_ms: RETRY_MS });
             }
         }
+        let of_services = self.services.forget(|who| target.covers(who), now);
+        self.serve_services(now);
         match target {
             Target::All => self.limiter.clear(),
             _ => self.limiter.forget(|who| target.covers(who)),
         }
         self.out.push_back(Effect::Revoked);
         self.run_next();
-        tokens
+        tokens.saturating_add(of_services)
     }
 
     /// Time has passed: deadlines, askers who have waited long enough, entries that have ended.
@@ -550,16 +611,15 @@ impl<A> Dispatch<A> {
         drop(self.cache.sweep(now.ms));
         drop(self.refused.sweep(now.ms));
         self.limiter.sweep(now.ms);
+        self.serve_services(now);
         self.run_next();
     }
 
     /// When [`Dispatch::tick`] has something to do next.
     #[must_use]
     pub fn next_tick_ms(&self) -> Option<u64> {
-        [self.logins.next_event_ms(), self.cache.next_expiry_ms(), self.refused.next_expiry_ms()]
-            .into_iter()
-            .flatten()
-            .min()
+        let others = [self.cache.next_expiry_ms(), self.refused.next_expiry_ms(), self.services.next_ms()];
+        others.into_iter().chain([self.logins.next_event_ms()]).flatten().min()
     }
 
     /// State in a few lines of text for the administrator.
@@ -592,6 +652,7 @@ impl<A> Dispatch<A> {
             text.push_str(home.as_str());
             text.push('\n');
         }
+        text.push_str(&self.services.status(now));
         text
     }
 

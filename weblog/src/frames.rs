@@ -3,11 +3,11 @@
 //! A frame is its length (u32, little endian) and that many bytes of bincode. Before the answer comes one byte: ready.
 //! Buffers that hold secrets are of fixed size, so that no copy is left behind by growing, and are wiped.
 
-use crate::logins::Way;
+use crate::logins::{Secret, Way};
 use crate::outcome::{Outcome, Refusal, Step, Success};
 use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
 use pag::{Cell, Principal, Realm, SessionKey, Token};
-use weblog_proto::{Failure, Method};
+use weblog_proto::{Failure, Method, Password};
 use zeroize::{Zeroize, Zeroizing};
 
 /// Longest frame, length included.
@@ -118,8 +118,8 @@ impl Collector {
 pub struct Order {
     /// User and cell.
     pub who: Principal,
-    /// The password.
-    pub password: Zeroizing<Vec<u8>>,
+    /// What he shows.
+    pub secret: Secret,
     /// Lifetime to ask for, seconds; 0 = what the cell gives.
     pub lifetime_s: u32,
     /// Seconds that are left for it.
@@ -138,12 +138,15 @@ impl Order {
     /// As a frame.
     #[must_use]
     pub fn encode(&self) -> Option<Frame> {
-        let password: &[u8] = &self.password;
+        let (is_file, secret) = match &self.secret {
+            Secret::Password(password) => (false, password.expose()),
+            Secret::KeyFile(path) => (true, path.as_bytes()),
+        };
         Frame::encode((
             VERSION,
             self.who.name(),
             self.who.cell().as_str(),
-            password,
+            (is_file, secret),
             self.lifetime_s,
             self.budget_s,
             self.who.realm().map(Realm::as_str),
@@ -157,9 +160,10 @@ impl Order {
     #[must_use]
     pub fn decode(body: &[u8]) -> Option<Self> {
         type Text<'a> = Option<&'a str>;
-        type Wire<'a> = (u8, &'a str, &'a str, &'a [u8], u32, u32, Text<'a>, Method, Text<'a>, Text<'a>);
+        type Shown<'a> = (bool, &'a [u8]);
+        type Wire<'a> = (u8, &'a str, &'a str, Shown<'a>, u32, u32, Text<'a>, Method, Text<'a>, Text<'a>);
         let (wire, used): (Wire<'_>, usize) = bincode::borrow_decode_from_slice(body, format()).ok()?;
-        let (version, name, cell, password, lifetime_s, budget_s, of, method, realm, keytab) = wire;
+        let (version, name, cell, (is_file, secret), lifetime_s, budget_s, of, method, realm, keytab) = wire;
         if version != VERSION || used != body.len() {
             return None;
         }
@@ -169,7 +173,12 @@ impl Order {
         }
         let realm = realm.map(Realm::new).transpose().ok()?;
         let way = Way { method, realm, keytab: keytab.map(str::to_owned) };
-        Some(Self { who, password: Zeroizing::new(password.to_vec()), lifetime_s, budget_s, way })
+        let secret = if is_file {
+            Secret::KeyFile(core::str::from_utf8(secret).ok()?.to_owned())
+        } else {
+            Secret::Password(Password::new(Zeroizing::new(secret.to_vec()))?)
+        };
+        Some(Self { who, secret, lifetime_s, budget_s, way })
     }
 }
 
@@ -267,7 +276,7 @@ mod tests {
             who: Principal::new("alice.admin", Cell::new("example.com").unwrap())
                 .unwrap()
                 .of_realm(Realm::new("OTHER.EXAMPLE").unwrap()),
-            password: Zeroizing::new((1..=255).collect()),
+            secret: Secret::Password(Password::new(Zeroizing::new((1..=255).collect())).unwrap()),
             lifetime_s: 600,
             budget_s: 10,
             way: Way {
@@ -283,9 +292,14 @@ mod tests {
         let got = Order::decode(body).unwrap();
         assert_eq!((&got.who, got.lifetime_s, got.budget_s), (&order.who, 600, 10));
         assert_eq!(got.way, order.way);
-        assert_eq!(*got.password, *order.password);
+        assert_eq!(got.secret, order.secret);
         assert!(Order::decode(&body[..body.len() - 1]).is_none());
         assert!(!format!("{order:?}").contains('1'));
+        let order = Order { secret: Secret::KeyFile("/etc/www.keytab".to_owned()), ..order };
+        let frame = order.encode().unwrap();
+        let c = collect(frame.bytes());
+        let Collected::Body(body) = c.collected() else { panic!() };
+        assert_eq!(Order::decode(body).unwrap().secret, order.secret);
     }
 
     #[test]

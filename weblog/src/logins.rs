@@ -30,14 +30,23 @@ pub struct LoginKey {
 pub struct Job {
     /// User and cell.
     pub who: Principal,
-    /// The password; wiped when this is dropped.
-    pub password: Password,
+    /// What he shows.
+    pub secret: Secret,
     /// Lifetime to ask for, seconds; 0 = what the cell gives.
     pub lifetime_s: u32,
     /// When it must be over.
     pub deadline_ms: u64,
     /// By which servers.
     pub way: Way,
+}
+
+/// By what somebody shows who he is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Secret {
+    /// A password; wiped when this is dropped.
+    Password(Password),
+    /// The key in a file: a keytab, or for a kaserver a srvtab.
+    KeyFile(String),
 }
 
 /// By which servers somebody is logged in.

@@ -4,9 +4,9 @@ use crate::args::AuthenticatorArgs;
 use crate::audit::{Level, Log};
 use crate::frames::{Collected, Collector, FRAME_MAX, Order, READY, encode_outcome};
 use crate::kaserver::sys::Afs;
-use crate::kaserver::{self, sys::find_hosts_by};
+use crate::kaserver::{self, srvtab, sys::find_hosts_by};
 use crate::krb5::{self, sys::Krb5};
-use crate::logins::Way;
+use crate::logins::{Secret, Way};
 use crate::outcome::{Credentials, Outcome, Refusal};
 use crate::privilege;
 use crate::proof::Leftovers;
@@ -77,7 +77,7 @@ pub fn run(args: &AuthenticatorArgs) -> u8 {
         Some(now_s) => {
             let credentials = Credentials {
                 who: &order.who,
-                password: &order.password,
+                secret: &order.secret,
                 lifetime_s: order.lifetime_s,
                 budget_s: order.budget_s,
             };
@@ -111,10 +111,12 @@ fn log_in<'a>(
 ) -> Outcome {
     let unfit = Refusal::local(Failure::Internal);
     let of_realm = credentials.who.realm().is_some();
+    let is_key = matches!(credentials.secret, Secret::KeyFile(_));
     let by_krb5 = match way.method {
         Method::Kaserver if of_realm => return Err(Refusal::local(Failure::CellNotAllowed)),
         Method::Kaserver => false,
         Method::Krb5 => true,
+        Method::Auto if is_key => is_keytab(credentials.secret),
         // Without a configuration, name servers are not asked for KDCs either.
         Method::Auto => of_realm || Path::new(krb5::CONFIGURATION).exists(),
     };
@@ -126,7 +128,8 @@ fn log_in<'a>(
         let outcome = krb5::login(krb5, afs, credentials, way, cells, now_s, leftovers);
         // Nothing has gone anywhere then: libkrb5 looks for a KDC first of all.
         let unknown = matches!(&outcome, Err(refusal) if refusal.failure == Failure::NoKdc);
-        if !(unknown && way.method == Method::Auto && !of_realm) {
+        let elsewhere = way.method == Method::Auto && !of_realm && !is_key;
+        if !(unknown && elsewhere) {
             return outcome;
         }
         if !find_hosts_by(c"files") {
@@ -134,6 +137,12 @@ fn log_in<'a>(
         }
     }
     kaserver::login(afs, credentials, cells, now_s, leftovers)
+}
+
+/// Whether a key is for KDCs, by the kind of its file; of one that cannot be read a kaserver's login tells what is wrong.
+fn is_keytab(secret: &Secret) -> bool {
+    let Secret::KeyFile(path) = secret else { return false };
+    srvtab::read(path).is_ok_and(|bytes| srvtab::is_keytab(&bytes))
 }
 
 /// Where this machine finds hosts, in the words of nsswitch.conf: KDCs may be named there by their names.

@@ -1,5 +1,6 @@
 //! How a login ended, as an authenticator tells the broker, and the step at which it failed.
 
+use crate::logins::Secret;
 use pag::{Principal, Token};
 use weblog_proto::Failure;
 
@@ -40,8 +41,8 @@ impl Step {
 pub struct Credentials<'a> {
     /// User, cell, and realm if he named one.
     pub who: &'a Principal,
-    /// The password.
-    pub password: &'a [u8],
+    /// What he shows.
+    pub secret: &'a Secret,
     /// Lifetime to ask for, seconds; 0 = the longest that the cell gives.
     pub lifetime_s: u32,
     /// Seconds that are left for it.

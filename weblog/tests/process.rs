@@ -191,6 +191,7 @@ fn config(conf_dir: String) -> BrokerConfig {
         cells: vec![CellConfig { name: "example.com".to_owned(), method: Method::Kaserver, realm: None }],
         realms: Vec::new(),
         keytab: None,
+        services: Vec::new(),
         login_deadline_ms: 1_500,
         logins_per_cell: 2,
         authenticators: 2,

@@ -47,6 +47,7 @@ const SUITES: &[(&str, &str, bool)] = &[
     ("integration", "access", true),
     ("integration", "logins", true),
     ("integration", "krb5", true),
+    ("integration", "services", true),
     ("integration", "http", true),
     ("integration", "hostile", true),
     ("integration", "transport", true),

@@ -1,6 +1,8 @@
 //! What the httpd parent tells the broker; sent again, with a higher version, at each graceful restart.
 
+use crate::Service;
 use bincode::{Decode, Encode};
+use pag::{Cell, Principal, Realm};
 
 /// Where administrators look for the broker unless told otherwise: in the run directory of Debian's httpd.
 pub const CONTROL_SOCKET: &str = "/run/apache2/weblog.sock";
@@ -27,6 +29,44 @@ pub struct CellConfig {
     pub realm: Option<String>,
 }
 
+/// One service identity.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct ServiceConfig {
+    /// Name of the principal.
+    pub name: String,
+    /// Its cell, one of the allowed ones.
+    pub cell: String,
+    /// Its realm, if that is not the cell's own.
+    pub realm: Option<String>,
+    /// File with its key, readable for the broker's user.
+    pub key_file: String,
+}
+
+impl From<&Service> for ServiceConfig {
+    fn from(service: &Service) -> Self {
+        Self {
+            name: service.who.name().to_owned(),
+            cell: service.who.cell().as_str().to_owned(),
+            realm: service.who.realm().map(|realm| realm.as_str().to_owned()),
+            key_file: service.key_file.clone(),
+        }
+    }
+}
+
+impl ServiceConfig {
+    /// What it says, if it can be.
+    #[must_use]
+    pub fn service(&self) -> Option<Service> {
+        let cell = Cell::new(&self.cell).ok().filter(|cell| cell.as_str() == self.cell)?;
+        let who = Principal::new(&self.name, cell).ok()?;
+        let who = match &self.realm {
+            Some(realm) => who.of_realm(Realm::new(realm).ok()?),
+            None => who,
+        };
+        Service::fits(&self.key_file).then(|| Service { who, key_file: self.key_file.clone() })
+    }
+}
+
 /// All that the broker is told. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct BrokerConfig {
@@ -40,6 +80,8 @@ pub struct BrokerConfig {
     pub realms: Vec<String>,
     /// File with a key that tickets are verified by, readable for the broker's user.
     pub keytab: Option<String>,
+    /// Whose tokens the broker holds for what is served where nobody is logged in.
+    pub services: Vec<ServiceConfig>,
     /// A login that takes longer ends; milliseconds.
     pub login_deadline_ms: u32,
     /// Logins that may run at the same time in one cell.
@@ -124,19 +166,30 @@ impl BrokerConfig {
         must(!self.cells.is_empty(), "there is no cell")?;
         let mut seen = std::collections::BTreeSet::new();
         for cell in &self.cells {
-            let canonical = pag::Cell::new(&cell.name).is_ok_and(|c| c.as_str() == cell.name);
+            let canonical = Cell::new(&cell.name).is_ok_and(|c| c.as_str() == cell.name);
             must(canonical, "the name of a cell is not canonical")?;
             must(seen.insert(&cell.name), "a cell is there twice")?;
-            let realm = cell.realm.as_ref().is_none_or(|r| pag::Realm::new(r).is_ok());
+            let realm = cell.realm.as_ref().is_none_or(|r| Realm::new(r).is_ok());
             must(realm, "the realm of a cell is no realm")?;
         }
         let mut seen = std::collections::BTreeSet::new();
         for realm in &self.realms {
-            must(pag::Realm::new(realm).is_ok(), "the name of a realm is none")?;
+            must(Realm::new(realm).is_ok(), "the name of a realm is none")?;
             must(seen.insert(realm.to_ascii_lowercase()), "a realm is there twice")?;
         }
         let path = |p: &String| p.starts_with('/') && !p.contains('\0') && p.len() <= Self::KEYTAB_MAX;
         must(self.keytab.as_ref().is_none_or(path), "keytab is no absolute path")?;
+        for (i, service) in self.services.iter().enumerate() {
+            must(service.service().is_some(), "a service identity cannot be one")?;
+            must(
+                self.cells.iter().any(|c| c.name == service.cell),
+                "the cell of a service identity is not allowed",
+            )?;
+            must(
+                !self.services.iter().take(i).any(|other| other == service),
+                "a service identity is there twice",
+            )?;
+        }
         must((1..=600_000).contains(&self.login_deadline_ms), "login_deadline_ms is not 1 to 600000")?;
         must((1..=1024).contains(&self.logins_per_cell), "logins_per_cell is not 1 to 1024")?;
         must(self.authenticators <= 1024, "authenticators is more than 1024")?;
@@ -166,6 +219,12 @@ mod tests {
             ],
             realms: vec!["OTHER.EXAMPLE".to_owned()],
             keytab: Some("/etc/krb5.weblog.keytab".to_owned()),
+            services: vec![ServiceConfig {
+                name: "http/www.example.com".to_owned(),
+                cell: "example.com".to_owned(),
+                realm: Some("OTHER.EXAMPLE".to_owned()),
+                key_file: "/etc/www.keytab".to_owned(),
+            }],
             login_deadline_ms: 10_000,
             logins_per_cell: 8,
             authenticators: 4,
@@ -201,6 +260,7 @@ mod tests {
     #[test]
     fn hundreds_of_cells_fit_and_too_many_are_refused() {
         let cells = |n: usize| BrokerConfig {
+            services: Vec::new(),
             cells: (0..n)
                 .map(|i| CellConfig {
                     name: format!("cell-{i:05}.{}", "x".repeat(52)),
@@ -217,7 +277,7 @@ mod tests {
 
     #[test]
     fn values_that_cannot_be_are_neither_sent_nor_taken() {
-        let changes: [fn(&mut BrokerConfig); 18] = [
+        let changes: [fn(&mut BrokerConfig); 22] = [
             |c| c.conf_dir = "etc".to_owned(),
             |c| c.conf_dir = "/etc\0".to_owned(),
             |c| c.cells.clear(),
@@ -229,6 +289,10 @@ mod tests {
             |c| c.realms.push("other.example".to_owned()),
             |c| c.keytab = Some("keytab".to_owned()),
             |c| c.keytab = Some(format!("/{}", "k".repeat(1024))),
+            |c| c.services[0].cell = "elsewhere.example".to_owned(),
+            |c| c.services[0].name = "a b".to_owned(),
+            |c| c.services[0].key_file = "www.keytab".to_owned(),
+            |c| c.services.push(c.services[0].clone()),
             |c| c.login_deadline_ms = 0,
             |c| c.logins_per_cell = 0,
             |c| c.authenticators = 2_000,

@@ -483,6 +483,22 @@ mod tests {
     }
 
     #[test]
+    fn a_service_comes_as_it_was_sent_and_only_if_it_can_be_one() {
+        let who =
+            pag::Principal::new(&format!("http/{}", "w".repeat(58)), Cell::new(&"c".repeat(63)).unwrap());
+        let who = who.unwrap().of_realm(pag::Realm::new(&"R".repeat(63)).unwrap());
+        let sent = crate::Service { who, key_file: format!("/{}", "k".repeat(254)) };
+        let packet = encode_request(&ID_A, &key(1), &Request::Service(sent.clone())).unwrap();
+        let Ok((_, _, Request::Service(got))) = decode_request(&packet) else { panic!("another request") };
+        assert_eq!(got, sent);
+        for path in ["", "keytab", "/a\nb", &format!("/{}", "k".repeat(255))] {
+            let wrong = crate::Service { key_file: path.to_owned(), ..sent.clone() };
+            let refused = encode_request(&ID_A, &key(1), &Request::Service(wrong));
+            assert_eq!(refused.err(), Some(FrameError::Name), "{path:?}");
+        }
+    }
+
+    #[test]
     fn names_outside_their_limits_are_neither_sent_nor_taken() {
         let check = |user: &str, cell: &str| {
             let Request::GetToken(mut g) = get_token("x", b"p") else { panic!() };

@@ -8,11 +8,11 @@ pub mod reply;
 pub mod request;
 mod wire;
 
-pub use config::{BrokerConfig, CONTROL_SOCKET, CellConfig, ConfigError, Method};
+pub use config::{BrokerConfig, CONTROL_SOCKET, CellConfig, ConfigError, Method, ServiceConfig};
 pub use frame::{
     Assembler, FrameError, OneTimeKey, Packet, RequestId, decode_request, encode_request, hello,
     parse_packet, seal_reply,
 };
 pub use lane::{BrokerEnds, BrokerLane, Lane, LaneError, Lanes, RecvError, Sent, pipes};
 pub use reply::{Failure, FailureClass, Granted, Reply};
-pub use request::{GetToken, Password, Request};
+pub use request::{GetToken, Password, Request, Service};

@@ -71,6 +71,8 @@ pub enum Failure {
     TicketTooLong = 25,
     /// The ticket is not from the KDC that the keytab's key is from, or the keytab is of no use.
     KeytabCheck = 26,
+    /// The file with the key of a service identity is of no use: it cannot be read, or has no key of that principal.
+    KeyFile = 27,
 }
 
 /// The HTTP class of a failure.
@@ -84,7 +86,7 @@ pub enum FailureClass {
 
 impl Failure {
     /// All of them, for tables and tests.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::WrongPassword,
         Self::UnknownUser,
         Self::Locked,
@@ -104,6 +106,7 @@ impl Failure {
         Self::EnctypeRefused,
         Self::TicketTooLong,
         Self::KeytabCheck,
+        Self::KeyFile,
     ];
 
     /// 401 or 503.
@@ -135,6 +138,7 @@ impl Failure {
             Self::EnctypeRefused => "enctype-refused",
             Self::TicketTooLong => "ticket-too-long",
             Self::KeytabCheck => "keytab-check-failed",
+            Self::KeyFile => "key-file",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What a worker may ask of the broker.
 
 use core::fmt;
+use pag::Principal;
 use std::net::IpAddr;
 use zeroize::Zeroizing;
 
@@ -38,6 +39,36 @@ pub enum Request {
     GetToken(GetToken),
     /// Is anybody there? Answered by [`crate::Reply::Pong`].
     Ping,
+    /// The token of a service identity: one of those that the configuration names.
+    Service(Service),
+}
+
+/// A service identity: whose token is used where no visitor is logged in. Its key lies in a file that no worker can read.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Service {
+    /// Principal and cell, and his realm if that is not the cell's own.
+    pub who: Principal,
+    /// The file: a keytab, or for a kaserver a srvtab.
+    pub key_file: String,
+}
+
+impl Service {
+    /// Longest path of a key file, in bytes: it goes over lanes.
+    pub const KEY_FILE_MAX: usize = 255;
+
+    /// Whether the path can be one.
+    #[must_use]
+    pub fn fits(key_file: &str) -> bool {
+        key_file.starts_with('/')
+            && key_file.len() <= Self::KEY_FILE_MAX
+            && !key_file.chars().any(char::is_control)
+    }
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.who.fmt(f)
+    }
 }
 
 /// A visitor's credentials, and how long the asker may use what comes of them.

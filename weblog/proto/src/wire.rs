@@ -1,10 +1,10 @@
 //! The bodies of frames as they lie in memory: borrowed, so that decoding leaves no copies of secrets behind.
 
-use crate::{Failure, FrameError, GetToken, Granted, Password, Reply, Request};
+use crate::{Failure, FrameError, GetToken, Granted, Password, Reply, Request, Service};
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::{BorrowDecode, Encode};
 use core::net::IpAddr;
-use pag::{Cell, SessionKey, Token};
+use pag::{Cell, Principal, Realm, SessionKey, Token};
 use zeroize::Zeroizing;
 
 /// Longest user name in bytes.
@@ -39,6 +39,17 @@ enum WireRequest<'a> {
     },
     /// [`Request::Ping`].
     Ping,
+    /// [`Request::Service`].
+    Service {
+        /// Name of the principal.
+        name: &'a str,
+        /// Cell.
+        cell: &'a str,
+        /// Realm.
+        realm: Option<&'a str>,
+        /// Path.
+        key_file: &'a str,
+    },
 }
 
 /// [`Reply`] on the wire.
@@ -83,6 +94,15 @@ enum WireReply<'a> {
 pub(crate) fn put_request(request: &Request, out: &mut [u8]) -> Result<usize, FrameError> {
     let wire = match request {
         Request::Ping => WireRequest::Ping,
+        Request::Service(s) => {
+            check_key_file(&s.key_file)?;
+            WireRequest::Service {
+                name: s.who.name(),
+                cell: s.who.cell().as_str(),
+                realm: s.who.realm().map(Realm::as_str),
+                key_file: &s.key_file,
+            }
+        }
         Request::GetToken(g) => {
             check_names(&g.user, &g.cell, g.realm.as_deref())?;
             WireRequest::GetToken {
@@ -106,6 +126,14 @@ pub(crate) fn put_request(request: &Request, out: &mut [u8]) -> Result<usize, Fr
 pub(crate) fn get_request(body: &[u8]) -> Result<Request, FrameError> {
     match get::<WireRequest<'_>>(body)? {
         WireRequest::Ping => Ok(Request::Ping),
+        WireRequest::Service { name, cell, realm, key_file } => {
+            check_key_file(key_file)?;
+            let mut who = Principal::new(name, canonical(cell)?).map_err(|_| FrameError::Name)?;
+            if let Some(realm) = realm {
+                who = who.of_realm(Realm::new(realm).map_err(|_| FrameError::Name)?);
+            }
+            Ok(Request::Service(Service { who, key_file: key_file.to_owned() }))
+        }
         WireRequest::GetToken {
             user,
             cell,
@@ -225,10 +253,18 @@ fn check_names(user: &str, cell: &str, realm: Option<&str>) -> Result<(), FrameE
     if user.is_empty() || user.len() > USER_MAX || user.chars().any(char::is_control) {
         return Err(FrameError::Name);
     }
-    if realm.is_some_and(|r| pag::Realm::new(r).is_err()) {
+    if realm.is_some_and(|r| Realm::new(r).is_err()) {
         return Err(FrameError::Name);
     }
     canonical(cell).map(drop)
+}
+
+/// The limits of paths.
+///
+/// # Errors
+/// [`FrameError::Name`].
+fn check_key_file(path: &str) -> Result<(), FrameError> {
+    if Service::fits(path) { Ok(()) } else { Err(FrameError::Name) }
 }
 
 /// The name of a cell, in canonical spelling already.

@@ -74,6 +74,7 @@ fn answer(lane: &BrokerLane, (id, key, request): (RequestId, OneTimeKey, Request
     match request {
         Request::GetToken(g) => lane.send(&id, key, &token_of(&g.user)),
         Request::Ping => lane.send(&id, key, &Reply::Pong),
+        Request::Service(s) => lane.send(&id, key, &token_of(s.who.name())),
     }
 }
 

@@ -4,8 +4,10 @@
 //! Runs only inside an authenticator. Asks the cell exactly once per password: a second attempt with another key would
 //! count as another failure there.
 
+pub mod srvtab;
 pub mod sys;
 
+use crate::logins::Secret;
 use crate::outcome::{Credentials, Refusal, Step, Success};
 use crate::proof::{self, Leftovers, PTSERVER_PORT, patience, servers};
 use pag::{CellServDb, Principal, SessionKey, Token};
@@ -59,15 +61,19 @@ pub fn login<'a>(
     let mut c_name = Name::new(name).ok_or(unfit)?;
     let mut c_instance = Name::new(instance).ok_or(unfit)?;
     let mut c_cell = Name::new(cell).ok_or(unfit)?;
-    if credentials.password.is_empty() || credentials.password.len() > weblog_proto::Password::MAX {
-        return Err(unfit);
-    }
     // A second spelling of the same user would have guesses of its own.
     if name.contains('/') || instance.contains('/') || who.realm().is_some() {
         return Err(unfit);
     }
     let kaserver = servers(cells, who.cell(), KASERVER_PORT)?;
-    let mut key = afs.string_to_key(credentials.password, cell).ok_or(unfit)?;
+    let mut key = match credentials.secret {
+        Secret::Password(password) => afs.string_to_key(password.expose(), cell).ok_or(unfit)?,
+        Secret::KeyFile(path) => {
+            let wrong = |code| Refusal { failure: Failure::KeyFile, step: Step::Local, code };
+            let bytes = srvtab::read(path).map_err(wrong)?;
+            srvtab::find(&bytes, name, instance, cell).ok_or(wrong(0))?
+        }
+    };
 
     let (dead_s, hard_s) = patience(credentials.budget_s, kaserver.len());
     let connect = |servers: &Servers, service, security: &Security<'_>, step| {

@@ -58,6 +58,12 @@ impl Name {
 pub struct Key([u8; 8]);
 
 impl Key {
+    /// From its bytes.
+    #[must_use]
+    pub fn new(bytes: &[u8; 8]) -> Self {
+        Self(*bytes)
+    }
+
     /// The bytes.
     #[must_use]
     pub fn expose(&self) -> &[u8; 8] {

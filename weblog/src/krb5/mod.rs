@@ -6,16 +6,17 @@
 //! password is changed, and after its answer no other KDC is asked.
 
 pub mod des_key;
+mod name;
 pub mod sys;
 
 use crate::kaserver::sys::{Afs, RawToken};
-use crate::logins::Way;
+use crate::logins::{Secret, Way};
 use crate::outcome::{Credentials, Refusal, Step, Success};
 use crate::proof::{self, Leftovers};
 use core::ffi::CStr;
 use pag::{CellServDb, Realm, SessionKey, Token};
 use std::ffi::CString;
-use sys::{KDC_ERRORS, Krb5, Ticket};
+use sys::{KDC_ERRORS, Krb5, Shown, Ticket};
 use weblog_proto::Failure;
 use zeroize::Zeroizing;
 
@@ -46,9 +47,6 @@ pub fn login<'a>(
 ) -> Result<Success, Refusal> {
     let who = credentials.who;
     let unfit = Refusal::local(Failure::NotAcceptable);
-    if credentials.password.is_empty() || credentials.password.len() > weblog_proto::Password::MAX {
-        return Err(unfit);
-    }
     // A cell that has no servers could not take the token.
     proof::servers(cells, who.cell(), proof::PTSERVER_PORT)?;
     let cell_realm = match &way.realm {
@@ -68,10 +66,23 @@ pub fn login<'a>(
         s => s.min(LIFE_MAX_S),
     };
     let life_s = i32::try_from(life_s).map_err(|_| local)?;
-    let password = secret_text(credentials.password);
-    let text = CStr::from_bytes_with_nul(&password).map_err(|_| unfit)?;
-    let asked = krb5.log_in(&client, text, life_s, &GO_ON);
-    drop(password);
+    let file = |path: &str| CString::new(format!("FILE:{path}")).map_err(|_| local);
+    let asked = match credentials.secret {
+        Secret::Password(password) => {
+            let password = secret_text(password.expose());
+            let text = CStr::from_bytes_with_nul(&password).map_err(|_| unfit)?;
+            krb5.log_in(&client, Shown::Password(text), life_s, &GO_ON)
+        }
+        Secret::KeyFile(path) => {
+            let wrong = |code| Refusal { failure: Failure::KeyFile, step: Step::Keytab, code };
+            let keytab = krb5.keytab(&file(path)?).map_err(wrong)?;
+            let names = krb5.keytab_principals(&keytab).map_err(wrong)?;
+            if !names.contains(&format!("{}@{realm}", who.name())) {
+                return Err(wrong(0));
+            }
+            krb5.log_in(&client, Shown::Key(&keytab), life_s, &GO_ON)
+        }
+    };
     let login = asked.map_err(|code| refusal(Step::Authenticate, code))?;
     let mut granting = login.ticket;
     let (seen, _, _) = granting.times();
@@ -79,10 +90,10 @@ pub fn login<'a>(
         return Err(Refusal { failure: Failure::ClockSkew, step: Step::Authenticate, code: 0 });
     }
 
-    if let Some(path) = &way.keytab {
+    // A KDC that has answered under our own key has shown enough.
+    if let (Some(path), Secret::Password(_)) = (&way.keytab, credentials.secret) {
         let at_keytab = |code| refusal(Step::Keytab, code);
-        let name = CString::new(format!("FILE:{path}")).map_err(|_| local)?;
-        let keytab = krb5.keytab(&name).map_err(at_keytab)?;
+        let keytab = krb5.keytab(&file(path)?).map_err(at_keytab)?;
         let names = krb5.keytab_principals(&keytab).map_err(at_keytab)?;
         let server = verifier(&names, [realm, &cell_realm]).ok_or(at_keytab(0))?;
         let server = principal(server.to_owned())?;
@@ -98,7 +109,7 @@ pub fn login<'a>(
         &cell_realm,
     )?;
     let token = raw_token(&ticket)?;
-    let name = afs_name(who.name(), (*realm != cell_realm).then_some(realm));
+    let name = name::afs_name(who.name(), (*realm != cell_realm).then_some(realm));
     let afs_id = proof::prove(afs, cells, who.cell(), &token, &name, credentials.budget_s, leftovers)?;
     let (_, begin, end) = ticket.times();
     Ok(Success {
@@ -174,15 +185,6 @@ fn raw_token(ticket: &Ticket<'_>) -> Result<RawToken, Refusal> {
     let key =
         des_key::derive(enctype, key).ok_or(Refusal { code: enctype, ..at(Failure::EnctypeRefused) })?;
     RawToken::new(KVNO_WHOLE_TICKET, *key, bytes).ok_or(at(Failure::TicketTooLong))
-}
-
-/// What the cell calls a user: an instance stands behind a dot there, a realm that is not its own in lower case.
-fn afs_name(name: &str, foreign: Option<&Realm>) -> String {
-    let name = name.replace('/', ".");
-    match foreign {
-        Some(realm) => format!("{name}@{}", realm.as_str().to_ascii_lowercase()),
-        None => name,
-    }
 }
 
 /// Whole days until the password ends, 254 at most; nothing if it never does.
@@ -350,14 +352,6 @@ mod tests {
                 assert_eq!(failure.class(), FailureClass::Unavailable, "{step:?} {number}");
             }
         }
-    }
-
-    #[test]
-    fn the_cell_calls_instances_and_users_of_other_realms_so() {
-        let realm = Realm::new("Other.EXAMPLE").unwrap();
-        assert_eq!(afs_name("alice", None), "alice");
-        assert_eq!(afs_name("carol/admin", None), "carol.admin");
-        assert_eq!(afs_name("carol/admin", Some(&realm)), "carol.admin@other.example");
     }
 
     #[test]

@@ -79,6 +79,15 @@ fn check(code: i32) -> Result<(), i32> {
     if code == 0 { Ok(()) } else { Err(code) }
 }
 
+/// By what a client shows who he is.
+#[derive(Debug, Clone, Copy)]
+pub enum Shown<'a> {
+    /// A password.
+    Password(&'a CStr),
+    /// His key in a keytab.
+    Key(&'a Keytab<'a>),
+}
+
 /// What becomes known while a KDC is asked.
 struct Exchange<'a> {
     krb5: &'a Krb5,
@@ -160,7 +169,7 @@ impl Krb5 {
     pub fn log_in(
         &self,
         client: &Principal<'_>,
-        password: &CStr,
+        shown: Shown<'_>,
         life_s: i32,
         go_on: &[u32],
     ) -> Result<Login<'_>, i32> {
@@ -203,20 +212,34 @@ impl Krb5 {
         unsafe { (calls.krb5_set_kdc_send_hook)(self.context, Some(before_send), data) };
         // SAFETY: as above.
         unsafe { (calls.krb5_set_kdc_recv_hook)(self.context, Some(after_receive), data) };
-        // SAFETY: principal and options are alive, the password is NUL-terminated and only read; without a prompter
-        // nobody is asked; the library fills the empty ticket or leaves it empty.
-        let code = unsafe {
-            (calls.krb5_get_init_creds_password)(
-                self.context,
-                &raw mut ticket.creds,
-                client.principal,
-                password.as_ptr(),
-                None,
-                ptr::null_mut(),
-                0,
-                ptr::null(),
-                options.options,
-            )
+        let code = match shown {
+            // SAFETY: principal and options are alive, the password is NUL-terminated and only read; without a prompter
+            // nobody is asked; the library fills the empty ticket or leaves it empty.
+            Shown::Password(password) => unsafe {
+                (calls.krb5_get_init_creds_password)(
+                    self.context,
+                    &raw mut ticket.creds,
+                    client.principal,
+                    password.as_ptr(),
+                    None,
+                    ptr::null_mut(),
+                    0,
+                    ptr::null(),
+                    options.options,
+                )
+            },
+            // SAFETY: principal, keytab and options are alive; the library fills the empty ticket or leaves it empty.
+            Shown::Key(keytab) => unsafe {
+                (calls.krb5_get_init_creds_keytab)(
+                    self.context,
+                    &raw mut ticket.creds,
+                    client.principal,
+                    keytab.keytab,
+                    0,
+                    ptr::null(),
+                    options.options,
+                )
+            },
         };
         // SAFETY: no hook from now on.
         unsafe { (calls.krb5_set_kdc_send_hook)(self.context, None, ptr::null_mut()) };
