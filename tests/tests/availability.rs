@@ -4,8 +4,8 @@
 mod common;
 
 use common::{
-    FILE_DEADLINE_S, LOGIN_DEADLINE_S, Mischief, answer_limit, first, get_as, second, start_wide, timed,
-    world,
+    FILE_DEADLINE_S, LOGIN_DEADLINE_S, Mischief, Replaced, answer_limit, first, get_as, second, start_wide,
+    timed, world,
 };
 use integration::content::owner_file;
 use integration::process::signal_pid;
@@ -107,34 +107,14 @@ fn with_a_silent_file_server_other_volumes_go_on_and_the_rest_is_503() {
     httpd.stop(&[]).unwrap();
 }
 
-/// Name servers that nobody answers for; as they were when it goes.
-struct SilentNameServers([(&'static str, String); 2]);
-
-impl SilentNameServers {
-    fn new() -> Self {
-        let changed =
-            [("/etc/resolv.conf", "nameserver 192.0.2.99\n"), ("/etc/nsswitch.conf", "hosts: dns\n")];
-        Self(changed.map(|(file, text)| {
-            let before = std::fs::read_to_string(file).unwrap();
-            std::fs::write(file, text).unwrap();
-            (file, before)
-        }))
-    }
-}
-
-impl Drop for SilentNameServers {
-    fn drop(&mut self) {
-        for (file, text) in &self.0 {
-            std::fs::write(file, text).unwrap();
-        }
-    }
-}
-
 #[test]
 #[ignore = "needs a world: run by cargo xtask test"]
 fn silent_name_servers_are_no_matter() {
     let world = world();
-    let silent = SilentNameServers::new();
+    let silent = Replaced::new(&[
+        ("/etc/resolv.conf", "nameserver 192.0.2.99\n"),
+        ("/etc/nsswitch.conf", "hosts: dns\n"),
+    ]);
     let httpd = start_wide(&world, "");
     for user in ["alice", "bob"] {
         assert_eq!(get_as(&world, &httpd, &first(&owner_file(user)), user).status, 200, "{user}");

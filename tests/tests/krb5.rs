@@ -6,15 +6,18 @@
 mod common;
 
 use common::{
-    KdcMischief, afs_config_without_methods, below, broker_of, first, kdc, report, second, timed, world,
+    KdcMischief, Replaced, afs_config_without_methods, answer_limit, below, broker_of, first, kdc, report,
+    second, timed, world,
 };
 use integration::content::{owner_file, owner_line};
 use integration::httpd::{Httpd, Mpm, Options};
 use integration::kdc::{IMPOSTORS_PASSWORD, Manner};
+use integration::process::Guarded;
 use integration::world::{FIRST_CELL, FIRST_REALM, LOCK_AFTER, LOCKABLE, PARTNER_REALM, SECOND_CELL, World};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -353,6 +356,83 @@ fn both_methods_go_together_and_auto_takes_kerberos_where_a_kdc_is_known() {
         report(&format!("{}: a login in {:.2} s", methods.replace('\n', "; "), took.as_secs_f32()));
         httpd.stop(&[]).unwrap();
     }
+}
+
+/// A name server that knows the first realm's KDC, and nothing else.
+fn name_server(world: &World) -> Guarded {
+    let kdc = world.realm(FIRST_REALM).unwrap().kdc;
+    let mut command = Command::new("dnsmasq");
+    command.args([
+        "--keep-in-foreground",
+        "--conf-file=/dev/null",
+        "--no-resolv",
+        "--no-hosts",
+        "--user=root",
+    ]);
+    command.args(["--pid-file=", "--bind-interfaces", "--local=/example/"]);
+    command.arg(format!("--listen-address={}", kdc.ip()));
+    command.arg(format!("--host-record=kdc.cell.example,{}", kdc.ip()));
+    for protocol in ["udp", "tcp"] {
+        command
+            .arg(format!("--srv-host=_kerberos._{protocol}.{FIRST_REALM},kdc.cell.example,{}", kdc.port()));
+    }
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    Guarded::spawn(&mut command, "dnsmasq", Duration::from_millis(500)).unwrap()
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn kdcs_are_found_by_their_names_and_by_what_name_servers_say_of_the_realm() {
+    let _one = alone();
+    let world = world();
+    let kdc = world.realm(FIRST_REALM).unwrap().kdc;
+    let alice = password(&world, FIRST_REALM, "alice");
+    let path = first(&owner_file("alice"));
+    let common = format!(
+        "[libdefaults]\ndefault_realm = {FIRST_REALM}\ndns_canonicalize_hostname = false\nrdns = false\n"
+    );
+    let by_name = format!(
+        "{common}dns_lookup_kdc = false\n[realms]\n{FIRST_REALM} = {{\nkdc = kdc.names.example:{}\n}}\n",
+        kdc.port()
+    );
+    let hosts = format!("127.0.0.1 localhost\n{} kdc.names.example\n", kdc.ip());
+    let by_dns = format!("{common}dns_lookup_kdc = true\n");
+    let here = format!("nameserver {}\n", kdc.ip());
+    let check = |what: &str, files: &[(&str, &str)], method: &str| {
+        let _changed = Replaced::new(files);
+        let httpd = start(&world, &format!("AFSAuthMethod {FIRST_CELL} {method}"));
+        let ((status, took), log) =
+            logged(&world, FIRST_REALM, || timed(|| httpd.get_as(&path, "alice", alice).unwrap().status));
+        report(&format!("{what}, {method}: {status} after {:.2} s", took.as_secs_f32()));
+        assert!(took < answer_limit(), "{what}: {took:?}");
+        let lines = logins(&httpd, "alice");
+        httpd.stop(&[]).unwrap();
+        (status, log.contains("ISSUE"), lines)
+    };
+    let files = [
+        ("/etc/krb5.conf", by_name.as_str()),
+        ("/etc/hosts", hosts.as_str()),
+        ("/etc/nsswitch.conf", "hosts: files\n"),
+    ];
+    assert_eq!(check("by a name in /etc/hosts", &files, "krb5").0, 200);
+    let files = [
+        ("/etc/krb5.conf", by_dns.as_str()),
+        ("/etc/resolv.conf", here.as_str()),
+        ("/etc/nsswitch.conf", "hosts: files dns\n"),
+    ];
+    let server = name_server(&world);
+    for method in ["krb5", "auto"] {
+        let (status, by_kdc, lines) = check("by DNS", &files, method);
+        assert_eq!((status, by_kdc), (200, true), "{lines:?}");
+    }
+    let (status, _, lines) = check("by DNS, a realm that it does not know", &files, "krb5 NOWHERE.EXAMPLE");
+    assert!(status == 503 && lines.iter().any(|l| l.contains("no-kdc")), "{status} {lines:?}");
+    drop(server);
+    let (status, _, lines) = check("name servers that do not run", &files, "krb5");
+    assert!(status == 503, "{status} {lines:?}");
+    let silent = [files[0], ("/etc/resolv.conf", "nameserver 192.0.2.99\n"), files[2]];
+    let (status, _, lines) = check("name servers that are silent", &silent, "krb5");
+    assert!(status == 503 && lines.iter().any(|l| l.contains("deadline")), "{status} {lines:?}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use integration::http::{Request, Response};
 use integration::httpd::{Httpd, Mpm, Options};
 use integration::kdc::{Kdc, Manner};
 use integration::world::{Cell, FIRST_CELL, SECOND_CELL, World};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// See [`answer_limit`].
@@ -178,6 +178,28 @@ impl<'a> KdcMischief<'a> {
 impl Drop for KdcMischief<'_> {
     fn drop(&mut self) {
         (self.undo)(&self.kdc).unwrap();
+    }
+}
+
+/// Files of the world with another text; they are as they were when it goes, also when a test fails.
+pub(crate) struct Replaced(Vec<(PathBuf, Vec<u8>)>);
+
+impl Replaced {
+    pub(crate) fn new(texts: &[(&str, &str)]) -> Self {
+        let replace = |(file, text): &(&str, &str)| {
+            let before = std::fs::read(file).unwrap();
+            std::fs::write(file, text).unwrap();
+            (PathBuf::from(file), before)
+        };
+        Self(texts.iter().map(replace).collect())
+    }
+}
+
+impl Drop for Replaced {
+    fn drop(&mut self) {
+        for (file, before) in &self.0 {
+            std::fs::write(file, before).unwrap();
+        }
     }
 }
 
