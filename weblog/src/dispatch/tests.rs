@@ -772,3 +772,18 @@ fn a_token_of_another_cell_is_not_taken_for_a_service() {
     w.drain();
     assert_eq!(w.broker.counts().alarms, 1);
 }
+
+#[test]
+fn who_names_the_cell_s_own_realm_is_the_same_user() {
+    let mut w = World::new(|c| {
+        c.cells[0].method = weblog_proto::Method::Krb5;
+        c.cells[0].realm = Some("EXAMPLE.ORG".to_owned());
+        c.realms = vec!["EXAMPLE.ORG".to_owned()];
+    });
+    let a = w.ask(0, alice("secret"));
+    w.answer(right_is_secret);
+    w.granted(a);
+    let a = w.ask(0, foreign_alice("EXAMPLE.ORG"));
+    w.granted(a);
+    assert_eq!((w.started, w.broker.cache.len()), (1, 1));
+}
