@@ -81,11 +81,15 @@ fn fits_together(config: &ServerConfig) -> Vec<String> {
     if let Some(cell) = config.default_cell.as_ref().filter(|c| !cells.contains(c)) {
         out.push(format!("SetAFSDefaultCell {cell} is not among SetAFSCells {}: add it there", names()));
     }
-    for cell in config.location_cells.iter().flatten().filter(|c| !cells.is_empty() && !cells.contains(c)) {
-        out.push(format!(
-            "AFSDefaultCell {cell} is not among the cells for logins, {}: add it to SetAFSCells",
-            names()
-        ));
+    let of_sections =
+        [("AFSDefaultCell", &config.location_cells), ("AFSCells", &config.section_cells)].into_iter();
+    for (directive, cell) in of_sections.flat_map(|(d, cells)| cells.iter().flatten().map(move |c| (d, c))) {
+        if !cells.is_empty() && !cells.contains(cell) {
+            out.push(format!(
+                "{directive} {cell} is not among the cells for logins, {}: add it to SetAFSCells",
+                names()
+            ));
+        }
     }
     for service in config.services.iter().flatten() {
         if !cells.is_empty() && !cells.contains(service.who.cell()) {

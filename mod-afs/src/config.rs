@@ -33,13 +33,29 @@ pub struct AuthMethod {
 pub enum ServiceIdentity {
     /// None here.
     None,
-    /// This one, where no visitor is logged in, or `always`.
-    Of {
-        /// Whose token.
-        service: Arc<Service>,
-        /// Visitors do not log in.
-        always: bool,
-    },
+    /// This one, where no visitor is logged in.
+    Of(Arc<Service>),
+}
+
+/// AFSLogin: whether visitors log in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Login {
+    /// Who wants to, or has to.
+    #[default]
+    Optional,
+    /// Everybody, also for what everybody may read.
+    Required,
+    /// Nobody.
+    None,
+}
+
+/// AFSRemoteUser: how REMOTE_USER calls a visitor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RemoteUser {
+    /// With his cell or realm.
+    Full,
+    /// Without his cell, if it is the location's default one.
+    Short,
 }
 
 /// SetAFSClient.
@@ -125,6 +141,12 @@ config! {
         prompt: Arc<Prompt>,
         /// AFSServiceIdentity.
         service: ServiceIdentity,
+        /// AFSLogin.
+        login: Login,
+        /// AFSCells.
+        cells: Arc<[Cell]>,
+        /// AFSRemoteUser.
+        remote_user: RemoteUser,
     }
 }
 
@@ -183,6 +205,8 @@ config! {
         uses_afs: bool,
         /// Cells of AFSDefaultCell in sections of this server.
         location_cells: Vec<Cell>,
+        /// Those of AFSCells in sections of this server.
+        section_cells: Vec<Cell>,
         /// Those of AFSServiceIdentity in this server and its sections.
         services: Vec<Service>,
     }
@@ -203,13 +227,25 @@ impl DirConfig {
 }
 
 impl DirConfig {
-    /// Whose token is used where no visitor is logged in, and whether no visitor ever is.
+    /// Whose token is used where no visitor is logged in.
     #[must_use]
-    pub fn service(&self) -> Option<(&Arc<Service>, bool)> {
+    pub fn service(&self) -> Option<&Arc<Service>> {
         match &self.service {
-            Some(ServiceIdentity::Of { service, always }) => Some((service, *always)),
+            Some(ServiceIdentity::Of(service)) => Some(service),
             Some(ServiceIdentity::None) | None => None,
         }
+    }
+
+    /// Whether visitors log in.
+    #[must_use]
+    pub fn login(&self) -> Login {
+        self.login.unwrap_or_default()
+    }
+
+    /// The cells in which visitors may log in: this section's, else the server's.
+    #[must_use]
+    pub fn cells<'a>(&'a self, server: &'a ServerConfig) -> &'a [Cell] {
+        self.cells.as_deref().unwrap_or_else(|| server.cells())
     }
 }
 
@@ -435,7 +471,10 @@ mod tests {
         ("AFSAuthType", "AFS", "None"),
         ("AFSDefaultCell", "a.example", "b.example"),
         ("AFSLoginPrompt", "one", "two <%c>"),
-        ("AFSServiceIdentity", "a.example http/www /etc/a.keytab", "b.example www@B.EXAMPLE /etc/b always"),
+        ("AFSServiceIdentity", "a.example http/www /etc/a.keytab", "b.example www@B.EXAMPLE /etc/b"),
+        ("AFSLogin", "required", "none"),
+        ("AFSCells", "a.example b.example", "c.example"),
+        ("AFSRemoteUser", "full", "short"),
         ("SetAFSDefaultCell", "a.example", "b.example"),
         ("SetAFSCells", "a.example b.example", "c.example"),
         ("SetAFSRealms", "A.EXAMPLE B.EXAMPLE", "C.EXAMPLE"),

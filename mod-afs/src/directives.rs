@@ -3,7 +3,8 @@
 //! Names are the original's where it had them. Knows nothing of httpd's records.
 
 use crate::config::{
-    AuthMethod, AuthType, ClientChoice, DirConfig, LoginLimit, ServerConfig, ServiceIdentity, UserName,
+    AuthMethod, AuthType, ClientChoice, DirConfig, Login, LoginLimit, RemoteUser, ServerConfig,
+    ServiceIdentity, UserName,
 };
 use crate::prompt::Prompt;
 use core::ffi::CStr;
@@ -224,6 +225,20 @@ fn cell(word: &str) -> Result<Cell, String> {
     Cell::new(word).map_err(|e| format!("'{}' is not a cell such as example.com: {e}", shortened(word)))
 }
 
+/// Names of cells, each once.
+///
+/// # Errors
+/// What would be right.
+fn cells(words: &[String]) -> Result<Vec<Cell>, String> {
+    let cells = words.iter().map(|n| cell(n)).collect::<Result<Vec<_>, _>>()?;
+    for (i, one) in cells.iter().enumerate() {
+        if cells.iter().take(i).any(|other| other == one) {
+            return Err(format!("names the cell {one} twice"));
+        }
+    }
+    Ok(cells)
+}
+
 /// The name of a realm.
 ///
 /// # Errors
@@ -263,13 +278,6 @@ fn service_identity(words: &[String]) -> Result<ServiceIdentity, String> {
     if words.len() < 3 {
         return Err("wants a cell, a principal and the file with its key, or none".to_owned());
     }
-    let always = match words.get(3).map(|word| word.to_ascii_lowercase()).as_deref() {
-        None => false,
-        Some("always") => true,
-        Some(other) => {
-            return Err(format!("'{}' is not always, which alone can stand there", shortened(other)));
-        }
-    };
     let (name, of) = at(1).split_once('@').map_or((at(1), None), |(name, of)| (name, Some(of)));
     let who = Principal::new(name, cell(at(0))?)
         .map_err(|e| format!("'{}' is not a principal such as http/www.example.com: {e}", shortened(name)))?;
@@ -281,7 +289,7 @@ fn service_identity(words: &[String]) -> Result<ServiceIdentity, String> {
     if !Service::fits(&key_file) {
         return Err(format!("the file's name is longer than {} bytes", Service::KEY_FILE_MAX));
     }
-    Ok(ServiceIdentity::Of { service: Arc::new(Service { who, key_file }), always })
+    Ok(ServiceIdentity::Of(Arc::new(Service { who, key_file })))
 }
 
 /// An absolute path, without a slash at its end.
@@ -479,21 +487,71 @@ pub const DIRECTIVES: &[Directive] = &[
     },
     Directive {
         name: c"AFSServiceIdentity",
-        syntax: "CELL PRINCIPAL FILE [always] | none",
-        words: (1, 4),
+        syntax: "CELL PRINCIPAL FILE | none",
+        words: (1, 3),
         scope: Scope::Identity,
         takes: Takes::Graceful,
         default: "none",
-        help: c"whose token is used where no visitor is logged in, or always; FILE: its keytab, or a kaserver's srvtab",
+        help: c"whose token is used where no visitor is logged in; FILE: its keytab, or a kaserver's srvtab",
         apply: Apply::Identity(|s, c, w| {
             let value = service_identity(w)?;
-            if let ServiceIdentity::Of { service, .. } = &value {
+            if let ServiceIdentity::Of(service) = &value {
                 let services = s.services.get_or_insert_default();
                 if !services.contains(service) {
                     services.push((**service).clone());
                 }
             }
             c.service = Some(value);
+            Ok(())
+        }),
+    },
+    Directive {
+        name: c"AFSLogin",
+        syntax: "optional|required|none",
+        words: ONE,
+        scope: Scope::Identity,
+        takes: Takes::Graceful,
+        default: "optional",
+        help: c"required: also for what everybody may read; none: the Authorization header is not looked at",
+        apply: Apply::Identity(|_, c, w| {
+            c.login = Some(match one(w).to_ascii_lowercase().as_str() {
+                "optional" => Login::Optional,
+                "required" => Login::Required,
+                "none" => Login::None,
+                other => return Err(format!("'{}' is not optional, required or none", shortened(other))),
+            });
+            Ok(())
+        }),
+    },
+    Directive {
+        name: c"AFSCells",
+        syntax: "CELL...",
+        words: MANY,
+        scope: Scope::Identity,
+        takes: Takes::Graceful,
+        default: "SetAFSCells'",
+        help: c"those of SetAFSCells in which visitors may log in at this location",
+        apply: Apply::Identity(|s, c, w| {
+            let cells = cells(w)?;
+            s.section_cells.get_or_insert_default().extend(cells.iter().cloned());
+            c.cells = Some(cells.into());
+            Ok(())
+        }),
+    },
+    Directive {
+        name: c"AFSRemoteUser",
+        syntax: "full|short",
+        words: ONE,
+        scope: Scope::Answer,
+        takes: Takes::Graceful,
+        default: "full",
+        help: c"how REMOTE_USER calls a visitor: user@cell, or short: user, if his cell is the default one",
+        apply: Apply::Dir(|c, w| {
+            c.remote_user = Some(match one(w).to_ascii_lowercase().as_str() {
+                "full" => RemoteUser::Full,
+                "short" => RemoteUser::Short,
+                other => return Err(format!("'{}' is not full or short", shortened(other))),
+            });
             Ok(())
         }),
     },
@@ -516,13 +574,7 @@ pub const DIRECTIVES: &[Directive] = &[
         default: "the default cell alone",
         help: c"the cells in which visitors may log in",
         apply: Apply::Server(|c, w| {
-            let cells = w.iter().map(|n| cell(n)).collect::<Result<Vec<_>, _>>()?;
-            for (i, one) in cells.iter().enumerate() {
-                if cells.iter().take(i).any(|other| other == one) {
-                    return Err(format!("names the cell {one} twice"));
-                }
-            }
-            c.cells = Some(cells.into());
+            c.cells = Some(cells(w)?.into());
             Ok(())
         }),
     },
@@ -851,7 +903,10 @@ mod tests {
             ("AFSServiceIdentity a.example w/w/w /etc/k", "not a principal"),
             ("AFSServiceIdentity a.example www@A/B /etc/k", "not a realm"),
             ("AFSServiceIdentity a.example www keytab", "absolute"),
-            ("AFSServiceIdentity a.example www /etc/k often", "not always"),
+            ("AFSServiceIdentity a.example www /etc/k always", "1 to 3 values"),
+            ("AFSLogin sometimes", "optional, required or none"),
+            ("AFSCells a.example A.Example", "twice"),
+            ("AFSRemoteUser long", "full or short"),
             (service.as_str(), "longer than 255 bytes"),
             ("SetAFSCacheExpiration -1", "a whole number from 0 to 2592000"),
             ("SetAFSCacheExpiration 5m", "a whole number"),

@@ -7,7 +7,7 @@ use crate::access_log::{self, Refused};
 use crate::answer::{Answer, RETRY_AFTER_S, Trouble};
 use crate::broker::{Terms, Visitor, unix_now};
 use crate::child::{Child, child};
-use crate::config::{AuthType, DirConfig, ServerConfig};
+use crate::config::{AuthType, DirConfig, Login, RemoteUser, ServerConfig};
 use crate::content::{self, Afs, Who};
 use crate::httpd::{
     DirConfigs, Ended, FileInfo, FileKind, Htaccess, Level, Look, Method, Part, Phases, Pool, Request,
@@ -45,16 +45,13 @@ struct Authority {
     cells: Vec<Cell>,
     /// Realms whose users may.
     realms: Vec<Realm>,
-    /// The service identity, and whether visitors do not log in.
-    service: Option<(Arc<Service>, bool)>,
+    /// Whether visitors log in.
+    login: Login,
+    /// Whose token is used where none is logged in.
+    service: Option<Arc<Service>>,
 }
 
 impl Authority {
-    /// Whether visitors do not log in.
-    fn always_serves(&self) -> bool {
-        matches!(self.service, Some((_, true)))
-    }
-
     /// Whether the same logins count.
     fn lets_in_the_same(&self, other: &Self) -> bool {
         self.default_cell == other.default_cell && self.cells == other.cells && self.realms == other.realms
@@ -75,7 +72,7 @@ struct Settled {
 impl Settled {
     /// Might other credentials help whom AFS refuses something?
     fn is_final(&self) -> bool {
-        self.who.is_visitor() || self.authority.always_serves()
+        self.who.is_visitor() || self.authority.login == Login::None
     }
 }
 
@@ -240,7 +237,7 @@ impl Phases for Module {
                 Status::OK
             }
             // Other modules may know visitors where ours does not.
-            Who::Anonymous | Who::Service(_) if settled.authority.always_serves() => Status::DECLINED,
+            Who::Anonymous | Who::Service(_) if settled.authority.login == Login::None => Status::DECLINED,
             Who::Anonymous | Who::Service(_) => refuse(r, Answer::Challenge, "login-wanted", None),
         }
     }
@@ -454,9 +451,10 @@ fn settle(r: &mut Request<'_>, rules: bool) -> Result<(), Status> {
     let server = r.server().config();
     let authority = Authority {
         default_cell: config.default_cell(server).cloned(),
-        cells: server.cells().to_vec(),
+        cells: config.cells(server).to_vec(),
         realms: server.realms().to_vec(),
-        service: config.service().map(|(service, always)| (Arc::clone(service), always)),
+        login: config.login(),
+        service: config.service().cloned(),
     };
     if settled(r).is_some_and(|settled| settled.authority == authority) {
         return Ok(());
@@ -466,7 +464,7 @@ fn settle(r: &mut Request<'_>, rules: bool) -> Result<(), Status> {
         // The request that this one is part of has been settled: by the same authority it is the same visitor,
         // by another one nobody. A password goes to one authority only.
         let same = earlier.who.is_visitor() && earlier.authority.lets_in_the_same(&authority);
-        if same && !authority.always_serves() { earlier.who } else { Who::Anonymous }
+        if same && authority.login != Login::None { earlier.who } else { Who::Anonymous }
     } else {
         if rules {
             address_rules(r)?;
@@ -476,15 +474,18 @@ fn settle(r: &mut Request<'_>, rules: bool) -> Result<(), Status> {
             visit.settled =
                 Some(Settled { authority: authority.clone(), who: Who::Anonymous, service_away: false });
         }
-        if authority.always_serves() {
+        if authority.login == Login::None {
             Who::Anonymous
         } else {
             r.merge_error_header(c"Vary", "Authorization");
             authenticate(r, &authority, server)?
         }
     };
+    if authority.login == Login::Required && !who.is_visitor() {
+        return Err(refuse(r, Answer::Challenge, "login-wanted", None));
+    }
     let (who, service_away) = match (who, &authority.service) {
-        (Who::Anonymous, Some((service, _))) => match bearer(r, service, server) {
+        (Who::Anonymous, Some(service)) => match bearer(r, service, server) {
             Some(holder) => (Who::Service(holder), false),
             None => (Who::Anonymous, true),
         },
@@ -680,7 +681,14 @@ fn afs_says(r: &mut Request<'_>, errno: i32) -> Status {
 
 /// Shows httpd who the visitor is.
 fn show_user(r: &mut Request<'_>, visitor: &Arc<Visitor>) {
-    r.set_user(&visitor.principal.to_string(), "Basic");
+    let who = &visitor.principal;
+    let short = r.dir_config().remote_user == Some(RemoteUser::Short) && who.realm().is_none();
+    let default = settled(r).and_then(|settled| settled.authority.default_cell);
+    if short && default.as_ref() == Some(who.cell()) {
+        r.set_user(who.name(), "Basic");
+    } else {
+        r.set_user(&who.to_string(), "Basic");
+    }
 }
 
 /// Ends the request: headers, a line in the log of refused accesses, the status.

@@ -56,6 +56,10 @@ fn wrong_configurations_are_refused_with_a_useful_sentence() {
         (format!("{good}SetAFSConfDir /nonexistent\n"), &["/nonexistent", "CellServDB"]),
         (format!("{good}SetAFSMountpointDir afs\n"), &["SetAFSMountpointDir", "absolute"]),
         (format!("{good}SetAFSCacheSize many\n"), &["SetAFSCacheSize"]),
+        (
+            format!("{good}<Location /afs>\nAFSCells third.example\n</Location>\n"),
+            &["AFSCells third.example", "SetAFSCells"],
+        ),
         (service("cell.example", open), &["AFSServiceIdentity", "open to everybody", "chmod"]),
         (service("third.example", open), &["AFSServiceIdentity third.example", "SetAFSCells"]),
         (service("cell.example", keytab), &["AFSServiceIdentity", "is a keytab", "srvtab"]),

@@ -95,7 +95,7 @@ fn a_program_runs_as_the_service_where_nobody_is_logged_in_and_as_the_visitor_wh
     let (world, keys) = (world(), Keys::new());
     let srvtab = keys.srvtab(&world, PUBLISHER);
     program("whose", "head -1 \"$QUERY_STRING\" 2>&1; echo \"service=$AFS_SERVICE\"");
-    let more = format!("<Location /run>\n{}</Location>\n", identity(PUBLISHER, &srvtab, ""));
+    let more = format!("<Location /run>\n{}</Location>\n", identity(PUBLISHER, &srvtab));
     let httpd = with_programs_and(&world, "cgi", &more);
     let (service, alice) = (first("published/page.html"), file_of("alice"));
     for _ in 0..3 {

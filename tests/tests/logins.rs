@@ -262,3 +262,45 @@ fn somebody_elses_ticket_is_refused_however_public_an_entry_of_the_protection_da
     }
     httpd.stop(&[]).unwrap();
 }
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn a_location_says_whether_visitors_log_in_where_they_may_and_what_they_are_called() {
+    let world = world();
+    let of = |path: &str, text: &str| format!("<Location {}>\n{text}\n</Location>\n", first(path));
+    let more = of("public", "AFSLogin required")
+        + &of("sizes", "AFSLogin none")
+        + &of("home", &format!("AFSCells {FIRST_CELL}"))
+        + &of("home/alice", "AFSRemoteUser short")
+        + "Header always set X-User \"expr=%{REMOTE_USER}\"\n";
+    let httpd = start(&world, &more);
+    let page = first("public/page.html");
+    let zoe = |path: &str| httpd.get_as(path, "zoe@other.example", "zoe's pass").unwrap();
+    // Everybody may read it, and has to say who he is.
+    let r = httpd.get(&page).unwrap();
+    assert_eq!(r.status, 401);
+    assert!(r.header("WWW-Authenticate").is_some());
+    assert_eq!(get_as(&world, &httpd, &page, "alice").status, 200);
+    assert_eq!(zoe(&page).status, 200);
+    let r = httpd.get_as(&first("sizes/4k.bin"), "alice", "wrong").unwrap();
+    assert_eq!((r.status, r.header("X-User")), (200, Some("")), "a public area");
+    // One cell only.
+    assert_eq!(zoe(&first("home/")).status, 401);
+    assert_eq!(zoe(&first("public/page.html")).status, 200);
+    // His name without the cell, where that says as much.
+    let user = |path: &str, name: &str, password: &str| {
+        let r = httpd.get_as(&first(path), name, password).unwrap();
+        (r.status, r.header("X-User").unwrap_or_default().to_owned())
+    };
+    assert_eq!(user("home/alice/owner.txt", "alice", "wonderland"), (200, "alice".to_owned()));
+    assert_eq!(user("home/bob/owner.txt", "alice", "wonderland"), (403, "alice@cell.example".to_owned()));
+    httpd.stop(&[]).unwrap();
+    let short = start(&world, "AFSRemoteUser short\nHeader always set X-User \"expr=%{REMOTE_USER}\"\n");
+    let other = short.get_as(&page, "alice@other.example", "looking-glass").unwrap();
+    assert_eq!(
+        (other.status, other.header("X-User")),
+        (200, Some("alice@other.example")),
+        "not the cell's alice"
+    );
+    short.stop(&[]).unwrap();
+}

@@ -105,7 +105,7 @@ fn where_nobody_is_logged_in_the_service_reads_and_visitors_stay_themselves() {
     let _one = alone();
     let (world, keys) = (world(), Keys::new());
     let keytab = keys.keytab(&world, SERVICE);
-    let httpd = start(&world, &location("", &identity(SERVICE, &keytab, "")));
+    let httpd = start(&world, &location("", &identity(SERVICE, &keytab)));
     let page = first("service/page.html");
     let r = httpd.get(&page).unwrap();
     assert_eq!((r.status, owner(&r)), (200, of(AFS_NAME)), "{:?}", lines(&httpd, &["service"]));
@@ -129,19 +129,24 @@ fn where_nobody_is_logged_in_the_service_reads_and_visitors_stay_themselves() {
 
 #[test]
 #[ignore = "needs a world: run by cargo xtask test"]
-fn always_means_that_nobody_logs_in_there() {
+fn where_nobody_logs_in_the_service_reads_whatever_is_sent() {
     let _one = alone();
     let (world, keys) = (world(), Keys::new());
     let keytab = keys.keytab(&world, SERVICE);
-    let more = location("service", &identity(SERVICE, &keytab, "always"))
-        + &location("home", &identity(SERVICE, &keytab, "always"))
-        + &location("home/alice", "AFSServiceIdentity none\n");
+    let service = identity(SERVICE, &keytab);
+    let more = location("service", &format!("AFSLogin none\n{service}"))
+        + &location("home", &format!("AFSLogin none\n{service}"))
+        + &location("home/alice", "AFSLogin optional\nAFSServiceIdentity none\n")
+        + &location("lookup", "AFSLogin none\n");
     let httpd = start(&world, &more);
     let page = first("service/page.html");
     for (user, password) in [("alice", "wrong"), ("nobody", "x")] {
         let r = httpd.get_as(&page, user, password).unwrap();
         assert_eq!((r.status, owner(&r)), (200, of(AFS_NAME)));
+        assert!(r.header("Vary").is_none());
     }
+    let r = get_as(&world, &httpd, &first("lookup/file.txt"), "alice");
+    assert_eq!((r.status, r.header("WWW-Authenticate")), (403, None), "nobody, and nobody is asked");
     assert_eq!(served(&httpd, &page), format!("{page} 200 user=- service={SERVICE}@{FIRST_CELL}"));
     let r = get_as(&world, &httpd, &first(&owner_file("bob")), "bob");
     assert_eq!((r.status, r.header("WWW-Authenticate")), (403, None), "not even bob's own");
@@ -157,7 +162,7 @@ fn locations_and_hosts_have_services_of_their_own_by_keytab_or_srvtab() {
     let (world, keys) = (world(), Keys::new());
     let keytab = keys.keytab(&world, SERVICE);
     let (page, published) = (first("service/page.html"), first("published/page.html"));
-    let httpd = start(&world, &location("service", &identity(SERVICE, &keytab, "")));
+    let httpd = start(&world, &location("service", &identity(SERVICE, &keytab)));
     assert_eq!(httpd.get(&page).unwrap().status, 200);
     assert_eq!(httpd.get(&published).unwrap().status, 401);
     httpd.stop(&[]).unwrap();
@@ -168,7 +173,7 @@ fn locations_and_hosts_have_services_of_their_own_by_keytab_or_srvtab() {
     let more = format!(
         "AFSAuthMethod {FIRST_CELL} kaserver\n{}{}<VirtualHost *:*>\nServerName bare.example\nAFSServiceIdentity none\n</VirtualHost>\n\
          <VirtualHost *:*>\nServerName plain.example\n</VirtualHost>\n",
-        identity(PUBLISHER, &srvtab, ""),
+        identity(PUBLISHER, &srvtab),
         location("service", "AFSServiceIdentity none\n"),
     );
     options.afs = Some(afs_config_without_methods(&world, &more));
@@ -189,7 +194,7 @@ fn the_first_requests_after_a_start_have_the_service_and_children_never_its_key(
     let _one = alone();
     let (world, keys) = (world(), Keys::new());
     let keytab = keys.keytab(&world, SERVICE);
-    let mut httpd = start(&world, &location("service", &identity(SERVICE, &keytab, "")));
+    let mut httpd = start(&world, &location("service", &identity(SERVICE, &keytab)));
     let page = first("service/page.html");
     let all = || -> Vec<u16> {
         std::thread::scope(|s| {
@@ -237,7 +242,7 @@ fn a_service_is_renewed_under_load_and_outlives_a_kdc_that_is_away_as_long_as_it
     let kdc = kdc(&world, FIRST_REALM);
     kdc.kadmin(&[format!("modify_principal -maxlife \"{life_s} seconds\" {SERVICE}")]).unwrap();
     let keytab = keys.keytab(&world, SERVICE);
-    let httpd = start(&world, &location("service", &identity(SERVICE, &keytab, "")));
+    let httpd = start(&world, &location("service", &identity(SERVICE, &keytab)));
     let page = first("service/page.html");
     let (right, stop) = (AtomicU64::new(0), AtomicBool::new(false));
     let wrong = Mutex::new(Vec::new());
@@ -317,7 +322,7 @@ fn a_key_that_is_of_no_use_is_an_alarm_with_its_reason_and_a_reload_mends_it() {
     let (world, keys) = (world(), Keys::new());
     let keytab = keys.keytab(&world, SERVICE);
     let page = first("service/page.html");
-    let services = |principal: &str| location("", &identity(principal, &keytab, ""));
+    let services = |principal: &str| location("", &identity(principal, &keytab));
     let mut httpd = start(&world, &services("http/elsewhere.cell.example"));
     line(&httpd, &["ALARM", "http/elsewhere", "key-file"], Duration::from_secs(20) * wait::slow_factor());
     assert_eq!(httpd.get(&page).unwrap().status, 503);

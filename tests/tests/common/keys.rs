@@ -59,6 +59,6 @@ pub(crate) fn id_of(user: &str, field: usize) -> u32 {
 }
 
 /// The directive.
-pub(crate) fn identity(principal: &str, file: &Path, more: &str) -> String {
-    format!("AFSServiceIdentity {FIRST_CELL} {principal} {} {more}\n", file.display())
+pub(crate) fn identity(principal: &str, file: &Path) -> String {
+    format!("AFSServiceIdentity {FIRST_CELL} {principal} {}\n", file.display())
 }
