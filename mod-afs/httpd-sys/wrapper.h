@@ -15,6 +15,7 @@
 #include "util_filter.h"
 #include "apr_buckets.h"
 #include "apr_file_info.h"
+#include "apr_optional_hooks.h"
 #include "apr_pools.h"
 #include "apr_portable.h"
 #include "apr_strings.h"

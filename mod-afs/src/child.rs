@@ -45,6 +45,8 @@ pub struct Child {
     pub afs: Option<Afs>,
     /// Its logins; `None` if it has no client to give tokens to, or no lanes.
     pub logins: Option<Logins>,
+    /// Lanes and board.
+    pub broker: Option<Arc<Broker>>,
     /// Where refused accesses are written.
     pub logs: Logs,
     /// Keeps this child's part of a disk cache for this child.
@@ -58,7 +60,8 @@ pub fn child() -> Option<&'static Child> {
 }
 
 /// Lanes and board, as the child's logins ask them.
-struct Broker {
+#[derive(Debug)]
+pub struct Broker {
     /// The lanes.
     lanes: Lanes,
     /// The board.
@@ -67,7 +70,21 @@ struct Broker {
     waiting: Option<Waiting>,
 }
 
-impl Ask for Broker {
+impl Broker {
+    /// What the broker shows everybody.
+    #[must_use]
+    pub fn board(&self) -> BoardReader {
+        self.board
+    }
+
+    /// How many workers of all children seem to wait for something that does not come.
+    #[must_use]
+    pub fn workers_that_wait(&self) -> usize {
+        self.waiting.map_or(0, |waiting| waiting.workers())
+    }
+}
+
+impl Ask for Arc<Broker> {
     fn exchange(&self, request: &Request, deadline: Instant) -> Result<Reply, NoVisitor> {
         let broker = Directory::of_broker();
         if self.waiting.is_some_and(|waiting| waiting.is_full(broker)) {
@@ -121,20 +138,20 @@ pub fn start(main: Server<'_>) {
         }
     };
     let broker = match (lanes, board) {
-        (Ok(lanes), Ok(board)) => Some(Broker { lanes, board, waiting }),
+        (Ok(lanes), Ok(board)) => Some(Arc::new(Broker { lanes, board, waiting })),
         (Err(e), _) | (_, Err(e)) => {
             main.log(Level::Crit, &format!("nobody can log in through this child: {e}"));
             None
         }
     };
-    let logins = client.as_ref().zip(broker).and_then(|((_, tokens), broker)| {
-        Logins::new(Box::new(broker), Arc::clone(tokens))
+    let logins = client.as_ref().zip(broker.as_ref()).and_then(|((_, tokens), broker)| {
+        Logins::new(Box::new(Arc::clone(broker)), Arc::clone(tokens))
             .inspect_err(|e| main.log(Level::Crit, &format!("nobody can log in through this child: {e}")))
             .ok()
     });
     let afs = client.map(|(client, _)| Afs::new(client, config.mount_dir().to_owned(), waiting));
     let logs = access_log::take();
-    let _ = CHILD.set(Child { afs, logins, logs, _cache_lock: cache_lock });
+    let _ = CHILD.set(Child { afs, logins, broker, logs, _cache_lock: cache_lock });
     if let Some(logins) = child().and_then(|child| child.logins.as_ref())
         && let Err(e) = keep_swept(logins)
     {

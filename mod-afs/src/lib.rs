@@ -21,4 +21,5 @@ pub mod nanny;
 pub mod phases;
 pub mod prompt;
 pub mod standing;
+pub mod status;
 pub mod waiting;

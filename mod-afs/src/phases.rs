@@ -268,7 +268,14 @@ impl Phases for Module {
         Status::DECLINED
     }
 
+    fn status_page(short: bool) -> String {
+        crate::status::page(short)
+    }
+
     fn handler(r: &mut Request<'_>) -> Status {
+        if let Some(status) = crate::status::handle(r) {
+            return status;
+        }
         let Some(afs) = child().and_then(|child| child.afs.as_ref()) else { return Status::DECLINED };
         let Some(name) = r.filename().map(|name| name.to_bytes().to_vec()) else { return Status::DECLINED };
         if !afs.holds(&name) {

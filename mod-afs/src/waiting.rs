@@ -46,6 +46,12 @@ impl Waiting {
         self.table.count(directory.0, SUSPICIOUS_MS, now_ms()) >= self.limit
     }
 
+    /// How many workers wait for anything at all, for longer than is usual.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.table.count_all(SUSPICIOUS_MS, now_ms())
+    }
+
     /// Until the guard is dropped, the calling worker may be waiting below `directory`. A wait within another one
     /// takes its place meanwhile.
     #[must_use]

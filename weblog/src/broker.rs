@@ -17,25 +17,12 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 use weblog_fds::{BoardWriter, layout};
 use weblog_proto::lane::{BrokerLane, RecvError, Sent};
-use weblog_proto::{BrokerConfig, OneTimeKey, RequestId};
+use weblog_proto::{BrokerConfig, COUNTERS, OneTimeKey, RequestId};
 
 /// Requests taken from one lane before the others get their turn; a lane has one asker, so more is not honest.
 const REQUESTS_PER_TURN: usize = 4;
 /// Longest pause of the loop.
 const PAUSE_MAX_MS: u64 = 60_000;
-/// Counters on the board, in this order.
-const COUNTERS: [&str; 9] = [
-    "requests",
-    "cached",
-    "logins",
-    "granted",
-    "refused",
-    "unavailable",
-    "stopped",
-    "bad frames",
-    "service identities that cannot be renewed",
-];
-
 /// How an asker is answered.
 struct Asker {
     id: RequestId,
@@ -352,7 +339,9 @@ impl Broker {
     /// Shows the counters on the board.
     fn count(&self) {
         let c = self.dispatch.counts();
-        let values = [
+        let (_, ready, _) = self.pool.counts();
+        let size = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        let values: [u64; COUNTERS.len()] = [
             c.requests,
             c.cached,
             c.logins,
@@ -362,8 +351,14 @@ impl Broker {
             c.stopped,
             self.bad_frames,
             c.alarms,
+            c.cache_entries,
+            c.running,
+            c.waiting,
+            size(ready),
+            size(self.lanes.iter().flatten().count()),
+            self.dropped_replies,
         ];
-        for (i, value) in values.into_iter().enumerate().take(COUNTERS.len()) {
+        for (i, value) in values.into_iter().enumerate() {
             self.board.set_counter(i, value);
         }
     }

@@ -174,6 +174,12 @@ pub struct Counts {
     pub stopped: u64,
     /// Service identities that cannot be renewed at present.
     pub alarms: u64,
+    /// Tokens in the cache.
+    pub cache_entries: u64,
+    /// Logins that run.
+    pub running: u64,
+    /// Logins that wait for their turn.
+    pub waiting: u64,
 }
 
 /// The core of the broker.
@@ -223,7 +229,15 @@ impl<A> Dispatch<A> {
     /// The numbers.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        Counts { alarms: self.services.alarms() as u64, ..self.counts }
+        let size = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        let (running, waiting) = self.logins.counts();
+        Counts {
+            alarms: size(self.services.alarms()),
+            cache_entries: size(self.cache.len()),
+            running: size(running),
+            waiting: size(waiting),
+            ..self.counts
+        }
     }
 
     /// The configuration, once there is one.

@@ -56,6 +56,11 @@ pub trait Phases {
     /// A process given to [`super::watch`] has ended.
     fn watched_ended(_pid: i32, _ended: Ended) {}
 
+    /// What mod_status shows of us, in its page; `short`: in its form for programs.
+    fn status_page(_short: bool) -> String {
+        String::new()
+    }
+
     /// A connection begins, on the thread that will serve its first request.
     fn connection_begins() {}
 
@@ -405,6 +410,24 @@ unsafe extern "C" fn open_htaccess(
     })
 }
 
+/// Trampoline.
+///
+/// # Safety
+/// Called by mod_status with a request.
+unsafe extern "C" fn status_page(r: *mut sys::request_rec, flags: c_int) -> c_int {
+    /// `AP_STATUS_SHORT` of mod_status.h.
+    const SHORT: c_int = 1;
+    guard("status_page", (), || {
+        let text = Module::status_page(flags & SHORT != 0);
+        let len = c_int::try_from(text.len()).unwrap_or(0);
+        if !r.is_null() {
+            // SAFETY: the request is alive, and the text has so many bytes.
+            unsafe { sys::ap_rwrite(text.as_ptr().cast(), len, r) };
+        }
+    });
+    Status::OK.code()
+}
+
 /// Hooks everything in.
 ///
 /// # Safety
@@ -448,4 +471,14 @@ pub(super) unsafe extern "C" fn register(_p: *mut sys::apr_pool_t) {
         sys::ap_hook_handler(Some(handler), NONE, NONE, really_first);
         sys::ap_hook_log_transaction(Some(log_transaction), NONE, NONE, middle);
     }
+    // SAFETY: an optional hook is kept by its name as a function without type; mod_status calls the one of this name with
+    // a request and its flags.
+    let status_page = unsafe {
+        core::mem::transmute::<
+            unsafe extern "C" fn(*mut sys::request_rec, c_int) -> c_int,
+            unsafe extern "C" fn(),
+        >(status_page)
+    };
+    // SAFETY: as for the others; the name is NUL-terminated.
+    unsafe { sys::apr_optional_hook_add(c"status_hook".as_ptr(), Some(status_page), NONE, NONE, middle) };
 }

@@ -413,6 +413,11 @@ impl<'r> Request<'r> {
         self.rec_mut().handler = name.as_ptr();
     }
 
+    /// Sets the status of an answer that has a body of ours.
+    pub fn set_status(&mut self, status: u16) {
+        self.rec_mut().status = i32::from(status);
+    }
+
     /// Status of the answer.
     #[must_use]
     pub fn status(&self) -> i32 {

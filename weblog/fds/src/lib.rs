@@ -19,7 +19,7 @@ mod mapping;
 pub mod testing;
 pub mod waiting;
 
-pub use board::{Board, BoardReader, BoardWriter};
+pub use board::{Board, BoardReader, BoardWriter, COUNTERS};
 pub use error::Error;
 pub use inherit::{close_from, take};
 pub use lock::{LockError, LockGuard, LockTable};

@@ -127,6 +127,12 @@ impl WaitTable {
             .count()
     }
 
+    /// How many wait for anything, for longer than `older_than_ms`.
+    #[must_use]
+    pub fn count_all(&self, older_than_ms: u64, now_ms: u64) -> usize {
+        (0..self.n).filter(|i| self.slot(*i).is_some_and(|s| waits_at_all(s, older_than_ms, now_ms))).count()
+    }
+
     /// Slot `i`.
     fn slot(&self, i: usize) -> Option<&'static Slot> {
         if i >= self.n {
@@ -150,8 +156,14 @@ fn word(map: Mapping, offset: usize) -> Result<&'static AtomicU64, Error> {
 
 /// Does a living worker in this slot wait for it?
 fn waits(slot: &Slot, key_hash: u64, older_than_ms: u64, now_ms: u64) -> bool {
+    // What it waits for was written before since when.
+    waits_at_all(slot, older_than_ms, now_ms) && slot.key_hash.load(Ordering::Relaxed) == key_hash
+}
+
+/// Does the holder of `slot` wait for anything?
+fn waits_at_all(slot: &Slot, older_than_ms: u64, now_ms: u64) -> bool {
     let since = slot.since_ms.load(Ordering::Acquire);
-    if since == 0 || slot.key_hash.load(Ordering::Relaxed) != key_hash {
+    if since == 0 {
         return false;
     }
     let waited = now_ms.saturating_sub(since);

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod counters;
 pub mod frame;
 pub mod lane;
 pub mod reply;
@@ -9,6 +10,7 @@ pub mod request;
 mod wire;
 
 pub use config::{BrokerConfig, CONTROL_SOCKET, CellConfig, ConfigError, Method, ServiceConfig};
+pub use counters::{COUNTERS, Counter};
 pub use frame::{
     Assembler, FrameError, OneTimeKey, Packet, RequestId, decode_request, encode_request, hello,
     parse_packet, seal_reply,
