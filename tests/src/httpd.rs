@@ -386,22 +386,31 @@ fn text(world: &World, options: &Options, dir: &Path, site: &Path, address: Sock
     Ok(t)
 }
 
-/// What the README tells an administrator to write, for this world.
+/// How the standard configuration logs users of a cell in, in the words of AFSAuthMethod: each method is some cell's.
+#[must_use]
+pub fn standard_method(cell: &str) -> &'static str {
+    if cell == crate::world::FIRST_CELL { "krb5" } else { "kaserver" }
+}
+
+/// What the README tells an administrator to write, for this world: one cell by Kerberos, and with it a partner's realm,
+/// the other one by its kaserver.
 ///
 /// # Errors
 /// The nanny had not been built.
 pub fn standard(world: &World, dir: &Path) -> Result<String> {
     let starter = world.programs.weblog_starter.as_deref().context("weblog-starter had not been built")?;
     let cells: Vec<&str> = world.cells.iter().map(|c| c.name.as_str()).collect();
-    let methods: String = cells.iter().map(|cell| format!("AFSAuthMethod {cell} kaserver\n")).collect();
+    let methods: String =
+        cells.iter().map(|cell| format!("AFSAuthMethod {cell} {}\n", standard_method(cell))).collect();
     let first = cells.first().copied().unwrap_or(crate::world::FIRST_CELL);
     Ok(format!(
         "SetAFSClient userspace\nSetAFSWeblogPath {}\nSetAFSDefaultCell {first}\nSetAFSCells {}\n\
-         SetAFSAccessLog {}/afs-access.log\nSetAFSLocation /afs\nSetAFSMountpointDir /afs\n\
+         SetAFSRealms {}\nSetAFSAccessLog {}/afs-access.log\nSetAFSLocation /afs\nSetAFSMountpointDir /afs\n\
          <Location /afs>\nAFSAuthType AFS\nAFSLoginPrompt \"AFS cell <%c>\"\n</Location>\n{methods}\
          <Directory /afs>\nRequire all granted\nOptions Indexes FollowSymLinks\nAllowOverride All\n</Directory>\n",
         starter.display(),
         cells.join(" "),
+        crate::world::PARTNER_REALM,
         dir.display()
     ))
 }

@@ -8,10 +8,11 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 use integration::http::{self, Request};
 use integration::httpd::{Httpd, Mpm, Options};
+use integration::kdc::Kdc;
 use integration::lane_pair::{BarePair, LanePair, OneProcessor};
 use integration::login_pair::{BareLogin, BrokerLogin};
 use integration::namespace::Contents;
-use integration::world::{FIRST_CELL, SECOND_CELL, World};
+use integration::world::{FIRST_CELL, FIRST_REALM, SECOND_CELL, World};
 use serde::Serialize;
 use std::ffi::OsString;
 use std::fs;
@@ -274,13 +275,13 @@ fn gets(world: &World, wanted: &dyn Fn(&str) -> bool, report: Report<'_>) -> Res
     Ok(())
 }
 
-/// Time of a login to the second cell while the first cell's kaserver is silent and asked by many, and while it is not.
+/// Time of a login to the second cell while the first cell's KDC is silent and asked by many, and while it is not.
 fn silent(world: &World, report: Report<'_>) -> Result<()> {
     let mut options = options(world)?;
     options.extra.push_str("SetAFSCacheExpiration 1\nSetAFSLoginLimit 1000 10000 60\n");
     let httpd = Httpd::start(world, options)?;
     let at = httpd.address();
-    let control = &world.cell(FIRST_CELL)?.kaserver.as_ref().context("no kaserver")?.control;
+    let kdc = Kdc::of(world.realm(FIRST_REALM)?);
     let zoe = &world.cell(SECOND_CELL)?.user("zoe")?.password;
     let name = format!("zoe@{SECOND_CELL}");
     let path = format!("/afs/{SECOND_CELL}/{}", integration::content::owner_file("zoe"));
@@ -292,7 +293,7 @@ fn silent(world: &World, report: Report<'_>) -> Result<()> {
         Ok(took.as_secs_f64() * 1e3)
     };
     let beside_silence = || -> Result<f64> {
-        integration::kaserver::tell(control, "mode silent")?;
+        kdc.pause()?;
         std::thread::scope(|s| {
             for i in 0..16 {
                 s.spawn(move || {
@@ -301,7 +302,7 @@ fn silent(world: &World, report: Report<'_>) -> Result<()> {
                 });
             }
             let took = login();
-            integration::kaserver::tell(control, "mode normal").and(took)
+            kdc.resume().and(took)
         })
     };
     report(&compare(SILENT, "ms", Goal::None, beside_silence, login)?)?;
