@@ -3,6 +3,7 @@
 //! One PAG per visitor and child, plus one anonymous PAG that never gets a token.
 //! A worker is in the anonymous PAG unless it holds a [`PagScope`].
 
+use crate::userspace::Rights;
 use crate::{Error, Token};
 use core::fmt;
 use core::marker::PhantomData;
@@ -188,6 +189,24 @@ pub trait KernelClient: AfsClient {
     /// # Errors
     /// `EINVAL` (OpenAFS) or `EOPNOTSUPP` (kAFS) for a path outside AFS; what stat(2) gives.
     fn cell_of(&self, path: &[u8]) -> Result<crate::Cell, Error>;
+
+    /// Whether the calling thread has these rights in a directory; `None` where the client cannot be asked (kAFS).
+    ///
+    /// # Errors
+    /// What stat(2) gives; `EINVAL` outside AFS.
+    fn has_rights(&self, path: &[u8], rights: Rights) -> Result<Option<bool>, Error>;
+
+    /// A number of the volume that a path is in: the same for two paths if and only if their volumes are.
+    ///
+    /// # Errors
+    /// What stat(2) gives; `EINVAL` (OpenAFS) outside AFS.
+    fn volume_of(&self, path: &[u8]) -> Result<u64, Error>;
+
+    /// How many bytes still fit into the volume that a path is in. Asks its server.
+    ///
+    /// # Errors
+    /// What stat(2) gives; `EINVAL` (OpenAFS) outside AFS; the server's.
+    fn room(&self, path: &[u8]) -> Result<u64, Error>;
 
     /// How many PAGs there are.
     fn counters(&self) -> Counters;

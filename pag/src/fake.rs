@@ -14,6 +14,7 @@
 //! a cell did not seal. The client keeps count of what a fault in its user would leave behind ([`Fake::live_pags`]).
 
 use crate::client::{AfsClient, ClientKind, Counters, KernelClient, Pag, PagScope};
+use crate::userspace::Rights;
 use crate::{Cell, Error, Principal, SessionKey, Token};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -55,6 +56,10 @@ struct State {
     tainted: usize,
     /// Most PAGs, the tainted ones included; 0: any number.
     most: usize,
+    /// What everybody may do in each directory; `None`: not to be found out, as with kAFS.
+    rights: Option<Rights>,
+    /// How many bytes fit in; `None`: any number.
+    room: Option<u64>,
 }
 
 /// Calls that can be made to fail, and are counted.
@@ -93,6 +98,16 @@ impl Fake {
     /// Has at most so many PAGs from now on, as the kernel's clients have.
     pub fn limit(&self, pags: usize) {
         self.state().most = pags;
+    }
+
+    /// What the client says of rights in directories from now on; `None`: it cannot be asked.
+    pub fn say_rights(&self, rights: Option<Rights>) {
+        self.state().rights = rights;
+    }
+
+    /// How many bytes fit in from now on; `None`: any number.
+    pub fn say_room(&self, bytes: Option<u64>) {
+        self.state().room = bytes;
     }
 
     /// State; whole between any two statements that could panic.
@@ -285,6 +300,20 @@ impl KernelClient for Fake {
         let below = path.strip_prefix(b"/afs/").ok_or(outside)?;
         let name = below.split(|b| *b == b'/').next().unwrap_or_default();
         crate::detect::cell_from(name.strip_prefix(b".").unwrap_or(name))
+    }
+
+    fn has_rights(&self, _path: &[u8], rights: Rights) -> Result<Option<bool>, Error> {
+        Ok(self.state().rights.map(|all| all.has(rights)))
+    }
+
+    /// The first two components below `/afs`.
+    fn volume_of(&self, path: &[u8]) -> Result<u64, Error> {
+        let two = path.split(|b| *b == b'/').skip(2).take(2).flatten();
+        Ok(two.fold(0, |sum: u64, b| sum.wrapping_mul(31).wrapping_add(u64::from(*b))))
+    }
+
+    fn room(&self, _path: &[u8]) -> Result<u64, Error> {
+        Ok(self.state().room.unwrap_or(u64::MAX))
     }
 
     fn counters(&self) -> Counters {

@@ -19,6 +19,7 @@ use crate::keyring::{ANONYMOUS, Pool, Ring, Slot, failed, here, root, set_here};
 use crate::sys::consts::{POS_SEARCH, POS_SETATTR, POS_WRITE};
 use crate::sys::keyctl::{self, Serial};
 use crate::sys::signals::with_all_blocked;
+use crate::userspace::Rights;
 use crate::{Cell, Error, Token};
 use std::ffi::CString;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -286,6 +287,29 @@ impl KernelClient for Kafs {
         let n = rustix::fs::getxattr(path, c"afs.cell", &mut out)
             .map_err(|e| failed("afs.cell")(e.raw_os_error()))?;
         crate::detect::cell_from(out.get(..n).unwrap_or_default())
+    }
+
+    fn has_rights(&self, _path: &[u8], _rights: Rights) -> Result<Option<bool>, Error> {
+        // access(2) only tells whether a directory can be changed in some way.
+        Ok(None)
+    }
+
+    fn volume_of(&self, path: &[u8]) -> Result<u64, Error> {
+        // Each volume is mounted by itself. Opened, since a look at a mount point does not lead through it.
+        use rustix::fs::{Mode, OFlags};
+        let fail = |e: rustix::io::Errno| failed("volume of a path")(e.raw_os_error());
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let found = match rustix::fs::open(path, flags | OFlags::DIRECTORY, Mode::empty()) {
+            Err(rustix::io::Errno::NOTDIR) => rustix::fs::open(path, flags, Mode::empty()),
+            other => other,
+        };
+        Ok(rustix::fs::fstat(found.map_err(fail)?).map_err(fail)?.st_dev)
+    }
+
+    fn room(&self, path: &[u8]) -> Result<u64, Error> {
+        let about = rustix::fs::statfs(path).map_err(|e| failed("statfs")(e.raw_os_error()))?;
+        let block = u64::try_from(about.f_bsize).unwrap_or(0);
+        Ok(about.f_bavail.saturating_mul(block))
     }
 
     fn counters(&self) -> Counters {

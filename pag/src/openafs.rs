@@ -23,7 +23,7 @@ use crate::sys::afs_call::AfsCall;
 use crate::sys::consts::{self, POS_SEARCH};
 use crate::sys::keyctl::{self, Serial};
 use crate::userspace::Rights;
-use crate::{Cell, Error, Token};
+use crate::{Cell, Error, Token, VolumeStatus};
 use std::ffi::CString;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -33,6 +33,8 @@ use zeroize::Zeroizing;
 const NO_PAG: u32 = 0xffff_ffff;
 /// Room for a token: a ticket of 12,000 bytes and what is around it.
 const TOKEN_ROOM: usize = 12_288;
+/// Room for the status of a volume and its three texts.
+const STATUS_ROOM: usize = 2_048;
 /// Most cells whose tokens are looked at.
 const TOKENS_MAX: i32 = 64;
 
@@ -371,6 +373,30 @@ impl KernelClient for OpenAfs {
             .pioctl(Some(&*text(path)?), consts::CELL_OF_FILE, &[], &mut out)
             .map_err(failed("VIOC_FILE_CELL_NAME"))?;
         cell_in(&out)
+    }
+
+    fn has_rights(&self, path: &[u8], rights: Rights) -> Result<Option<bool>, Error> {
+        match self.access(path, rights) {
+            Ok(()) => Ok(Some(true)),
+            Err(Error::Errno { errno: libc::EACCES, .. }) => Ok(Some(false)),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn volume_of(&self, path: &[u8]) -> Result<u64, Error> {
+        // Cell, volume, vnode, uniquifier.
+        let mut out = [0; 16];
+        let path = text(path)?;
+        self.call.pioctl(Some(&path), consts::FILE_ID, &[], &mut out).map_err(failed("VIOCGETFID"))?;
+        Ok(out.first_chunk::<8>().map_or(0, |b| u64::from_ne_bytes(*b)))
+    }
+
+    fn room(&self, path: &[u8]) -> Result<u64, Error> {
+        let mut out = vec![0; STATUS_ROOM];
+        let path = text(path)?;
+        let asked = self.call.pioctl(Some(&path), consts::VOLUME_STATUS, &[], &mut out);
+        asked.map_err(failed("VIOCGETVOLSTAT"))?;
+        VolumeStatus::decode(&out).map(|s| s.room()).ok_or(Error::BadValue("status of a volume"))
     }
 
     fn counters(&self) -> Counters {

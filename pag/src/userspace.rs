@@ -25,12 +25,13 @@
 //!
 //! - [`Userspace`]: `start`, `anonymous`, `files`, `check_servers`; and [`AfsClient`].
 //! - [`Files`] (borrows a scope): `open`, `read_file`, `stat`, `lstat`, `readlink`, `read_dir`, `access`, `rights`,
-//!   `mount_point`, `cell`; and for those who fill a cell: `write_file`, `create`, `open_to_write`, `mkdir`, `symlink`, `mount`, `unmount`,
-//!   `unlink`, `rmdir`, `rename`, `acl`, `set_acl`, `flush`, `flush_volume`.
-//! - [`File`]: `pread`, `pwrite`, `sync`, `stat`, `read_dir`, `close`. May be moved to another thread, but each call
+//!   `mount_point`, `cell`, `volume_status`; `create`, `open_to_write`, `mkdir`, `symlink`, `unlink`, `rmdir`, `rename`; and for those
+//!   who fill a cell: `write_file`, `mount`, `unmount`, `acl`, `set_acl`, `set_quota`, `flush`, `flush_volume`.
+//! - [`File`]: `pread`, `pwrite`, `truncate`, `sync`, `stat`, `read_dir`, `close`. May be moved to another thread, but each call
 //!   takes a scope of the PAG that opened it. Closes itself when dropped, in any thread, without a scope.
 //! - [`Stat`]: type, size, mtime, file id, data version; `etag` makes a validator of them.
-//! - Errors are [`Error::Errno`]: `EACCES` no permission, `ENOENT`, `ENOTDIR`, `ELOOP`, `ENODEV` a mount point that
+//! - `close` says whether what was written has been stored: `EDQUOT` over quota, `ENOSPC` the partition is full.
+//! - Errors are [`Error::Errno`], which [`crate::Fault`] sorts: `EACCES` no permission, `ENOENT`, `ENOTDIR`, `ELOOP`, `ENODEV` a mount point that
 //!   leads nowhere, `ETIMEDOUT` a server that does not answer.
 //! - Paths are absolute bytes below the mount directory, at most 4,096, without NUL; a name has at most 255.
 //!

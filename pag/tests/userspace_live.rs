@@ -2,7 +2,8 @@
 //!
 //! Reads the description of the world that it runs in: `/run/afsweb-world.json`, or the file that AFSWEB_WORLD names.
 //! Takes of it: `conf_dir`, `programs.uafs` (or AFSWEB_UAFS), and of the first cell `name`, `key_hex`, `kvno`, the users
-//! admin, alice and bob, and the `fileserver` with its pid. Makes a directory of its own in root.cell.
+//! admin, alice and bob, the `fileserver` with its pid, the volume `vol.quota`, and `replica`, a mount point of a read-only
+//! volume. Makes a directory of its own in root.cell.
 //! With AFSWEB_DISK_CACHE in the environment the client has a disk cache.
 //! A process has one client, so the tests share it and run one after the other.
 
@@ -383,6 +384,178 @@ fn directories_files_and_acls_can_be_made_changed_and_removed() {
     });
 }
 
+/// A directory in which `who` has these rights (letters) and the administrators all.
+fn allow(w: &World, dir: &str, who: &str, rights: &str) {
+    let rights = pag::userspace::Rights::parse(rights).unwrap();
+    let positive = vec![("system:administrators".to_owned(), 127), (who.to_owned(), rights.0)];
+    let acl = Acl { positive, negative: vec![] };
+    w.as_user("admin", |f| f.set_acl(dir.as_bytes(), &acl).unwrap());
+}
+
+/// Writes a file anew where it stands, as it is done for who has no right to make another one.
+///
+/// # Errors
+/// The client's; where it was, the call says.
+fn write_in_place(f: &Files<'_>, path: &str, contents: &[u8]) -> Result<(), Error> {
+    let file = f.open_to_write(path.as_bytes(), false)?;
+    file.truncate(f.scope(), 0)?;
+    for (n, piece) in contents.chunks(100_000).enumerate() {
+        assert_eq!(file.pwrite(f.scope(), piece, n as u64 * 100_000)?, piece.len());
+    }
+    file.close()
+}
+
+#[test]
+#[ignore = "needs a cell: run by cargo xtask test"]
+fn what_was_written_is_at_the_server_once_it_is_closed() {
+    let (w, _one) = world();
+    let top = w.directory("written", &["alice", "bob"]);
+    let dir = format!("{top}/alice");
+    allow(w, &dir, "alice", "rlidw");
+    let path = format!("{dir}/new");
+    let contents: Vec<u8> = (0..2_500_000_u32).map(|n| n.to_le_bytes()[n as usize % 3]).collect();
+    w.as_user("alice", |f| {
+        let file = f.create(path.as_bytes(), 0o640).unwrap();
+        assert_eq!(errno(f.create(path.as_bytes(), 0o644)), libc::EEXIST);
+        for (n, piece) in contents.chunks(70_001).enumerate() {
+            assert_eq!(file.pwrite(f.scope(), piece, n as u64 * 70_001).unwrap(), piece.len());
+        }
+        file.close().unwrap();
+        f.flush(path.as_bytes()).unwrap();
+        assert!(f.read_file(path.as_bytes(), contents.len()).unwrap() == contents);
+        assert_eq!(f.stat(path.as_bytes()).unwrap().mode & 0o777, 0o640);
+        write_in_place(f, &path, &contents[..1_200_000]).unwrap();
+        f.flush(path.as_bytes()).unwrap();
+        assert!(f.read_file(path.as_bytes(), contents.len()).unwrap() == contents[..1_200_000]);
+    });
+    w.as_user("bob", |f| {
+        assert_eq!(errno(f.create(format!("{dir}/bobs").as_bytes(), 0o644)), libc::EACCES);
+        assert_eq!(errno(f.open_to_write(path.as_bytes(), false)), libc::EACCES);
+        assert_eq!(errno(f.unlink(path.as_bytes())), libc::EACCES);
+        assert_eq!(errno(f.mkdir(format!("{dir}/bobs").as_bytes())), libc::EACCES);
+        let own = format!("{top}/bob/file");
+        assert_eq!(errno(f.rename(own.as_bytes(), format!("{dir}/file").as_bytes())), libc::EACCES);
+    });
+}
+
+#[test]
+#[ignore = "needs a cell: run by cargo xtask test"]
+fn that_a_volume_is_full_is_told_when_a_file_is_closed() {
+    use pag::userspace::MountKind;
+    let (w, _one) = world();
+    let top = w.directory("full", &[]);
+    let dir = format!("{top}/volume");
+    w.as_user("admin", |f| {
+        f.mount(dir.as_bytes(), MountKind::ReadWrite, None, "vol.quota").unwrap();
+        let quota = f.volume_status(dir.as_bytes()).unwrap().used_kib + 500;
+        f.set_quota(dir.as_bytes(), quota).unwrap();
+        let status = f.volume_status(dir.as_bytes()).unwrap();
+        assert_eq!((status.quota_kib, status.room()), (quota, 500 * 1024));
+    });
+    allow(w, &dir, "alice", "rlidw");
+    let (old, new) = (format!("{dir}/old"), format!("{dir}/new"));
+    let before = vec![b'o'; 200_000];
+    w.as_user("alice", |f| {
+        assert_eq!(errno(f.set_quota(dir.as_bytes(), 0)), libc::EACCES);
+        f.write_file(old.as_bytes(), &before).unwrap();
+        let file = f.create(new.as_bytes(), 0o644).unwrap();
+        // A server lets a store go over the quota by a MiB.
+        for n in 0..25 {
+            assert_eq!(file.pwrite(f.scope(), &[b'n'; 100_000], n * 100_000).unwrap(), 100_000);
+        }
+        assert_eq!(file.close(), Err(Error::Errno { call: "close", errno: libc::EDQUOT }));
+        f.flush(new.as_bytes()).unwrap();
+        assert_eq!(f.stat(new.as_bytes()).unwrap().size, 0, "nothing half-written");
+        f.unlink(new.as_bytes()).unwrap();
+        // In place: what was there is still there, for who has written and for others.
+        assert_eq!(errno(write_in_place(f, &old, &[b'n'; 2_500_000])), libc::EDQUOT);
+        assert!(f.read_file(old.as_bytes(), 1_000_000).unwrap() == before);
+        f.flush(old.as_bytes()).unwrap();
+        assert!(f.read_file(old.as_bytes(), 1_000_000).unwrap() == before);
+        write_in_place(f, &old, &[b'n'; 300_000]).unwrap();
+        assert_eq!(f.stat(old.as_bytes()).unwrap().size, 300_000);
+    });
+    w.as_user("admin", |f| {
+        f.unlink(old.as_bytes()).unwrap();
+        f.set_quota(dir.as_bytes(), 0).unwrap();
+        f.unmount(dir.as_bytes()).unwrap();
+    });
+}
+
+#[test]
+#[ignore = "needs a cell: run by cargo xtask test"]
+fn who_may_insert_or_write_and_nothing_else_does_just_that() {
+    use pag::userspace::Rights;
+    let (w, _one) = world();
+    let top = w.directory("some-rights", &["alice"]);
+    let dir = format!("{top}/alice");
+    let at = |name: &str| format!("{dir}/{name}").into_bytes();
+    allow(w, &dir, "alice", "li");
+    w.as_user("alice", |f| {
+        let rights = f.rights(dir.as_bytes()).unwrap();
+        assert!(rights.has(Rights::INSERT) && !rights.has(Rights::DELETE) && !rights.has(Rights::WRITE));
+        let file = f.create(&at("dropped"), 0o644).unwrap();
+        assert_eq!(file.pwrite(f.scope(), b"a letter", 0).unwrap(), 8);
+        file.close().unwrap();
+        assert_eq!(errno(f.unlink(&at("dropped"))), libc::EACCES);
+        assert_eq!(errno(f.rename(&at("dropped"), &at("other"))), libc::EACCES);
+        assert_eq!(errno(f.open_to_write(&at("file"), false)), libc::EACCES);
+    });
+    allow(w, &dir, "alice", "lw");
+    w.as_user("alice", |f| {
+        assert_eq!(errno(f.create(&at("new"), 0o644)), libc::EACCES);
+        // Without reading a byte of what was there.
+        write_in_place(f, &format!("{dir}/file"), b"by alice").unwrap();
+        assert_eq!(errno(read(f, &format!("{dir}/file"))), libc::EACCES);
+        assert_eq!(errno(f.unlink(&at("file"))), libc::EACCES);
+        assert_eq!(errno(f.rename(&at("file"), &at("other"))), libc::EACCES);
+    });
+    w.as_user("admin", |f| {
+        assert_eq!(read(f, &format!("{dir}/dropped")).unwrap(), b"a letter");
+        assert_eq!(read(f, &format!("{dir}/file")).unwrap(), b"by alice");
+    });
+}
+
+#[test]
+#[ignore = "needs a cell: run by cargo xtask test"]
+fn read_only_volumes_other_volumes_and_odd_names_are_told_apart() {
+    use pag::userspace::MountKind;
+    let (w, _one) = world();
+    let cell = w.about["cells"][0]["name"].as_str().unwrap();
+    let top = w.directory("odd", &[]);
+    w.as_user("admin", |f| {
+        let at = |name: &str| format!("{top}/{name}").into_bytes();
+        let copy = |name: &str| format!("/afs/{cell}/replica/{name}").into_bytes();
+        assert_eq!(errno(f.create(&copy("new"), 0o644)), libc::EROFS);
+        assert_eq!(errno(f.mkdir(&copy("new"))), libc::EROFS);
+        assert_eq!(errno(f.unlink(&copy("page.html"))), libc::EROFS);
+        assert_eq!(errno(f.rename(&copy("page.html"), &copy("other"))), libc::EROFS);
+        assert_eq!(errno(write_in_place(f, &format!("/afs/{cell}/replica/page.html"), b"x")), libc::EROFS);
+        f.write_file(&at("file"), b"x").unwrap();
+        f.mkdir(&at("dir")).unwrap();
+        f.mount(&at("other"), MountKind::ReadWrite, None, "vol.quota").unwrap();
+        assert_eq!(errno(f.rename(&at("file"), &at("other/file"))), libc::EXDEV);
+        assert_ne!(f.stat(&at("other")).unwrap().fid.volume, f.stat(&at("dir")).unwrap().fid.volume);
+        f.unmount(&at("other")).unwrap();
+        assert_eq!(errno(f.rename(&at("file"), &at("dir"))), libc::EISDIR);
+        assert_eq!(errno(f.unlink(&at("dir"))), libc::EISDIR);
+        assert_eq!(errno(f.rmdir(&at("file"))), libc::ENOTDIR);
+        assert_eq!(errno(f.create(&at("dir"), 0o644)), libc::EEXIST);
+        assert_eq!(errno(f.create(&at("none/new"), 0o644)), libc::ENOENT);
+        assert_eq!(errno(f.create(&at("file/new"), 0o644)), libc::ENOTDIR);
+        let name = "n".repeat(256);
+        assert_eq!(errno(f.create(&at(&name), 0o644)), libc::ENAMETOOLONG);
+        assert_eq!(errno(f.rename(&at("file"), &at(&name))), libc::ENAMETOOLONG);
+        assert_eq!(errno(f.create(&at("x@sys"), 0o644)), libc::EINVAL);
+        f.write_file(&at("second"), b"second").unwrap();
+        f.rename(&at("second"), &at("file")).unwrap();
+        assert_eq!(f.read_file(&at("file"), 10).unwrap(), b"second");
+        f.mkdir(&at("empty")).unwrap();
+        f.write_file(&at("dir/inside"), b"x").unwrap();
+        assert_eq!(errno(f.rename(&at("empty"), &at("dir"))), libc::EEXIST);
+    });
+}
+
 #[test]
 #[ignore = "needs a cell: run by cargo xtask test"]
 fn mount_points_lead_to_volumes_and_dangling_ones_to_an_error() {
@@ -529,6 +702,53 @@ fn a_silent_file_server_is_given_up_in_time_and_then_at_once() {
     w.afs.check_servers(&scope).unwrap();
     drop(scope);
     w.inside(&pag, |f| assert_eq!(read(f, &path).unwrap(), b"alice"));
+}
+
+#[test]
+#[ignore = "needs a cell: run by cargo xtask test"]
+fn what_a_silent_server_did_not_store_is_not_shown() {
+    let (w, _one) = world();
+    let top = w.directory("unstored", &["alice"]);
+    let dir = format!("{top}/alice");
+    allow(w, &dir, "alice", "rlidw");
+    let path = format!("{dir}/file");
+    let servers = w.about["cells"][0]["servers"].as_array().unwrap();
+    let pids: Vec<i32> = servers
+        .iter()
+        .filter(|s| s["program"] == "fileserver")
+        .map(|s| i32::try_from(s["pid"].as_i64().unwrap()).unwrap())
+        .collect();
+    let signal = |s| {
+        pids.iter().for_each(|p| {
+            rustix::process::kill_process(rustix::process::Pid::from_raw(*p).unwrap(), s).unwrap()
+        })
+    };
+    let pag = w.pag("alice");
+    let (told, waited) = w.inside(&pag, |f| {
+        let file = f.open_to_write(path.as_bytes(), false).unwrap();
+        file.truncate(f.scope(), 0).unwrap();
+        assert_eq!(file.pwrite(f.scope(), &[b'x'; 300_000], 0).unwrap(), 300_000);
+        signal(rustix::process::Signal::STOP);
+        let start = Instant::now();
+        (file.close(), start.elapsed())
+    });
+    signal(rustix::process::Signal::CONT);
+    println!("close: {told:?} after {waited:?}");
+    assert_eq!(errno(told), libc::ETIMEDOUT);
+    assert!(waited < Duration::from_secs(4 * DEAD_S), "{waited:?}");
+    let scope = w.afs.anonymous().enter().unwrap();
+    w.afs.check_servers(&scope).unwrap();
+    drop(scope);
+    // A server that got the beginning of a store may have emptied the file. Whatever it has is shown, and not what
+    // the client would have liked to store.
+    w.inside(&pag, |f| {
+        let size = || f.stat(path.as_bytes()).unwrap().size;
+        let (shown, bytes) = (size(), f.read_file(path.as_bytes(), 1_000_000).unwrap());
+        f.flush(path.as_bytes()).unwrap();
+        println!("afterwards it has {shown} bytes");
+        assert_eq!((size(), f.read_file(path.as_bytes(), 1_000_000).unwrap()), (shown, bytes));
+        assert!(shown < 300_000, "{shown}");
+    });
 }
 
 /// Memory of this process in KiB.

@@ -354,6 +354,7 @@ pub const CELLS: [CellSpec; 2] = [
             ("user.carol", 0),
             ("vol.rep", 0),
             ("vol.far", 1),
+            ("vol.quota", 0),
         ],
         replicas: &["vol.rep"],
     },

@@ -10,7 +10,7 @@
 use core::ffi::{c_char, c_void};
 
 /// Rises with each change of this file.
-pub(crate) const ABI: u32 = 1;
+pub(crate) const ABI: u32 = 2;
 /// The one exported symbol; its type is [`Entry`].
 pub(crate) const ENTRY: &[u8] = b"afsweb_uafs_table\0";
 /// What [`ENTRY`] is.
@@ -135,6 +135,8 @@ pub(crate) struct Table {
         unsafe extern "C" fn(file: *mut RawFile, buf: *const u8, len: usize, offset: u64) -> isize,
     /// Stores what was written.
     pub(crate) fsync: unsafe extern "C" fn(file: *mut RawFile) -> i32,
+    /// Cuts or extends an open file to `size` bytes.
+    pub(crate) truncate: unsafe extern "C" fn(file: *mut RawFile, size: u64) -> i32,
     /// Stat of an open file.
     pub(crate) fstat: unsafe extern "C" fn(file: *mut RawFile, out: *mut RawStat) -> i32,
     /// Names of a directory from `*cookie` (0 at first) on, each as two bytes length (native) and the bytes;

@@ -66,6 +66,10 @@ pub(crate) const ACCESS: u32 = request(b'V', 20, VICE);
 pub(crate) const CELL_OF_FILE: u32 = request(b'V', 30, VICE);
 /// VIOC_GET_WS_CELL
 pub(crate) const CELL_OF_CLIENT: u32 = request(b'V', 31, VICE);
+/// VIOCGETVOLSTAT
+pub(crate) const VOLUME_STATUS: u32 = request(b'V', 4, VICE);
+/// VIOCGETFID
+pub(crate) const FILE_ID: u32 = request(b'V', 22, VICE);
 /// VIOC_GETPAG
 pub(crate) const GET_PAG: u32 = request(b'C', 13, VICE);
 /// VIOC_FLUSHVOLUME
@@ -95,6 +99,8 @@ mod tests {
             (GET_TOKEN, 0x4018_5608),
             (DROP_TOKENS, 0x4018_5609),
             (ACCESS, 0x4018_5614),
+            (VOLUME_STATUS, 0x4018_5604),
+            (FILE_ID, 0x4018_5616),
             (CELL_OF_FILE, 0x4018_561e),
             (CELL_OF_CLIENT, 0x4018_561f),
             (GET_PAG, 0x4018_430d),

@@ -6,6 +6,7 @@
 
 mod abi;
 pub(crate) mod afs_call;
+pub(crate) mod close;
 pub(crate) mod consts;
 pub(crate) mod keyctl;
 pub(crate) mod signals;

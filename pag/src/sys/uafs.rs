@@ -255,6 +255,12 @@ impl Handle {
         done(unsafe { (self.object.0.fsync)(self.at) })
     }
 
+    /// Cuts or extends it.
+    pub(crate) fn truncate(&self, size: u64) -> Result<(), i32> {
+        // SAFETY: open; a number.
+        done(unsafe { (self.object.0.truncate)(self.at, size) })
+    }
+
     /// Its attributes.
     pub(crate) fn stat(&self) -> Result<RawStat, i32> {
         let mut out = RawStat::default();

@@ -71,6 +71,15 @@ impl File {
         self.handle.fsync().map_err(failed("fsync"))
     }
 
+    /// Cuts or extends it to `size` bytes; the server hears of it with what is stored next.
+    ///
+    /// # Errors
+    /// The client's; [`Error::WrongPag`] in a scope of another PAG.
+    pub fn truncate(&self, scope: &PagScope<'_>, size: u64) -> Result<(), Error> {
+        self.check(scope)?;
+        self.handle.truncate(size).map_err(failed("truncate"))
+    }
+
     /// Its attributes.
     ///
     /// # Errors

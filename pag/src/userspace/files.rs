@@ -7,7 +7,7 @@ use super::stat::Stat;
 use crate::client::PagScope;
 use crate::sys::uafs::Object;
 use crate::sys::{OPEN_CREATE_NEW, OPEN_READ, OPEN_TRUNCATE, OPEN_WRITE};
-use crate::{Cell, Error};
+use crate::{Cell, Error, VolumeStatus};
 
 /// Longest path.
 const PATH_MAX: usize = 4_096;
@@ -17,6 +17,10 @@ pub(super) const PIOCTL_OUT: usize = 4_096;
 const GET_ACL: u32 = 0x4018_5602;
 /// VIOCSETAL.
 const SET_ACL: u32 = 0x4018_5601;
+/// VIOCGETVOLSTAT.
+const VOLUME_STATUS: u32 = 0x4018_5604;
+/// VIOCSETVOLSTAT.
+const SET_VOLUME_STATUS: u32 = 0x4018_5605;
 /// VIOCFLUSH.
 const FLUSH: u32 = 0x4018_5606;
 /// VIOC_AFS_DELETE_MT_PT.
@@ -336,6 +340,28 @@ impl Files<'_> {
     /// The client's; `EINVAL` if the cell does not know a name.
     pub fn set_acl(&self, path: &[u8], acl: &Acl) -> Result<(), Error> {
         self.pioctl(Some(path), true, SET_ACL, &acl.encode()?, &mut [])
+    }
+
+    /// How full the volume is that a path is in. Asks its server.
+    ///
+    /// # Errors
+    /// The client's.
+    pub fn volume_status(&self, path: &[u8]) -> Result<VolumeStatus, Error> {
+        let mut out = vec![0; PIOCTL_OUT];
+        self.pioctl(Some(path), true, VOLUME_STATUS, &[], &mut out)?;
+        VolumeStatus::decode(&out).ok_or(Error::Errno { call: "volume status", errno: libc::EIO })
+    }
+
+    /// Gives the volume that a path is in another quota, KiB; 0: none.
+    ///
+    /// # Errors
+    /// The client's; `EACCES` for who is no administrator.
+    pub fn set_quota(&self, path: &[u8], quota_kib: u32) -> Result<(), Error> {
+        let mut out = vec![0; PIOCTL_OUT];
+        self.pioctl(Some(path), true, VOLUME_STATUS, &[], &mut out)?;
+        let block = VolumeStatus::with_quota(&out, quota_kib);
+        let block = block.ok_or(Error::Errno { call: "volume status", errno: libc::EIO })?;
+        self.pioctl(Some(path), true, SET_VOLUME_STATUS, &block, &mut out)
     }
 
     /// Forgets what the cache holds of a file.

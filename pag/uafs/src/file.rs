@@ -55,7 +55,6 @@ impl File {
             check(unsafe { raw::afs_access(found.as_ptr(), rights, cred.as_ptr()) })?;
             if flags & abi::OPEN_TRUNCATE != 0 {
                 how |= raw::FTRUNC;
-                truncate(&found, cred)?;
             }
             found
         } else {
@@ -64,6 +63,15 @@ impl File {
         let mut at = vnode.as_ptr();
         // SAFETY: held.
         check(unsafe { raw::afs_open(&raw mut at, how, cred.as_ptr()) })?;
+        if flags & abi::OPEN_TRUNCATE != 0 {
+            // Once it is open: before, the server would hear of it at once, and what the file held would be lost
+            // also where the new contents cannot be stored.
+            if let Err(e) = set_size(at, 0, cred) {
+                // SAFETY: held, and opened above.
+                let _ = unsafe { raw::afs_close(at, how, cred.as_ptr()) };
+                return Err(e);
+            }
+        }
         cred.hold(&lock);
         Ok(Self { at: vnode.into_raw(), flags: how, pag, cred })
     }
@@ -115,6 +123,16 @@ impl File {
         let cred = self.cred(&lock)?;
         // SAFETY: held.
         check(unsafe { raw::afs_fsync(self.at, cred.as_ptr()) })
+    }
+
+    /// Cuts or extends it. The server hears of it with what is stored next.
+    pub(crate) fn truncate(&self, size: u64) -> Res<()> {
+        let lock = Glock::take();
+        let cred = self.cred(&lock)?;
+        if self.flags & raw::FWRITE == 0 {
+            return Err(Errno(libc::EBADF));
+        }
+        set_size(self.at, size, cred)
     }
 
     /// Its attributes.
@@ -195,13 +213,13 @@ fn new_attrs(kind: libc::mode_t, mode: u32) -> Vattr {
     a
 }
 
-/// Empties a file.
-fn truncate(file: &Held<'_>, cred: Cred) -> Res<()> {
+/// Sets the length of a file.
+fn set_size(at: *mut Vnode, size: u64, cred: Cred) -> Res<()> {
     let mut attrs = Vattr::null();
     attrs.va_mask = raw::ATTR_SIZE;
-    attrs.va_size = 0;
-    // SAFETY: held; the attributes are local.
-    check(unsafe { raw::afs_setattr(file.as_ptr(), &raw mut attrs, cred.as_ptr()) })
+    attrs.va_size = i64::try_from(size).map_err(|_| Errno(libc::EFBIG))?;
+    // SAFETY: held by the caller; the attributes are local.
+    check(unsafe { raw::afs_setattr(at, &raw mut attrs, cred.as_ptr()) })
 }
 
 /// Attributes and file id of a vnode.

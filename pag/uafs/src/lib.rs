@@ -62,6 +62,7 @@ static TABLE: Table = Table {
     pread,
     pwrite,
     fsync,
+    truncate,
     fstat,
     read_dir,
     stat,
@@ -258,6 +259,15 @@ unsafe extern "C" fn pwrite(at: *mut RawFile, buf: *const u8, len: usize, offset
 unsafe extern "C" fn fsync(at: *mut RawFile) -> i32 {
     // SAFETY: by the interface.
     answer(|| unsafe { file(at) }?.fsync())
+}
+
+/// `Table::truncate`.
+///
+/// # Safety
+/// Pointers are what `abi.rs` says.
+unsafe extern "C" fn truncate(at: *mut RawFile, size: u64) -> i32 {
+    // SAFETY: by the interface.
+    answer(|| unsafe { file(at) }?.truncate(size))
 }
 
 /// `Table::fstat`.
