@@ -50,7 +50,7 @@ mod tests {
 
     /// Original defect D43: times were signed 32-bit.
     #[test]
-    fn a_token_that_ends_after_2038_or_2106_is_kept() {
+    fn d43_a_token_that_ends_after_2038_or_2106_is_kept() {
         for year in [Y2038, Y2106] {
             check(year - 90_000, year, None, Some(90_001_000));
             check(year, year + 36_000, None, Some(36_001_000));

@@ -123,10 +123,24 @@ mod tests {
     }
 
     #[test]
-    fn another_key_gives_another_verifier() {
+    fn d12_another_key_gives_another_verifier() {
         let (a, b) = (VerifierKey::random().unwrap(), VerifierKey::random().unwrap());
         assert_ne!(a.verifier(&[b"x"]), b.verifier(&[b"x"]));
         assert_eq!(a.verifier(&[b"x"]), a.verifier(&[b"x"]).clone());
+    }
+
+    #[test]
+    fn d5_verifiers_that_begin_alike_differ() {
+        // Compared as texts, those that begin with a zero byte would all be equal.
+        let k = key();
+        let mut zeros = (0u32..).map(|n| k.verifier(&[&n.to_le_bytes()])).filter(|v| v.0[0] == 0);
+        let (a, b) = (zeros.next().unwrap(), zeros.next().unwrap());
+        assert_ne!(a, b);
+        for at in 0..32 {
+            let mut other = a.clone();
+            other.0[at] ^= 1;
+            assert_ne!(a, other, "byte {at}");
+        }
     }
 
     #[test]

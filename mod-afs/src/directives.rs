@@ -946,6 +946,17 @@ mod tests {
     }
 
     #[test]
+    fn d8_an_auth_type_that_is_none_of_ours_is_an_error_and_changes_nothing() {
+        for word in ["AFSS", "AF", "AFS/None", "AFS-DFS", "Basic", "On", ""] {
+            let (mut server, mut dir) = (ServerConfig::EMPTY, DirConfig::EMPTY);
+            let directive = DIRECTIVES.iter().find(|d| d.name == c"AFSAuthType").unwrap();
+            let Apply::Identity(apply) = directive.apply else { panic!("it decides who somebody is") };
+            assert!(apply(&mut server, &mut dir, &[word.to_owned()]).is_err(), "{word}");
+            assert_eq!((server, dir), (ServerConfig::EMPTY, DirConfig::EMPTY), "{word}");
+        }
+    }
+
+    #[test]
     fn d53_values_recommended_by_the_original_are_accepted() {
         for line in [
             "SetAFSCacheExpiration 300",

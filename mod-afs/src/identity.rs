@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn password_keeps_colons_and_newlines() {
+    fn d2_password_keeps_colons_and_newlines() {
         // D2: the original cut a password at its newline
         assert_eq!(check(b"alice:a:b\nc ").unwrap().1, b"a:b\nc ");
         assert_eq!(check(b"alice:\xff\xfe").unwrap().1, b"\xff\xfe");
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn d13_long_names_and_passwords_are_refused() {
+    fn d13_d59_long_names_and_passwords_are_refused() {
         let ok = format!("{}:{}", "a".repeat(63), "p".repeat(255));
         assert_eq!(check(ok.as_bytes()).unwrap().1.len(), 255);
         for plain in [
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_shows_the_password() {
+    fn d48_nothing_shows_the_password() {
         let cells = cells();
         let rules = CellRules { allowed: &cells, realms: &[], default: cells.first() };
         let claim = claim(Some(&header(b"alice:tops3cret")), rules).unwrap();

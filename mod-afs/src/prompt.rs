@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn d14_a_long_url_is_cut_and_not_copied_beyond_an_end() {
+    fn d14_d59_a_long_url_is_cut_and_not_copied_beyond_an_end() {
         let url = format!("/{}/x", "a".repeat(100_000));
         let shown = challenge(&check("<%u>", Values { url: &url, ..NOTHING }));
         assert!(shown.len() < 300, "{}", shown.len());

@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn length_of_the_block_counts_the_nul_of_the_cell() {
+    fn d41_length_of_the_block_counts_the_nul_of_the_cell() {
         // 4 + 56 + 4 + 24 + 4 + 11 + 1: the original counted one less, and the cell was searched by chance (D41).
         let block = encode_settok(&token(56)).unwrap();
         assert_eq!(block.len(), 104);

@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_no_cell_is_called() {
+    fn d23_refuses_what_no_cell_is_called() {
         let long = "a".repeat(64);
         for (name, why) in [
             ("", CellError::Empty),

@@ -175,7 +175,7 @@ fn session() -> i64 {
 
 #[test]
 #[ignore = "needs a guest: run by cargo xtask vm test"]
-fn a_process_without_its_anonymous_pag_ends_itself() {
+fn d10_a_process_without_its_anonymous_pag_ends_itself() {
     let status = command("loses_the_anonymous_pag").env(DIR, dir()).status().unwrap();
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(libc::SIGABRT), "{status}");
 }

@@ -145,7 +145,7 @@ fn the_same_name_in_another_cell_is_another_visitor() {
 
 #[test]
 #[ignore = "needs a world: run by cargo xtask test"]
-fn a_changed_password_counts_and_the_old_one_is_forgotten_everywhere() {
+fn d11_a_changed_password_counts_and_the_old_one_is_forgotten_everywhere() {
     let world = world();
     let httpd = start(&world, "");
     let path = first(&owner_file("mallory"));
@@ -169,7 +169,7 @@ fn a_changed_password_counts_and_the_old_one_is_forgotten_everywhere() {
 
 #[test]
 #[ignore = "needs a world: run by cargo xtask test"]
-fn the_visitor_of_one_request_is_not_the_visitor_of_the_next_on_the_same_connection() {
+fn d6_the_visitor_of_one_request_is_not_the_visitor_of_the_next_on_the_same_connection() {
     let world = world();
     let httpd = start(
         &world,

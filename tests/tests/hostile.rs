@@ -3,13 +3,15 @@
 
 mod common;
 
-use common::{answer_limit, broker_of, first, get_as, password, start, start_with, timed, world};
+use common::{
+    answer_limit, broker_of, first, get_as, password, raw_authorization, start, start_with, timed, world,
+};
 use integration::content::{owner_file, owner_line};
 use integration::http::{Connection, Request, base64};
-use integration::httpd::Mpm;
+use integration::httpd::{Httpd, Mpm};
 use integration::process::signal_pid;
 use integration::wait;
-use integration::world::FIRST_CELL;
+use integration::world::{FIRST_CELL, World};
 use rustix::process::Signal;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
@@ -279,4 +281,156 @@ fn graceful_restarts_under_load_mix_nobody_up() {
         all.unwrap();
     });
     httpd.stop(&["long lost child"]).unwrap();
+}
+
+/// One child for all, so that whatever a request leaves behind in it is there for the next one.
+fn one_child(world: &World, more: &str) -> Httpd {
+    start_with(world, more, |mut o| {
+        o.sizes = Some(match o.mpm {
+            Mpm::Prefork => "StartServers 1\nServerLimit 1\nMaxRequestWorkers 1\n".to_owned(),
+            _ => "StartServers 1\nServerLimit 1\nThreadsPerChild 4\nThreadLimit 4\nMaxRequestWorkers 4\n"
+                .to_owned(),
+        });
+        o
+    })
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn d4_who_a_request_is_from_is_decided_by_it_alone_and_not_by_an_earlier_one() {
+    let world = world();
+    let httpd = one_child(&world, "Header always set X-User \"expr=%{REMOTE_USER}\"");
+    let cell = world.cell(FIRST_CELL).unwrap();
+    let alices = first(&owner_file("alice"));
+    let ask = |login: Option<(&str, &str)>| {
+        let mut request = Request::get(&alices);
+        if let Some((user, password)) = login {
+            request = request.login(user, password);
+        }
+        // A connection of its own each time.
+        let r = httpd.request(&request).unwrap();
+        assert!(r.status == 200 || !r.text().contains("owner: "), "{login:?}: {}", r.text());
+        (r.status, r.header("X-User").unwrap_or_default().to_owned())
+    };
+    let (alice, bob) = (Some(("alice", password(cell, "alice"))), Some(("bob", password(cell, "bob"))));
+    let nobody = (401, String::new());
+    let is = |status: u16, user: &str| (status, format!("{user}@{FIRST_CELL}"));
+    for round in 0..3 {
+        assert_eq!(ask(None), nobody, "{round}: nobody, at first and after bob");
+        assert_eq!(ask(alice), is(200, "alice"), "{round}");
+        assert_eq!(ask(None), nobody, "{round}: nobody after alice");
+        assert_eq!(ask(bob), is(403, "bob"), "{round}: bob after nobody");
+        assert_eq!(ask(None), nobody, "{round}: nobody after bob was denied");
+        assert_eq!(ask(Some(("alice", "wrong"))), nobody, "{round}: a wrong password after bob");
+        assert_eq!(ask(Some(("bob", "wrong"))), nobody, "{round}: another one after that");
+        assert_eq!(ask(alice), is(200, "alice"), "{round}: alice after wrong passwords");
+        assert_eq!(ask(Some(("alice", password(cell, "bob")))), nobody, "{round}: bob's password for alice");
+        assert_eq!(ask(Some(("alice@nowhere.example", password(cell, "alice")))), nobody, "{round}");
+        assert_eq!(httpd.request(&raw_authorization(&alices, "Basic !")).unwrap().status, 400, "{round}");
+        assert_eq!(ask(bob), is(403, "bob"), "{round}: bob after refused logins");
+    }
+    assert_eq!(httpd.children().len(), 1);
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn d13_d59_a_login_of_any_length_is_refused_and_costs_no_child() {
+    let world = world();
+    let httpd = one_child(&world, "");
+    let path = first(&owner_file("alice"));
+    assert_eq!(get_as(&world, &httpd, &path, "alice").status, 200);
+    let children = httpd.children();
+    for n in [62, 63, 64, 65, 127, 128, 255, 256, 257, 1_000, 1_023, 1_024, 1_025, 4_000, 6_000] {
+        let long = "a".repeat(n);
+        for (user, password) in [
+            (long.clone(), "x".to_owned()),
+            ("alice".to_owned(), long.clone()),
+            (format!("alice@{long}"), "x".to_owned()),
+            (format!("{long}@{long}"), long.clone()),
+        ]
+        .iter()
+        .filter(|(user, password)| user.len() + password.len() < 6_100)
+        {
+            let r = httpd.get_as(&path, user, password).unwrap();
+            assert_eq!(r.status, 401, "{n}: {} and {} bytes", user.len(), password.len());
+        }
+    }
+    // Longer than httpd takes any header.
+    let r = httpd.get_as(&path, &"a".repeat(9_000), "x").unwrap();
+    assert_eq!(r.status, 400);
+    assert_eq!(get_as(&world, &httpd, &path, "alice").status, 200);
+    assert_eq!(httpd.children(), children, "a child has ended");
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn d14_d15_d59_whatever_a_url_is_the_challenge_is_one_short_quoted_line() {
+    let world = world();
+    // Whatever begins so is alice's file.
+    let more = format!(
+        "AliasMatch ^/evil /afs/{FIRST_CELL}/{}\n<LocationMatch ^/evil>\nAFSAuthType AFS\n\
+         AFSLoginPrompt \"Files below <%unowhere> of <%cno cell>\"\n</LocationMatch>",
+        owner_file("alice")
+    );
+    let httpd = one_child(&world, &more);
+    assert_eq!(get_as(&world, &httpd, &first(&owner_file("alice")), "alice").status, 200);
+    let children = httpd.children();
+    let longer = "a".repeat(7_000);
+    // What the first part of the URL ends with, and what comes of it in the realm.
+    for (part, shown) in [
+        ("%22x", "/evil\\\"x/y of cell.example".to_owned()),
+        ("%5c%22x", "/evil\\\\\\\"x/y of cell.example".to_owned()),
+        ("%0d%0aX-Evil:%20yes", "/evilX-Evil: yes/y of cell.example".to_owned()),
+        ("%0aX-Evil:%20yes%0a%0a%22", "/evilX-Evil: yes\\\"/y of cell.example".to_owned()),
+        ("<%25d>%3c%25c", "/evil<%d><%c/y of cell.example".to_owned()),
+        ("%25s%25n", "/evil%s%n/y of cell.example".to_owned()),
+        (&longer, format!("/evil{}", "a".repeat(200 - "Files below /evil".len()))),
+    ] {
+        let url = format!("/evil{part}/y/z");
+        let r = httpd.get(&url).unwrap();
+        let challenge = r.header("WWW-Authenticate").unwrap_or_default();
+        let part = part.get(..20).unwrap_or(part);
+        assert_eq!(r.status, 401, "{part}: {}", r.text());
+        assert_eq!(challenge, format!("Basic realm=\"Files below {shown}\""), "{part}");
+        // A login that is refused before the URL is decoded.
+        let refused = httpd.get_as(&url, "alice", "wrong").unwrap();
+        assert!(refused.status == 401 && refused.header("WWW-Authenticate").is_some_and(|c| c.len() < 300));
+        for r in [&r, &refused] {
+            assert!(r.header("X-Evil").is_none() && r.all("WWW-Authenticate").len() == 1, "{:?}", r.headers);
+        }
+        assert_eq!(get_as(&world, &httpd, &url, "alice").status, 200, "{part}");
+    }
+    assert_eq!(httpd.children(), children, "a child has ended");
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn d17_what_comes_from_a_url_is_written_to_the_log_as_it_is_and_on_one_line() {
+    let world = world();
+    let httpd = one_child(&world, "LogLevel afs:trace2");
+    let children = {
+        assert_eq!(get_as(&world, &httpd, &first(&owner_file("alice")), "alice").status, 200);
+        httpd.children()
+    };
+    let signs = "%25s%25n%25s%25n%25x%25.9999d%25s%25s%25s%25s";
+    let deep = format!("{signs}{}", format!("/{}", "b".repeat(200)).repeat(30));
+    for path in [signs, &format!("{signs}%0aforged%20line%0d"), &deep] {
+        let target = first(&format!("nobody/{path}"));
+        let seen = [httpd.get(&target).unwrap().status, get_as(&world, &httpd, &target, "alice").status];
+        // What is longer than any name cannot be there.
+        assert!(seen == [401, 403] || (path == deep && seen == [404, 404]), "{path}: {seen:?}");
+    }
+    let name = "alice%s%n%s%n@%s";
+    assert_eq!(httpd.get_as(&first("public/page.html"), name, "x").unwrap().status, 401);
+    assert_eq!(httpd.children(), children, "a child has ended");
+    let log = std::fs::read_to_string(httpd.error_log()).unwrap();
+    let plain = format!("/nobody/{}", signs.replace("%25", "%"));
+    assert!(log.contains(&plain), "{plain} is not in the log");
+    assert!(!log.lines().any(|l| l.starts_with("forged")), "a line was forged");
+    // httpd escapes our backslashes once more.
+    assert!(log.contains("x0aforged line"), "the newline is shown");
+    httpd.stop(&[]).unwrap();
 }

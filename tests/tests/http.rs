@@ -3,10 +3,12 @@
 
 mod common;
 
-use common::{first, get_as, start, start_with, world};
-use integration::content::{NAMES, PUBLIC_LINE, owner_file, pattern};
-use integration::http::{Connection, Request, escape};
+use common::{first, first_line, get_as, password, start, start_with, timed, world};
+use integration::content::{NAMES, PUBLIC_LINE, owner_file, owner_line, pattern};
+use integration::http::{Connection, Request, Response, escape};
+use integration::world::{FIRST_CELL, SECOND_CELL};
 use std::io::Read as _;
+use std::time::Duration;
 
 #[test]
 #[ignore = "needs a world: run by cargo xtask test"]
@@ -292,4 +294,124 @@ fn prompts_quote_what_comes_from_the_url() {
     let r = httpd.get(&first(&owner_file("alice"))).unwrap();
     assert_eq!(r.header("WWW-Authenticate"), Some("Basic realm=\"Files below /afs/cell.example\""));
     httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn d7_a_nested_location_that_sets_only_a_prompt_or_a_cell_stays_protected() {
+    let world = world();
+    let more = format!(
+        "<Location /afs/{FIRST_CELL}/home/alice>\nAFSLoginPrompt \"only a prompt\"\n</Location>\n\
+         <Location /afs/{FIRST_CELL}/home/bob>\nAFSDefaultCell {SECOND_CELL}\n</Location>\n\
+         <Location /afs/{FIRST_CELL}/home/bob/owner.txt>\nAFSLoginPrompt \"and another\"\n</Location>"
+    );
+    let httpd = start(&world, &more);
+    let (alices, bobs) = (first(&owner_file("alice")), first(&owner_file("bob")));
+    for (path, prompt) in [(&alices, "only a prompt"), (&bobs, "and another")] {
+        let r = httpd.get(path).unwrap();
+        assert_eq!(r.status, 401, "{path}: {}", r.text());
+        assert_eq!(
+            r.header("WWW-Authenticate"),
+            Some(format!("Basic realm=\"{prompt}\"").as_str()),
+            "{path}"
+        );
+        let wrong = httpd.get_as(path, "alice", "wrong").unwrap();
+        assert_eq!(wrong.status, 401, "{path}");
+    }
+    assert_eq!(get_as(&world, &httpd, &alices, "alice").status, 200);
+    assert_eq!(get_as(&world, &httpd, &alices, "bob").status, 403);
+    // Whoever names no cell is of the inner section's; who does is whom he names.
+    let here = password(world.cell(FIRST_CELL).unwrap(), "bob");
+    assert_eq!(httpd.get_as(&bobs, "bob", here).unwrap().status, 401, "no password of {SECOND_CELL}");
+    let r = httpd.get_as(&bobs, &format!("bob@{FIRST_CELL}"), here).unwrap();
+    assert_eq!((r.status, first_line(&r)), (200, owner_line("bob", FIRST_CELL).trim_end().to_owned()));
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn d9_the_file_that_is_served_is_the_one_that_is_asked_for_in_afs_however_a_url_leads_there() {
+    let world = world();
+    let home = format!("/afs/{FIRST_CELL}/home");
+    let more = format!(
+        "Alias /alias {home}/alice\nAliasMatch ^/match/(.*)$ {home}/$1\nUserDir {home}\n\
+         Alias /afs-public/page.html {home}/alice/owner.txt\n\
+         <LocationMatch \"^/(alias|match|afs-public|~alice)\">\nAFSAuthType AFS\n</LocationMatch>\n\
+         Alias /plain/{FIRST_CELL} /srv/no-such-directory\n"
+    );
+    let httpd = start_with(&world, &more, |mut o| {
+        o.modules.push("userdir".to_owned());
+        o
+    });
+    // What a look below the DocumentRoot would find: files that everybody may read, at the very same URLs.
+    let documents = std::path::Path::new("/srv/httpd").join(httpd.dir().file_name().unwrap()).join("htdocs");
+    let urls = ["/alias/owner.txt", "/match/alice/owner.txt", "/~alice/owner.txt", "/afs-public/page.html"];
+    for url in urls {
+        let decoy = documents.join(url.trim_start_matches('/'));
+        std::fs::create_dir_all(decoy.parent().unwrap()).unwrap();
+        std::fs::write(&decoy, "a decoy\n").unwrap();
+    }
+    let is_alices = |r: &Response| first_line(r) == owner_line("alice", FIRST_CELL).trim_end();
+    for _ in 0..3 {
+        for url in urls {
+            let answers = [
+                get_as(&world, &httpd, url, "alice"),
+                httpd.get(url).unwrap(),
+                get_as(&world, &httpd, url, "bob"),
+                httpd.get_as(url, "alice", "wrong").unwrap(),
+            ];
+            let seen: Vec<(u16, bool)> = answers.iter().map(|r| (r.status, is_alices(r))).collect();
+            assert_eq!(seen, [(200, true), (401, false), (403, false), (401, false)], "{url}");
+            assert!(answers.iter().all(|r| !r.text().contains("a decoy")), "{url}");
+        }
+    }
+    // And the other way round: what leads elsewhere is not AFS's, whatever its URL looks like.
+    let r = get_as(&world, &httpd, &format!("/plain/{FIRST_CELL}/home/alice/owner.txt"), "alice");
+    assert!(r.status >= 400 && !is_alices(&r), "{}", r.status);
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn d49_a_path_that_goes_on_behind_what_is_denied_ends_at_once() {
+    let world = world();
+    let httpd = start(&world, "");
+    let before = cpu_ticks(&httpd);
+    let more = "/x".repeat(100);
+    // Path, anonymous, alice.
+    for (path, anonymous, alice) in [
+        (format!("nobody/page.html{more}"), 401, 403),
+        (format!("nobody/sub{more}/"), 401, 403),
+        (format!("home/bob/owner.txt{more}"), 401, 403),
+        (format!("public/page.html{more}"), 404, 404),
+        (format!("links/loop{more}"), 403, 403),
+    ] {
+        let path = first(&path);
+        for (who, want) in [(None, anonymous), (Some("alice"), alice)] {
+            let (r, took) = timed(|| match who {
+                None => httpd.get(&path).unwrap(),
+                Some(user) => get_as(&world, &httpd, &path, user),
+            });
+            assert_eq!(r.status, want, "{who:?} {path}");
+            let limit = Duration::from_secs(5) * integration::wait::slow_factor();
+            assert!(took < limit, "{who:?} {path}: {took:?}");
+        }
+    }
+    // No worker goes round in circles behind the answers.
+    let busy = cpu_ticks(&httpd) - before;
+    std::thread::sleep(Duration::from_secs(1));
+    let idle = cpu_ticks(&httpd) - before - busy;
+    assert!(idle < 50, "{idle} hundredths of a second of processor time within one of rest");
+    httpd.stop(&[]).unwrap();
+}
+
+/// Processor time that the children have used, in hundredths of a second.
+fn cpu_ticks(httpd: &integration::httpd::Httpd) -> u64 {
+    let of = |pid: u32| -> Option<u64> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // Behind the name, which may have blanks itself: fields 14 and 15 of all (proc(5)).
+        let (_, rest) = stat.rsplit_once(')')?;
+        rest.split_ascii_whitespace().skip(11).take(2).map(|f| f.parse::<u64>().ok()).sum()
+    };
+    httpd.children().into_iter().filter_map(of).sum()
 }

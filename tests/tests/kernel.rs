@@ -274,7 +274,7 @@ fn a_token_that_somebody_gives_the_uid_of_httpd_is_nobodys() {
 
 #[test]
 #[ignore = "needs a guest: run by cargo xtask vm test"]
-fn an_administrator_who_starts_httpd_leaves_it_none_of_his_rights() {
+fn d10_an_administrator_who_starts_httpd_leaves_it_none_of_his_rights() {
     let world = world();
     program("read", "head -1 \"$QUERY_STRING\" 2>&1");
     let secret = first("nobody/page.html");

@@ -3,9 +3,13 @@
 
 mod common;
 
-use common::{Mischief, below, broker_of, first, first_line, get_as, kaserver, nanny_of, start, world};
+use common::{
+    LOGIN_DEADLINE_S, Mischief, below, broker_of, first, first_line, get_as, kaserver, nanny_of, password,
+    start, start_with, timed, world,
+};
 use integration::content::{owner_file, owner_line};
-use integration::httpd::Httpd;
+use integration::http::{Connection, Request};
+use integration::httpd::{Httpd, Mpm};
 use integration::process::{is_alive, signal_pid};
 use integration::wait;
 use integration::world::{FIRST_CELL, World};
@@ -176,7 +180,7 @@ fn a_configuration_without_afs_ends_nanny_and_broker_and_a_later_one_starts_othe
 
 #[test]
 #[ignore = "needs a world: run by cargo xtask test"]
-fn forgetting_a_visitor_reaches_every_child_before_its_next_request() {
+fn d11_forgetting_a_visitor_reaches_every_child_before_its_next_request() {
     let world = world();
     let httpd = start(&world, &format!("SetAFSControlSocket {}", "/run/weblog-test.sock"));
     let path = first(&owner_file("alice"));
@@ -263,7 +267,7 @@ fn metrics_health_and_status_tell_how_the_broker_is() {
 
 #[test]
 #[ignore = "needs a world: run by cargo xtask test"]
-fn processes_have_the_rights_of_the_privilege_table_and_no_more() {
+fn d34_processes_have_the_rights_of_the_privilege_table_and_no_more() {
     let world = world();
     let httpd = start(&world, "");
     assert_eq!(get_as(&world, &httpd, &first(&owner_file("alice")), "alice").status, 200);
@@ -306,4 +310,108 @@ fn processes_have_the_rights_of_the_privilege_table_and_no_more() {
         assert!(links.iter().all(|l| !l.contains("weblog.sock")), "{links:?}");
     }
     httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn d1_a_child_killed_in_the_middle_of_a_login_leaves_the_next_visitor_nothing() {
+    let world = world();
+    // Two lanes, so that whoever comes next soon takes the one that the dead child has held. With one, nobody is kept
+    // waiting on it.
+    let httpd = start_with(&world, "SetAFSLanes 2", |mut o| {
+        o.sizes = Some(match o.mpm {
+            Mpm::Prefork => {
+                "StartServers 4\nMinSpareServers 4\nServerLimit 16\nMaxRequestWorkers 16\n".to_owned()
+            }
+            _ => "StartServers 2\nServerLimit 4\nThreadsPerChild 4\nThreadLimit 4\nMinSpareThreads 4\n\
+                  MaxSpareThreads 16\nMaxRequestWorkers 16\n"
+                .to_owned(),
+        });
+        o
+    });
+    let cell = world.cell(FIRST_CELL).unwrap();
+    assert_eq!(get_as(&world, &httpd, &first(&owner_file("bob")), "bob").status, 200);
+    let alices = first(&owner_file("alice"));
+    let weblog = world.programs.weblog.as_deref().unwrap();
+    let socket =
+        std::path::Path::new("/srv/httpd").join(httpd.dir().file_name().unwrap()).join("run/weblog.sock");
+    // So long every answer is under way: hers comes while those who come next wait for theirs.
+    let slow = Mischief::mode(&world, FIRST_CELL, "delay 60", None);
+    for round in 0..16 {
+        // So that the cell is asked each time.
+        let out = std::process::Command::new(weblog)
+            .args(["forget", "--socket", socket.to_str().unwrap(), "alice@cell.example"])
+            .output()
+            .unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        let mut c = Connection::open(httpd.address()).unwrap();
+        c.send_only(&Request::get(&alices).login("alice", password(cell, "alice"))).unwrap();
+        std::thread::sleep(Duration::from_millis(5 + 5 * (round % 8)));
+        // Whoever serves her is among them in every other round; the rest stay for those who come next.
+        for child in httpd.children().iter().skip(usize::try_from(round).unwrap() % 2).step_by(2) {
+            signal_pid(*child, Signal::KILL).unwrap();
+        }
+        std::thread::scope(|s| {
+            for n in 0..4 {
+                let (httpd, alices) = (&httpd, &alices);
+                s.spawn(move || {
+                    // A connection that a killed child had taken is cut.
+                    let Ok(r) = httpd.get_as(alices, "bob", &format!("wrong {round} {n}")) else { return };
+                    assert!([401, 503].contains(&r.status), "{round}: {} {}", r.status, r.text());
+                });
+            }
+        });
+        if let Ok(r) = httpd.get_as(&alices, "bob", password(cell, "bob")) {
+            assert!([403, 503].contains(&r.status), "{round}: {} {}", r.status, r.text());
+        }
+    }
+    drop(slow);
+    served_again(&world, &httpd);
+    httpd.stop(&["exit signal Killed"]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn d28_a_login_whose_broker_is_killed_is_asked_of_the_next_one() {
+    let world = world();
+    let httpd = start(&world, "");
+    let cell = world.cell(FIRST_CELL).unwrap();
+    assert_eq!(get_as(&world, &httpd, &first(&owner_file("bob")), "bob").status, 200);
+    let slow = Mischief::mode(&world, FIRST_CELL, "delay 300", Some("alice"));
+    for round in 0..6 {
+        let broker = new_broker(&httpd, 0);
+        let (r, took) = timed(|| {
+            std::thread::scope(|s| {
+                let alice = s.spawn(|| {
+                    httpd.get_as(&first(&owner_file("alice")), "alice", password(cell, "alice")).unwrap()
+                });
+                // While it holds the question, and while the worker waits to ask again.
+                std::thread::sleep(Duration::from_millis(20 + 40 * round));
+                signal_pid(broker, Signal::KILL).unwrap();
+                alice.join().unwrap()
+            })
+        });
+        assert_eq!(
+            (r.status, first_line(&r)),
+            (200, owner_line("alice", FIRST_CELL).trim_end().to_owned()),
+            "{round}"
+        );
+        assert!(took < Duration::from_secs(LOGIN_DEADLINE_S) / 2, "{round}: {took:?}");
+        new_broker(&httpd, broker);
+        // Children remember her; a restart makes them ask again.
+        kill_children(&httpd);
+    }
+    drop(slow);
+    httpd.stop(&["exit signal Killed"]).unwrap();
+}
+
+/// Kills all children, and waits until others serve.
+fn kill_children(httpd: &Httpd) {
+    for child in httpd.children() {
+        signal_pid(child, Signal::KILL).unwrap();
+    }
+    wait::until_true("other children", Duration::from_secs(20), || {
+        Ok(httpd.get(&first("public/page.html")).is_ok_and(|r| r.status == 200))
+    })
+    .unwrap();
 }

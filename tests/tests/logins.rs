@@ -4,9 +4,11 @@
 mod common;
 
 use common::{
-    Mischief, first, get_as, kaserver, raw_authorization, start, start_wide, start_with, timed, world,
+    Mischief, afs_config_without_methods, first, get_as, kaserver, raw_authorization, start, start_wide,
+    start_with, timed, world,
 };
 use integration::content::owner_file;
+use integration::http::base64;
 use integration::world::FIRST_CELL;
 use std::time::Duration;
 
@@ -219,7 +221,7 @@ fn without_tls_no_login_where_tls_is_required() {
 
 #[test]
 #[ignore = "needs a world: run by cargo xtask test"]
-fn refused_accesses_are_logged_escaped_and_not_for_everybody() {
+fn d18_refused_accesses_are_logged_escaped_and_not_for_everybody() {
     use std::os::unix::fs::PermissionsExt as _;
     let world = world();
     let log = "/srv/afs-refused.log";
@@ -303,4 +305,75 @@ fn a_location_says_whether_visitors_log_in_where_they_may_and_what_they_are_call
         "not the cell's alice"
     );
     short.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn d48_no_password_is_written_anywhere_however_much_is_logged() {
+    let world = world();
+    let httpd =
+        start_with(&world, "SetAFSDebugLevel 4\nSetAFSAccessLog /srv/afs-refused-d48.log", |mut o| {
+            // httpd itself writes the headers of requests from trace4 on.
+            o.log_level = "debug afs:trace8".into();
+            o
+        });
+    let path = first(&owner_file("alice"));
+    let right = &world.cell(FIRST_CELL).unwrap().user("alice").unwrap().password;
+    let logins: [(&str, &str, u16); 5] = [
+        ("alice", right, 200),
+        ("alice", "gu3ssed-wrong", 401),
+        ("alice@nowhere.example", "nowhere-s3cret", 401),
+        ("al\nice", "unfit-s3cret", 401),
+        ("nobody-here", "unknown-s3cret", 401),
+    ];
+    for (user, password, status) in logins {
+        assert_eq!(httpd.get_as(&path, user, password).unwrap().status, status, "{user}");
+    }
+    let forged = Mischief::mode(&world, FIRST_CELL, "forge-user mallory", Some("bob"));
+    let of_bob = &world.cell(FIRST_CELL).unwrap().user("bob").unwrap().password;
+    assert_eq!(httpd.get_as(&path, "bob", of_bob).unwrap().status, 503);
+    drop(forged);
+    let mut logs: Vec<_> = std::fs::read_dir(httpd.dir()).unwrap().map(|e| e.unwrap().path()).collect();
+    logs.push("/srv/afs-refused-d48.log".into());
+    let mut lines = 0;
+    for log in logs.iter().filter(|p| p.is_file() && !p.ends_with("httpd.conf")) {
+        let text = String::from_utf8_lossy(&std::fs::read(log).unwrap()).into_owned();
+        lines += text.lines().count();
+        for (user, password) in logins.iter().map(|l| (l.0, l.1)).chain([("bob", of_bob.as_str())]) {
+            let header = base64(format!("{user}:{password}").as_bytes());
+            assert!(!text.contains(password) && !text.contains(&header), "{user}: {}", log.display());
+        }
+    }
+    assert!(lines > 30, "logs of {lines} lines show nothing");
+    let log = std::fs::read_to_string(httpd.error_log()).unwrap();
+    assert!(log.contains("login alice@cell.example from"), "the broker's line of a login");
+    httpd.stop(&["not-accepted"]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn d53_the_values_that_the_original_recommended_serve_visitors() {
+    let world = world();
+    for method in ["kaserver", "krb5"] {
+        for values in [
+            "SetAFSCacheExpiration 300\nSetAFSTokenExpiration 60\n",
+            "SetAFSCacheExpiration 300\n",
+            "SetAFSTokenExpiration 600\n",
+            "SetAFSCacheExpiration 0\nSetAFSTokenExpiration 600\n",
+        ] {
+            let httpd = start_with(&world, "", |mut o| {
+                o.afs = Some(afs_config_without_methods(
+                    &world,
+                    &format!("AFSAuthMethod {FIRST_CELL} {method}\n{values}"),
+                ));
+                o
+            });
+            for _ in 0..3 {
+                let r = get_as(&world, &httpd, &first(&owner_file("alice")), "alice");
+                assert_eq!(r.status, 200, "{method} {values}: {}", r.text());
+                assert_eq!(httpd.get(&first(&owner_file("alice"))).unwrap().status, 401, "{method} {values}");
+            }
+            httpd.stop(&[]).unwrap();
+        }
+    }
 }

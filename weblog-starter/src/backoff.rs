@@ -56,7 +56,7 @@ mod tests {
 
     /// Original defect D29: three restarts in the life of the server, then never again.
     #[test]
-    fn it_never_gives_up() {
+    fn d29_it_never_gives_up() {
         let mut b = Backoff::default();
         let mut now = 0;
         for _ in 0..10_000 {

@@ -19,6 +19,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -36,7 +37,7 @@ fn main() -> ExitCode {
         play_parent(Path::new(&args[1]));
         return ExitCode::SUCCESS;
     }
-    let tests: [(&str, fn()); 13] = [
+    let tests: [(&str, fn()); 14] = [
         ("broker_finds_its_descriptors_arguments_and_empty_environment", broker_finds_its_place),
         (
             "killed_broker_is_replaced_with_a_higher_generation_and_the_last_configuration",
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         ("generation_rises_over_nannies_whatever_the_clock_says", generation_rises_over_nannies),
         ("program_that_others_may_change_is_not_started", untrusted_program_is_not_started),
         ("signals_for_httpd_s_group_do_not_reach_it", own_session_and_ignored_signals),
+        ("d31_whoever_is_in_the_group_that_it_was_started_in_survives_its_end", group_survives),
         ("privileges_that_it_does_not_need_are_gone", privileges_are_gone),
     ];
     let filter = args.iter().find(|a| !a.starts_with('-')).cloned().unwrap_or_default();
@@ -133,6 +135,11 @@ fn program() -> Program {
 
 /// A nanny as httpd starts it. The socket is the nanny's end of the control pair.
 fn start_nanny(broker: &Path, control: OwnedFd, ends: &[(RawFd, OwnedFd)]) -> Child {
+    nanny(broker, control, ends).spawn().unwrap()
+}
+
+/// The command of [`start_nanny`].
+fn nanny(broker: &Path, control: OwnedFd, ends: &[(RawFd, OwnedFd)]) -> Command {
     let mut mappings = vec![FdMapping { parent_fd: control, child_fd: layout::CONTROL }];
     for (n, fd) in ends {
         mappings.push(FdMapping { parent_fd: fd.try_clone().unwrap(), child_fd: *n });
@@ -145,7 +152,8 @@ fn start_nanny(broker: &Path, control: OwnedFd, ends: &[(RawFd, OwnedFd)]) -> Ch
     if std::env::var_os("NANNY_LOG").is_none() {
         command.stderr(Stdio::null());
     }
-    command.fd_mappings(mappings).unwrap().spawn().unwrap()
+    command.fd_mappings(mappings).unwrap();
+    command
 }
 
 /// What is expected to happen happens in this time, also on a busy machine.
@@ -157,6 +165,15 @@ fn control_pair() -> (OwnedFd, OwnedFd) {
 
 impl Httpd {
     fn new(broker: &Path) -> Self {
+        Self::with(broker, Command::spawn)
+    }
+
+    /// Its nanny starts in this process group.
+    fn in_group(broker: &Path, group: i32) -> Self {
+        Self::with(broker, |nanny| nanny.process_group(group).spawn())
+    }
+
+    fn with(broker: &Path, start: impl FnOnce(&mut Command) -> std::io::Result<Child>) -> Self {
         let (control, theirs) = control_pair();
         let board = Board::create().unwrap();
         let mut ends = vec![(layout::BOARD, board.try_clone().unwrap())];
@@ -172,7 +189,7 @@ impl Httpd {
             requests.push(request_write);
         }
         let board_reader = BoardReader::map(Board::read_only(&board).unwrap()).unwrap();
-        let nanny = start_nanny(broker, theirs, &ends);
+        let nanny = start(&mut nanny(broker, theirs, &ends)).unwrap();
         Self { control, board, board_reader, replies, _requests: requests, ends, nanny }
     }
 
@@ -521,6 +538,31 @@ fn own_session_and_ignored_signals() {
         nanny.kill(signal);
     }
     assert!(!nanny.gone_within(200) && !broker.gone_within(0));
+}
+
+fn group_survives() {
+    let program = program();
+    for stubborn in [false, true] {
+        // Leads the group, as a shell or httpd would.
+        let mut leader = Command::new("/bin/sleep");
+        leader.arg("60").stdin(Stdio::null()).process_group(0);
+        let mut leader = leader.spawn().unwrap();
+        let group = i32::try_from(leader.id()).unwrap();
+        let other = Watched::new(group);
+        let httpd = Httpd::in_group(&program.path, group);
+        let (broker, nanny) = (httpd.broker_process(), httpd.nanny_process());
+        httpd.ready();
+        if stubborn {
+            httpd.tell(b"Cstubborn");
+            assert_eq!(httpd.hear(), "heard Cstubborn");
+        }
+        nanny.kill(Signal::TERM);
+        let gone = nanny.gone_within(IN_TIME_MS) && broker.gone_within(0);
+        let other_lives = !other.gone_within(200);
+        let _ = leader.kill();
+        leader.wait().unwrap();
+        assert!(gone && other_lives, "gone: {gone}, the other lives: {other_lives}");
+    }
 }
 
 fn privileges_are_gone() {

@@ -289,7 +289,7 @@ fn a_missing_descriptor_is_noticed() {
 }
 
 #[test]
-fn it_has_no_privilege_and_only_its_own_descriptors() {
+fn d34_it_has_no_privilege_and_only_its_own_descriptors() {
     let b = Broker::start();
     assert!(matches!(b.ask(&Request::Ping), Reply::Pong));
     let pid = b.child.id();

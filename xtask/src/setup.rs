@@ -31,7 +31,7 @@ const BUILD: [&str; 9] = [
 const UNPACKED: [(&str, &str); 2] =
     [("apache2-dev", "AFSWEB_HTTPD_PREFIX"), ("libkrb5-dev", "AFSWEB_KRB5_PREFIX")];
 /// What runs in a world.
-const SERVERS: [&str; 13] = [
+const SERVERS: [&str; 14] = [
     "apache2",
     "apache2-bin",
     "openafs-client",
@@ -43,6 +43,7 @@ const SERVERS: [&str; 13] = [
     "krb5-user",
     "libfaketime",
     "dnsmasq-base",
+    "litmus",
     "curl",
     "openssl",
 ];

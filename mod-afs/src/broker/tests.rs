@@ -332,7 +332,7 @@ fn a_token_of_another_cell_is_nobodys() {
 }
 
 #[test]
-fn a_client_that_takes_no_token_leaves_no_pag() {
+fn d3_a_client_that_takes_no_token_leaves_no_pag() {
     let (_, client, logins) = set_up(Broker::default(), Client { refuses_tokens: true, ..Client::default() });
     let outcome = logins.visitor(&claim("alice", "right"), &terms(1000));
     assert_eq!(outcome.unwrap_err(), NoVisitor::Client(pag::Error::WrongPag));

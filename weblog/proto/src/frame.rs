@@ -601,7 +601,7 @@ mod tests {
 
     /// Original defect D20: a request that fills the buffer.
     #[test]
-    fn truncated_extended_and_oversized_packets_are_refused() {
+    fn d20_truncated_extended_and_oversized_packets_are_refused() {
         let packet = encode_request(&ID_A, &key(1), &get_token("alice", b"secret")).unwrap();
         for n in 0..packet.len() {
             assert!(decode_request(&packet[..n]).is_err(), "{n} bytes");
@@ -647,9 +647,31 @@ mod tests {
         assert!(matches!(open(ID_A, &key(1), &packets), Ok(Reply::Pong)));
     }
 
+    #[test]
+    fn d19_a_reason_is_one_known_number_and_nothing_behind_it() {
+        for code in 0..=u8::MAX {
+            let known = Failure::ALL.into_iter().find(|f| *f as u8 == code);
+            match decode_body(&[1, code]) {
+                Ok(Reply::Failed(f)) => assert_eq!(Some(f), known, "{code}"),
+                other => assert!(known.is_none() && other.is_err(), "{code}: {other:?}"),
+            }
+            assert!(decode_body(&[1, code, 0]).is_err(), "{code} and a byte");
+        }
+        assert_eq!(decode_body(&[1]).unwrap_err(), FrameError::Body, "no number");
+    }
+
+    #[test]
+    fn d22_a_refusal_is_its_number_and_brings_nothing_of_the_request_back() {
+        for f in Failure::ALL {
+            let packets = seal_reply(&ID_A, key(1), &Reply::Failed(f)).unwrap();
+            let lengths: Vec<usize> = packets.iter().map(Vec::len).collect();
+            assert_eq!(lengths, [PART_HEAD + 2 + TAG], "{f:?}");
+        }
+    }
+
     /// Original defect D42: tickets beyond 1,024 bytes could not pass.
     #[test]
-    fn the_largest_ticket_passes_and_a_larger_one_is_refused() {
+    fn d42_the_largest_ticket_passes_and_a_larger_one_is_refused() {
         for n in [
             32, 56, 3_900, 3_910, 3_920, 3_930, 3_940, 3_950, 3_960, 3_970, 3_980, 3_990, 4_000, 4_070,
             8_000, 12_000,

@@ -185,7 +185,7 @@ fn a_worker_killed_at_any_step_leaves_its_lane_in_service() {
 
 /// Original defect D1: the reply to a worker that died was given to the next visitor, and so on for ever.
 #[test]
-fn a_stray_reply_is_never_given_to_the_next_visitor() {
+fn d1_a_stray_reply_is_never_given_to_the_next_visitor() {
     let locks = LockTable::create(1).unwrap();
     let (worker, ends) = pipes().unwrap();
     let ends = BrokerLane::from(ends);
@@ -269,7 +269,7 @@ fn a_full_reply_pipe_never_blocks_the_broker_and_the_lane_comes_back() {
 
 /// Original defect D28: a request that died with its broker was waited for for ever.
 #[test]
-fn a_request_is_asked_of_each_broker_that_follows_one_that_died() {
+fn d28_a_request_is_asked_of_each_broker_that_follows_one_that_died() {
     let (lanes, brokers, _) = lanes(1);
     std::thread::scope(|scope| {
         let bob = scope.spawn(|| lanes.exchange(&ask_for("bob"), in_time()));

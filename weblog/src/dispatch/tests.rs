@@ -509,7 +509,7 @@ fn a_token_with_a_longer_life_than_asked_for_is_not_given() {
 }
 
 #[test]
-fn a_new_password_ends_what_the_old_one_left() {
+fn d11_a_new_password_ends_what_the_old_one_left() {
     let mut w = World::new(|_| ());
     w.ask(0, alice("secret"));
     w.answer(|_| Ok(36_000));
@@ -601,7 +601,7 @@ fn a_new_configuration_keeps_tokens_but_not_those_of_cells_that_are_gone() {
 }
 
 #[test]
-fn a_token_of_another_cell_or_one_that_has_ended_is_not_accepted() {
+fn d3_a_token_of_another_cell_or_one_that_has_ended_is_not_accepted() {
     let mut w = World::new(|_| ());
     for bad in [
         token(&Cell::new("other.example").unwrap(), START + 100),

@@ -232,7 +232,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_number_means_something_definite() {
+    fn d21_every_number_means_something_definite() {
         use Failure as F;
         use Step::{Authenticate as A, GetToken as G, Proof as P, Servers as S};
         for (step, code, want) in [
