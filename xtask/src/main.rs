@@ -13,6 +13,7 @@
 mod apt;
 mod bench;
 mod cell;
+mod defects;
 mod demo;
 mod dist;
 mod guest_module;

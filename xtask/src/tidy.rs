@@ -1,5 +1,6 @@
 //! `cargo xtask tidy`: the rules of `docs/architecture.md` that a program can check.
 
+use crate::defects;
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -61,6 +62,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
         }
     }
     directives(root, &mut faults)?;
+    defects::check(root, &mut faults)?;
     let changelog = std::fs::read_to_string(root.join("CHANGELOG.md"))?;
     if !changelog.contains("## Unreleased") {
         faults.push("CHANGELOG.md: has no section Unreleased".into());
