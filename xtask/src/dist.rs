@@ -31,6 +31,8 @@ const TEXTS: &[(&str, &str)] = &[
     ("CHANGELOG.md", "usr/share/doc/libapache2-mod-afs/CHANGELOG.md"),
     ("LICENSE", "usr/share/doc/libapache2-mod-afs/copyright"),
     ("docs/admin.md", "usr/share/doc/libapache2-mod-afs/admin.md"),
+    ("docs/directives.md", "usr/share/doc/libapache2-mod-afs/directives.md"),
+    ("docs/defects.md", "usr/share/doc/libapache2-mod-afs/defects.md"),
     ("docs/privsep.md", "usr/share/doc/libapache2-mod-afs/privsep.md"),
     ("docs/architecture.md", "usr/share/doc/libapache2-mod-afs/architecture.md"),
     ("docs/protocol.md", "usr/share/doc/libapache2-mod-afs/protocol.md"),

@@ -15,6 +15,7 @@ mod bench;
 mod cell;
 mod defects;
 mod demo;
+mod directives;
 mod dist;
 mod guest_module;
 mod guest_suites;
@@ -61,6 +62,8 @@ enum Cmd {
     Dist,
     /// Checks the rules of docs/architecture.md that a program can check.
     Tidy,
+    /// Writes the directives of docs/directives.md into the manual, docs/man/mod_afs.8.
+    Man,
     /// The part of `demo` inside the world.
     #[command(hide = true)]
     DemoInside {
@@ -93,6 +96,7 @@ fn main() -> ExitCode {
         Cmd::Bench(args) => bench::main(&args),
         Cmd::Dist => dist::main(),
         Cmd::Tidy => tidy::run(cell::workspace()).map(|()| ExitCode::SUCCESS),
+        Cmd::Man => directives::main(cell::workspace()),
         Cmd::DemoInside { what } => demo::inside(&what),
         Cmd::Inside { plan, report } => suites::inside(&plan, &report),
         Cmd::BenchInside(args) => bench::inside(&args),

@@ -1,6 +1,6 @@
 //! `cargo xtask tidy`: the rules of `docs/architecture.md` that a program can check.
 
-use crate::defects;
+use crate::{defects, directives};
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -19,12 +19,6 @@ const FENCES: &[&str] = &[
 
 /// The page whose rules these are.
 const DESIGN: &str = "docs/architecture.md";
-/// The administrator's page.
-const ADMIN: &str = "docs/admin.md";
-/// The table of directives.
-const TABLE: &str = "mod-afs/src/directives.rs";
-/// The module's page of the manual.
-const MANUAL: &str = "docs/man/mod_afs.8";
 
 /// Crates whose root must forbid unsafe code.
 const FORBID: &[&str] = &[
@@ -61,7 +55,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
             faults.push(format!("{file}: must forbid unsafe code"));
         }
     }
-    directives(root, &mut faults)?;
+    directives::check(root, &mut faults)?;
     defects::check(root, &mut faults)?;
     let changelog = std::fs::read_to_string(root.join("CHANGELOG.md"))?;
     if !changelog.contains("## Unreleased") {
@@ -115,7 +109,7 @@ fn table_of_crates(page: &str) -> Vec<(String, BTreeSet<String>)> {
 }
 
 /// The cells of a row, without the blanks around them; `\|` is a stroke in a cell.
-fn cells(row: &str) -> Vec<String> {
+pub(crate) fn cells(row: &str) -> Vec<String> {
     let row = row.replace("\\|", "\0");
     let row = row.trim().trim_start_matches('|').trim_end_matches('|');
     row.split('|').map(|c| c.replace('\0', "|").trim().to_owned()).collect()
@@ -235,93 +229,6 @@ fn links(root: &Path, file: &str, text: &str, faults: &mut Vec<String>) {
     }
 }
 
-/// A directive, as its table in the module has it.
-#[derive(Debug, PartialEq, Eq)]
-struct Directive {
-    name: String,
-    /// Argument, default, where it may stand, what applies a change: as the administrator's page says it.
-    row: [String; 4],
-}
-
-/// What stands between two texts.
-fn between<'a>(text: &'a str, before: &str, behind: &str) -> Option<&'a str> {
-    text.split_once(before)?.1.split_once(behind).map(|(found, _)| found)
-}
-
-/// The directives of the module's table.
-fn directives_of(code: &str) -> Vec<Directive> {
-    let table = code.split("const DIRECTIVES:").nth(1).unwrap_or_default();
-    let table = table.split("#[cfg(test)]").next().unwrap_or_default();
-    table
-        .split("Directive {")
-        .skip(1)
-        .filter_map(|entry| {
-            let place = match between(entry, "scope: Scope::", ",")? {
-                "Global" => "main server",
-                "Server" => "virtual host",
-                "Identity" => "Location",
-                _ => "everywhere",
-            };
-            let takes =
-                if between(entry, "takes: Takes::", ",")? == "Graceful" { "graceful" } else { "full" };
-            let plain = |text: &str| text.replace("\\\"", "\"");
-            Some(Directive {
-                name: between(entry, "name: c\"", "\"")?.to_owned(),
-                row: [
-                    plain(between(entry, "syntax: \"", "\",\n")?),
-                    plain(between(entry, "default: \"", "\",\n")?),
-                    place.to_owned(),
-                    takes.to_owned(),
-                ],
-            })
-        })
-        .collect()
-}
-
-/// Words of a text that are names of directives.
-fn names(text: &str) -> BTreeSet<&str> {
-    text.split(|c: char| !c.is_alphanumeric())
-        .filter(|w| {
-            (w.starts_with("SetAFS") || w.starts_with("AFS"))
-                && w.len() > 6
-                && w.chars().any(char::is_lowercase)
-        })
-        .collect()
-}
-
-/// Every directive of the module stands on the administrator's page, with a row that agrees with the module's table
-/// and a section, and in the manual; and the other way round.
-fn directives(root: &Path, faults: &mut Vec<String>) -> Result<()> {
-    let read = |file: &str| std::fs::read_to_string(root.join(file)).with_context(|| file.to_owned());
-    let (code, page, manual) = (read(TABLE)?, read(ADMIN)?, read(MANUAL)?);
-    let known = directives_of(&code);
-    if known.is_empty() {
-        faults.push(format!("{TABLE}: no directive was found there"));
-    }
-    let rows: Vec<Vec<String>> = page.lines().filter(|l| l.starts_with('|')).map(cells).collect();
-    for directive in &known {
-        let Directive { name, row: [argument, default, place, takes] } = directive;
-        let row = rows.iter().find(|r| r.first() == Some(name));
-        if row.and_then(|r| r.get(1..)) != Some(&directive.row) {
-            let argument = argument.replace('|', "\\|");
-            let row = format!("| {name} | {argument} | {default} | {place} | {takes} |");
-            faults.push(format!("{ADMIN}: lacks the row {row}"));
-        }
-        if !page.contains(&format!("\n### {name}\n")) {
-            faults.push(format!("{ADMIN}: has no section {name}"));
-        }
-        if !manual.contains(&format!("\n.BI {name} ")) && !manual.contains(&format!("\n.B {name} ")) {
-            faults.push(format!("{MANUAL}: does not describe {name}"));
-        }
-    }
-    for (file, text) in [(ADMIN, &page), (MANUAL, &manual)] {
-        for name in names(text).into_iter().filter(|n| known.iter().all(|d| d.name != *n)) {
-            faults.push(format!("{file}: speaks of {name}, which the module does not know"));
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -360,20 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_the_module_s_table() {
-        let code = r##"pub const DIRECTIVES: &[Directive] = &[
-    Directive {
-        name: c"SetAFSAccessLog",
-        syntax: "FILE|\"|PROGRAM\"",
-        scope: Scope::Server,
-        takes: Takes::Graceful,
-        default: "none",
-    },
-];
-#[cfg(test)]"##;
-        let row = ["FILE|\"|PROGRAM\"", "none", "virtual host", "graceful"].map(str::to_owned);
-        assert_eq!(directives_of(code), [Directive { name: "SetAFSAccessLog".to_owned(), row }]);
-        let page = "| SetAFSAccessLog | FILE\\|\"\\|PROGRAM\" | none | virtual host | graceful |";
-        assert_eq!(cells(page)[1..], ["FILE|\"|PROGRAM\"", "none", "virtual host", "graceful"]);
+    fn a_stroke_in_a_cell_is_escaped() {
+        assert_eq!(cells("| a | b\\|\"c\\|d\" | | e |"), ["a", "b|\"c|d\"", "", "e"]);
     }
 }
