@@ -210,6 +210,9 @@ fn check_disk_cache(dir: &Path, kib: u32, conf_dir: &Path) -> Result<(), Error> 
 /// Makes a configuration directory for the client: copies ThisCell and CellServDB of `from` (the administrator's,
 /// such as /etc/openafs) to the existing directory `to` and writes a cacheinfo, which libuafs wants in any case.
 ///
+/// Whoever reads `to` meanwhile, as a process does that just starts, finds each file whole: the old or the new one.
+/// Everybody may read them.
+///
 /// # Errors
 /// [`Error::NoAfs`] if `from` is not acceptable or `to` cannot be written to; `to` is not touched in the first case.
 pub fn snapshot_confdir(from: &Path, to: &Path) -> Result<(), Error> {
@@ -218,13 +221,25 @@ pub fn snapshot_confdir(from: &Path, to: &Path) -> Result<(), Error> {
     check_cells(&cells, &cell, from)?;
     let write = |name: &str, text: &str| {
         let path = to.join(name);
-        std::fs::write(&path, text).map_err(|e| Error::NoAfs(format!("{}: {e}", path.display())))
+        replace(&path, text).map_err(|e| Error::NoAfs(format!("{}: {e}", path.display())))
     };
-    write("ThisCell", &format!("{cell}\n"))?;
+    // A new local cell has its servers before it is named.
     write("CellServDB", &cells)?;
     // Only looked at for its form: size and place come from the configuration. A place that is not there makes
     // libuafs skip its own check of the file system.
-    write("cacheinfo", "/afs:/nonexistent/afsweb:50000\n")
+    write("cacheinfo", "/afs:/nonexistent/afsweb:50000\n")?;
+    write("ThisCell", &format!("{cell}\n"))
+}
+
+/// Puts a file with this text where `path` is, in one step.
+///
+/// # Errors
+/// The file system's.
+fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+    let new = path.with_extension("new");
+    std::fs::write(&new, text)?;
+    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o644))?;
+    std::fs::rename(&new, path)
 }
 
 #[cfg(test)]
@@ -241,6 +256,22 @@ mod tests {
     }
 
     const GOOD: &str = "# cells\n>other.example #Other\n192.0.2.9 #x\n\n>c.example\t# Ours\n192.0.2.1\t#db.c.example\n[192.0.2.2] #clone\n";
+
+    #[test]
+    fn who_starts_while_a_snapshot_is_made_finds_whole_files() {
+        let (from, to) = (conf("c.example\n", GOOD), tempfile::tempdir().unwrap());
+        snapshot_confdir(from.path(), to.path()).unwrap();
+        let config = Config::new(to.path().join("ThisCell"), to.path());
+        std::thread::scope(|scope| {
+            let writer =
+                scope.spawn(|| (0..1_000).try_for_each(|_| snapshot_confdir(from.path(), to.path())));
+            while !writer.is_finished() {
+                config.check().unwrap();
+            }
+            writer.join().unwrap().unwrap();
+        });
+        assert_eq!(fs::read_dir(to.path()).unwrap().count(), 3, "nothing else is left");
+    }
 
     #[test]
     fn a_snapshot_is_what_a_start_needs() {
