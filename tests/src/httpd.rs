@@ -1,9 +1,10 @@
 //! Starts Debian's httpd with a configuration of its own, stops it, and reads its error log.
 
+use crate::error_log::{self, Crashes};
+use crate::http;
 use crate::process::{self, Guarded, tail};
 use crate::wait;
 use crate::world::World;
-use crate::{error_log, http};
 use anyhow::{Context as _, Result};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,8 @@ const MODULES: &str = "/usr/lib/apache2/modules";
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// Time between SIGTERM and SIGKILL.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
+/// Time for children to come to rest before they are told to end.
+const REST_LIMIT: Duration = Duration::from_secs(2);
 /// Modules that every configuration has.
 const COMMON: [&str; 16] = [
     "authn_core",
@@ -157,6 +160,7 @@ pub struct Httpd {
     process: Guarded,
     address: SocketAddr,
     dir: PathBuf,
+    mpm: Mpm,
 }
 
 impl Httpd {
@@ -165,6 +169,7 @@ impl Httpd {
     /// # Errors
     /// It does not start: the end of its error log.
     pub fn start(world: &World, options: Options) -> Result<Self> {
+        let mpm = options.mpm;
         let (dir, address) = configure(world, options)?;
         let out = File::create(dir.join("stdout.log"))?;
         let mut command = command(&dir);
@@ -172,7 +177,7 @@ impl Httpd {
         // A prefork parent signals its process group when it stops: that must not be ours.
         command.process_group(0);
         let process = Guarded::spawn(&mut command, "httpd", STOP_LIMIT)?;
-        let mut server = Self { process, address, dir };
+        let mut server = Self { process, address, dir, mpm };
         let log = server.error_log();
         wait::until_true("httpd", START_LIMIT, || {
             if let Some(status) = server.process.ended()? {
@@ -263,6 +268,10 @@ impl Httpd {
     /// # Errors
     /// It does not come back in time, or ends.
     pub fn restart(&mut self) -> Result<()> {
+        if self.mpm == Mpm::Event {
+            // Else a child might crash at it, as in `stop`.
+            let _ = rest(&self.children());
+        }
         self.restart_by(Signal::HUP)
     }
 
@@ -278,18 +287,22 @@ impl Httpd {
         .with_context(|| tail(&log, 20))
     }
 
-    /// Stops it, waits for all that it had started, and checks the error log.
+    /// Stops it when it has nothing to do, or else at once; waits for all that it had started; checks the error log.
     ///
     /// # Errors
     /// A process stays, or the log has what must not be there; `allowed` are texts that the test provokes.
     pub fn stop(mut self, allowed: &[&str]) -> Result<Duration> {
+        let crashes = match self.mpm {
+            Mpm::Event if !rest(&self.children()) => Crashes::from_now_on(&self.error_log()),
+            _ => Crashes::Never,
+        };
         let begin = Instant::now();
         let below = process::descendants_of(self.pid());
         self.process.stop()?;
         let alive = || below.iter().copied().filter(|&p| process::is_alive(p)).collect::<Vec<_>>();
         wait::until_true("the end of all that httpd started", STOP_LIMIT, || Ok(alive().is_empty()))
             .with_context(|| format!("still there: {:?}", alive()))?;
-        error_log::check(&self.error_log(), allowed)?;
+        error_log::check(&self.error_log(), allowed, crashes)?;
         Ok(begin.elapsed())
     }
 }
@@ -305,6 +318,14 @@ impl Drop for Httpd {
             }
         }
     }
+}
+
+/// Waits until these children have nothing to do, and tells whether they came to that: they have no connection, and no
+/// thread of theirs runs. One of the event MPM that is told to end at once may crash while it serves a connection.
+#[must_use]
+pub fn rest(children: &[u32]) -> bool {
+    let busy = |pid: u32| process::has_connection(pid) || process::runs(pid);
+    wait::until_true("rest", REST_LIMIT, || Ok(!children.iter().any(|&pid| busy(pid)))).is_ok()
 }
 
 /// Runs `apache2 -t` with these options: its exit status and what it says.

@@ -190,6 +190,35 @@ pub fn is_alive(pid: u32) -> bool {
     stat_of(pid).is_some_and(|(state, _)| state != 'Z' && state != 'X')
 }
 
+/// Does a thread of this process run, or would it if it had a processor?
+#[must_use]
+pub fn runs(pid: u32) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    threads.flatten().any(|t| stat_in(&t.path()).is_some_and(|(state, _)| state == 'R'))
+}
+
+/// Has this process a TCP connection, in whatever state?
+#[must_use]
+pub fn has_connection(pid: u32) -> bool {
+    let Ok(open) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    let sockets: Vec<String> = open
+        .flatten()
+        .filter_map(|fd| {
+            let target = std::fs::read_link(fd.path()).ok()?;
+            Some(target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned())
+        })
+        .collect();
+    ["tcp", "tcp6"].iter().any(|table| {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default();
+        text.lines().skip(1).any(|line| {
+            let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+            // Fields 3 and 9: state (0A listens), inode.
+            fields.get(3).is_some_and(|state| *state != "0A")
+                && fields.get(9).is_some_and(|inode| sockets.iter().any(|s| s == inode))
+        })
+    })
+}
+
 /// The processes whose parent is `pid`.
 #[must_use]
 pub fn children_of(pid: u32) -> Vec<u32> {
@@ -231,7 +260,12 @@ pub fn named(name: &str) -> Vec<u32> {
 
 /// State and parent of a process.
 fn stat_of(pid: u32) -> Option<(char, u32)> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat_in(Path::new(&format!("/proc/{pid}")))
+}
+
+/// State and parent of the process or thread that this directory of /proc describes.
+fn stat_in(dir: &Path) -> Option<(char, u32)> {
+    let stat = std::fs::read_to_string(dir.join("stat")).ok()?;
     // The name in parentheses may have blanks and parentheses itself.
     let mut rest = stat.rsplit_once(')')?.1.split_ascii_whitespace();
     Some((rest.next()?.chars().next()?, rest.next()?.parse().ok()?))
@@ -280,6 +314,20 @@ mod tests {
         let e = run(Command::new("sh").args(["-c", "echo why >&2; exit 1"]), Duration::from_secs(10))
             .unwrap_err();
         assert!(e.to_string().contains("why"), "{e}");
+    }
+
+    #[test]
+    fn a_process_that_waits_does_not_run_and_has_the_connections_that_it_has() {
+        let waits = Guarded::spawn(Command::new("sleep").arg("60"), "sleep", Duration::from_secs(5)).unwrap();
+        wait::until_true("its sleep", Duration::from_secs(10), || Ok(!runs(waits.pid()))).unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let busy = Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+        let busy = Guarded { child: busy, name: "sh".into(), grace: Duration::ZERO };
+        wait::until_true("its work", Duration::from_secs(10), || Ok(runs(busy.pid()))).unwrap();
+        let connection = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        assert!(has_connection(std::process::id()));
+        assert!(!has_connection(waits.pid()));
+        drop(connection);
     }
 
     #[test]

@@ -7,7 +7,9 @@ mod common;
 
 use common::{answer_limit, first, password, world};
 use integration::content::{PUBLIC_LINE, owner_file, owner_line};
+use integration::error_log::{self, Crashes};
 use integration::http::{self, Request};
+use integration::httpd::rest;
 use integration::process::{self, named};
 use integration::wait;
 use integration::world::{FIRST_CELL, World};
@@ -177,13 +179,15 @@ fn the_package_serves_on_a_stock_apache_with_the_readme_s_ten_lines() {
 
     the_configuration_can_be_reloaded(&own, alice);
 
+    let log = Path::new("/var/log/apache2/error.log");
+    let crashes = if rest(&named("apache2")) { Crashes::Never } else { Crashes::from_now_on(log) };
     must("apachectl", &["-k", "stop"]);
     wait::until_true("the end of Apache and all that it started", answer_limit(), || {
         Ok(processes().is_empty())
     })
     .unwrap();
     drop(guard);
-    integration::error_log::check(Path::new("/var/log/apache2/error.log"), &[]).unwrap();
+    error_log::check(log, &[], crashes).unwrap();
 
     must("/run/afsweb-control/postrm", &["purge"]);
     assert!(!run("getent", &["passwd", "weblog"]).status.success(), "the broker's user has stayed");
