@@ -90,6 +90,7 @@ impl NoVisitor {
     pub fn failure(&self) -> Failure {
         match self {
             Self::Broker(failure) => *failure,
+            Self::Client(pag::Error::TicketTooLong { .. }) => Failure::TicketTooLong,
             Self::Away(_) | Self::Client(_) => Failure::Internal,
         }
     }
@@ -100,6 +101,9 @@ impl fmt::Display for NoVisitor {
         match self {
             Self::Broker(failure) => f.write_str(failure.word()),
             Self::Away(how) => write!(f, "the broker does not answer: {how}"),
+            Self::Client(error @ pag::Error::TicketTooLong { .. }) => {
+                write!(f, "{}: {error}", self.failure().word())
+            }
             Self::Client(error) => write!(f, "the AFS client did not take the token: {error}"),
         }
     }

@@ -24,6 +24,14 @@ pub enum Error {
     /// The kernel keeps no more keys for this uid.
     #[error("no more keys for this uid: kernel.keys.maxkeys or kernel.keys.maxbytes is too small")]
     Quota,
+    /// The client could never show this ticket to a server.
+    #[error("a ticket of {bytes} bytes, and kAFS of this kernel shows its servers none of over {most}")]
+    TicketTooLong {
+        /// Of the ticket.
+        bytes: usize,
+        /// Of the longest that it shows.
+        most: usize,
+    },
     /// A value cannot be given to the client (length, NUL byte).
     #[error("{0} cannot be passed to the AFS client")]
     BadValue(&'static str),

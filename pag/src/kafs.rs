@@ -10,6 +10,7 @@
 //!   [`KernelClient::mark_forkable`] not put another in its place.
 //! - **Limits.** Keyrings are root's, but each token counts for the uid that serves: [`KeyNeed`]. The kernel goes on
 //!   counting tokens of ended visitors while cached inodes remember them. [`Error::Quota`] says that there is no room.
+//! - **Long tickets.** Older kernels show none that does not fit into one packet, and hang: [`Error::TicketTooLong`].
 //! - **A token of a wrong key or key version** gives `EKEYREJECTED`, for public files too; an expired one is as none.
 //! - The thread exists before the process changes its uid, and changes it with it.
 
@@ -20,7 +21,7 @@ use crate::sys::consts::{POS_SEARCH, POS_SETATTR, POS_WRITE};
 use crate::sys::keyctl::{self, Serial};
 use crate::sys::signals::with_all_blocked;
 use crate::userspace::Rights;
-use crate::{Cell, Error, Token};
+use crate::{Cell, Error, Token, packet};
 use std::ffi::CString;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -229,7 +230,8 @@ impl AfsClient for Kafs {
         let ring = self.pool.get(pag)?.ring.serial();
         let token = token.clone();
         let old_form = self.old_form.load(Ordering::Relaxed);
-        let result = self.by_holder(move || put_token(ring, &token, old_form));
+        let result = packet::check(&token.cell, token.ticket.len())
+            .and_then(|()| self.by_holder(move || put_token(ring, &token, old_form)));
         self.leave();
         result
     }

@@ -15,6 +15,7 @@ pub mod kafs;
 mod keyring;
 pub mod mounted;
 pub mod openafs;
+mod packet;
 pub mod principal;
 pub mod realm;
 mod sys;

@@ -18,6 +18,8 @@ use zeroize::Zeroizing;
 const LIMIT: Duration = Duration::from_secs(60);
 /// The password that an impostor's users have, all of them.
 pub const IMPOSTORS_PASSWORD: &str = "whatever the impostor likes";
+/// Longest life of tickets, as kaservers have it.
+pub(crate) const MAX_LIFE: &str = "25h";
 /// Longest value of a configuration file that libkrb5's parser takes, with some room.
 const VALUE_LIMIT: usize = 1_900;
 /// Directory of the library that gives a process another clock, in a directory of Debian's for libraries.
@@ -195,6 +197,15 @@ impl<'a> Kdc<'a> {
     /// There is no such user.
     pub fn set_password(&self, user: &str, password: &str) -> Result<()> {
         self.kadmin(&[format!("change_password -pw {} {user}", quoted(password))]).map(|_| ())
+    }
+
+    /// Gives a user tickets of another life, seconds; `None`: of the realm's.
+    ///
+    /// # Errors
+    /// There is no such user.
+    pub fn set_life(&self, user: &str, seconds: Option<u64>) -> Result<()> {
+        let life = seconds.map_or_else(|| MAX_LIFE.to_owned(), |s| format!("{s} seconds"));
+        self.kadmin(&[format!("modify_principal -maxlife {} {user}", quoted(&life))]).map(|_| ())
     }
 
     /// Lets a user in again who was locked out.

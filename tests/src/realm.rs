@@ -14,8 +14,6 @@ use std::path::Path;
 const LOCK_POLICY: &str = "lock";
 /// Kinds of keys of all but one.
 const ENCTYPES: &str = "aes256-cts:normal,aes128-cts:normal";
-/// Longest life of tickets, as kaservers have it.
-const MAX_LIFE: &str = "25h";
 
 /// Makes the realms' databases with the keys of the AFS services, which servers need; state below `state`, logs in `logs`.
 ///
@@ -101,8 +99,9 @@ fn configuration(realm: &Realm, dir: &Path) -> String {
          [realms]\n{name} = {{\n\
          database_name = {dir}/principal\nkey_stash_file = {dir}/stash\nacl_file = {dir}/acl\n\
          kdc_listen = {kdc}\nkdc_tcp_listen = {kdc}\n\
-         max_life = {MAX_LIFE}\nmax_renewable_life = 7d\nsupported_enctypes = {}\n}}\n\
+         max_life = {}\nmax_renewable_life = 7d\nsupported_enctypes = {}\n}}\n\
          [logging]\nkdc = FILE:{}\nadmin_server = FILE:{}\n",
+        kdc::MAX_LIFE,
         ENCTYPES.replace(',', " "),
         realm.log.display(),
         realm.log.display(),

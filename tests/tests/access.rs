@@ -1,6 +1,6 @@
-//! Who reads what: the whole way from the browser to the file server and back, one suite for every AFS client and MPM.
+//! Who reads what: the whole way from the browser to the file server and back, one suite for every method, AFS client and MPM.
 //!
-//! Its table of clients and MPMs is printed at the end of the run.
+//! Its table of methods, clients and MPMs is printed at the end of the run.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -13,13 +13,15 @@ mod common;
 
 use common::tls::tls_httpd;
 use common::{
-    Mischief, afs_client, first, first_line, get_as, kaserver, password, report, second, start, world,
+    Changed, afs_client, first, first_line, get_as, kaserver, method, password, report, second, start, world,
 };
 use integration::content::{PUBLIC_LINE, owner_file, owner_line, pattern};
 use integration::http::{Connection, Request, Response, base64};
 use integration::httpd::Httpd;
+use integration::method::Method;
 use integration::world::{Cell, FIRST_CELL, SECOND_CELL, World};
 use integration::{http2, wait};
+use kaserver::Stats;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A file of 12 MiB that only alice may read.
@@ -60,6 +62,33 @@ fn what_everybody_may_read_is_served_without_login() {
             !r.header("Cache-Control").is_some_and(|v| v.contains("private")),
             "{path}: not served under a token"
         );
+    }
+    httpd.stop(&[]).unwrap();
+}
+
+/// How many tickets the kaserver and the KDC of a cell have given to a user.
+fn tickets_of(world: &World, cell: &str, user: &str) -> (u64, usize) {
+    let stats: Stats = serde_json::from_str(&kaserver(world, cell, "stats")).unwrap();
+    let realm = world.realm(world.cell(cell).unwrap().realm.as_ref().unwrap()).unwrap();
+    let principal = format!("{user}@{}", realm.name);
+    let log = std::fs::read_to_string(&realm.log).unwrap();
+    let issued = log.lines().filter(|l| l.contains(": ISSUE: ") && l.contains(&principal)).count();
+    (stats.user(user).granted, issued)
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn tickets_come_from_the_servers_of_this_runs_method_alone() {
+    let world = world();
+    let httpd = start(&world, "");
+    for (cell, user) in [(FIRST_CELL, "ivan"), (SECOND_CELL, "zoe")] {
+        let secret = &world.cell(cell).unwrap().user(user).unwrap().password;
+        let before = tickets_of(&world, cell, user);
+        let r = httpd.get_as(&first("public/page.html"), &format!("{user}@{cell}"), secret).unwrap();
+        assert_eq!(r.status, 200, "{user}@{cell}");
+        let after = tickets_of(&world, cell, user);
+        let more = (after.0 > before.0, after.1 > before.1);
+        assert_eq!(more, (method() == Method::Kaserver, method() == Method::Krb5), "kaserver, KDC of {cell}");
     }
     httpd.stop(&[]).unwrap();
 }
@@ -152,8 +181,7 @@ fn d11_a_changed_password_counts_and_the_old_one_is_forgotten_everywhere() {
     for _ in 0..10 {
         assert_eq!(httpd.get_as(&path, "mallory", "m").unwrap().status, 200);
     }
-    kaserver(&world, FIRST_CELL, "password mallory changed");
-    let back = Password(&world, "mallory", "m");
+    let back = Changed::password(&world, "mallory", "changed");
     assert_eq!(httpd.get_as(&path, "mallory", "changed").unwrap().status, 200, "the new one");
     // In each child, as soon as the cell has taken the new one.
     for _ in 0..20 {
@@ -209,15 +237,6 @@ fn a_read_only_replica_is_for_whom_its_acl_lets_in() {
     httpd.stop(&[]).unwrap();
 }
 
-/// Puts a password back, also after a failure.
-struct Password<'a>(&'a World, &'static str, &'static str);
-
-impl Drop for Password<'_> {
-    fn drop(&mut self) {
-        kaserver(self.0, FIRST_CELL, &format!("password {} {}", self.1, self.2));
-    }
-}
-
 #[test]
 #[ignore = "needs a world: run by cargo xtask test"]
 fn an_expired_token_opens_nothing_and_the_next_login_makes_another() {
@@ -229,15 +248,14 @@ fn an_expired_token_opens_nothing_and_the_next_login_makes_another() {
     let ask = || httpd.get_as(&path, "mallory", "m").unwrap();
     let end_of = |r: &Response| -> u64 { r.header("X-Expires").unwrap().parse().unwrap() };
 
-    let short = Mischief::mode(&world, FIRST_CELL, &format!("ends-in {life}"), Some("mallory"));
+    let short = Changed::life(&world, "mallory", life);
     let r = ask();
     assert!(is_owners(&r, "mallory"), "{} {}", r.status, r.text());
     let end = end_of(&r);
     assert!(end <= now() + life, "{end} is later than in {life} s");
     drop(short);
     // The cell does not know the password any more: only the token can open the file.
-    kaserver(&world, FIRST_CELL, "password mallory changed");
-    let back = Password(&world, "mallory", "m");
+    let back = Changed::password(&world, "mallory", "changed");
     let (mut with_token, mut after) = (0, 0);
     let began = Instant::now();
     while after < 20 {

@@ -7,6 +7,7 @@ use anyhow::Result;
 use integration::guest::Ender;
 use integration::httpd::Mpm;
 use integration::kernel_client::KernelClient;
+use integration::method::{self, Method};
 use std::time::Duration;
 
 /// A test program.
@@ -19,6 +20,8 @@ struct GuestSuite {
     mpms: &'static [Mpm],
     /// Those of them that are enough without `--long`.
     short: &'static [Mpm],
+    /// The methods by which users log in, one after the other (`AFSWEB_METHOD`); none: it has its own.
+    methods: &'static [Method],
     /// More arguments of libtest's, as names of tests.
     args: &'static [&'static str],
     /// More of its environment, besides `AFSWEB_CLIENT` and `AFSWEB_LONG`.
@@ -28,7 +31,16 @@ struct GuestSuite {
 impl GuestSuite {
     /// All tests of a program, on each client.
     const fn new(package: &'static str, test: &'static str) -> Self {
-        Self { package, test, clients: &KernelClient::ALL, mpms: &[], short: &[], args: &[], env: &[] }
+        Self {
+            package,
+            test,
+            clients: &KernelClient::ALL,
+            mpms: &[],
+            short: &[],
+            methods: &[],
+            args: &[],
+            env: &[],
+        }
     }
 
     /// The same under each MPM; without `--long` under these.
@@ -41,7 +53,8 @@ impl GuestSuite {
 const GUEST_SUITES: &[GuestSuite] = &[
     GuestSuite::new("integration", "guest"),
     GuestSuite::new("pag", "kernel_live"),
-    GuestSuite::under_mpms("access", &[Mpm::Event]),
+    GuestSuite { methods: &Method::ALL, ..GuestSuite::under_mpms("access", &[Mpm::Event]) },
+    GuestSuite::under_mpms("tickets", &[]),
     GuestSuite::under_mpms("kernel", &[Mpm::Event]),
     // What is left out is about the broker under a load that takes an emulated machine too long.
     GuestSuite { args: &["--skip", "hundreds_of_requests"], ..GuestSuite::under_mpms("logins", &[]) },
@@ -98,15 +111,24 @@ impl Choice<'_> {
                 continue;
             }
             let program = suites::build(row.package, row.test)?;
-            for mpm in mpms {
+            let named = self.long || self.only.is_some() || self.mpm.is_some();
+            let methods: Vec<Option<Method>> = match row.methods {
+                [] => vec![None],
+                // One is enough in the usual run: what a token is from makes no difference to a client's PAGs.
+                _ if !named => vec![Some(Method::Krb5)],
+                some => some.iter().copied().map(Some).collect(),
+            };
+            let ways = mpms.iter().flat_map(|mpm| methods.iter().map(|method| (*mpm, *method)));
+            for (mpm, method) in ways {
                 let mut env = vec![("AFSWEB_LONG".to_owned(), u8::from(self.long).to_string())];
                 env.extend(row.env.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
                 env.extend(mpm.map(|m| ("AFSWEB_MPM".to_owned(), m.as_str().to_owned())));
+                env.extend(method.map(|m| (method::VARIABLE.to_owned(), m.as_str().to_owned())));
                 let mut args = vec!["--include-ignored".to_owned(), "--test-threads=1".to_owned()];
                 args.extend(row.args.iter().chain(suites::args_under(mpm)).map(|&a| a.to_owned()));
-                let with = mpm.map_or_else(String::new, |m| format!(", {m}"));
+                let ways = [method.map(Method::as_str), Some(client.as_str()), mpm.map(Mpm::as_str)];
                 chosen.push(Suite {
-                    name: format!("{} [{client}{with}]", row.test),
+                    name: suites::name_with(row.test, &ways),
                     program: program.clone(),
                     args,
                     env,

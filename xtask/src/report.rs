@@ -60,7 +60,7 @@ pub(crate) fn skip(lines: &mut Vec<Line>, name: &str, why: &str) {
 
 /// Prints the table: success if nothing failed.
 pub(crate) fn summary(lines: &[Line], total: Duration) -> ExitCode {
-    println!("\n{:<34} {:>8} {:>9}  tests", "what", "result", "seconds");
+    println!("\n{:<38} {:>8} {:>9}  tests", "what", "result", "seconds");
     for l in lines {
         let result = match (&l.skipped, l.passed) {
             (Some(_), _) => "skipped",
@@ -76,7 +76,7 @@ pub(crate) fn summary(lines: &[Line], total: Duration) -> ExitCode {
             }
             (None, None) => String::new(),
         };
-        println!("{:<34} {:>8} {:>9.1}  {note}", l.name, result, l.seconds);
+        println!("{:<38} {:>8} {:>9.1}  {note}", l.name, result, l.seconds);
     }
     matrix(lines, suites::MATRIX);
     let failed = lines.iter().filter(|l| !l.passed && l.skipped.is_none()).count();
@@ -86,37 +86,102 @@ pub(crate) fn summary(lines: &[Line], total: Duration) -> ExitCode {
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Prints what came of each test of `suite` on each client with each MPM, where it ran on more than one.
+/// Prints what came of each test of `suite` by each method on each client with each MPM, where it ran in more than one way.
 fn matrix(lines: &[Line], suite: &str) {
-    let columns: Vec<(&str, &Line)> = lines
-        .iter()
-        .filter_map(|l| {
-            let with = l.name.strip_prefix(suite)?.strip_prefix(" [")?.strip_suffix(']')?;
-            l.skipped.is_none().then_some((with, l))
-        })
-        .collect();
+    let columns = columns(lines, suite);
     if columns.len() < 2 {
         return;
     }
-    println!("\n{suite}, each test on each AFS client with each MPM (- : not run there):\n");
-    let mut rows: Vec<&str> = Vec::new();
-    for (test, _) in columns.iter().flat_map(|(_, l)| &l.tests) {
-        if !rows.contains(&test.as_str()) {
-            rows.push(test);
+    let mut methods: Vec<&str> = Vec::new();
+    for column in &columns {
+        if !methods.contains(&column.method) {
+            methods.push(column.method);
         }
     }
-    let width = rows.iter().map(|r| r.len()).max().unwrap_or(0);
-    // A column's head is two lines: client, MPM.
-    for line in [0, 1] {
-        let heads = columns.iter().map(|(with, _)| with.split(", ").nth(line).unwrap_or_default());
-        println!("{:<width$} {}", "", heads.map(|h| format!("{h:>9}")).collect::<Vec<_>>().join(" "));
+    for method in methods {
+        println!("\n{suite} by {method}, each test on each AFS client with each MPM (- : not run there):\n");
+        table(&columns, method).iter().for_each(|line| println!("{line}"));
     }
-    for row in rows {
-        let cells = columns.iter().map(|(_, l)| match l.tests.iter().find(|(t, _)| t == row) {
-            Some((_, true)) => "ok",
-            Some((_, false)) => "FAILED",
-            None => "-",
-        });
-        println!("{row:<width$} {}", cells.map(|c| format!("{c:>9}")).collect::<Vec<_>>().join(" "));
+}
+
+/// A column of the matrix: what the name of a line says, and the line.
+struct Column<'a> {
+    method: &'a str,
+    client: &'a str,
+    mpm: &'a str,
+    line: &'a Line,
+}
+
+/// The columns of a suite.
+fn columns<'a>(lines: &'a [Line], suite: &str) -> Vec<Column<'a>> {
+    let column = |line: &'a Line| {
+        let ways = line.name.strip_prefix(suite)?.strip_prefix(" [")?.strip_suffix(']')?;
+        let mut ways = ways.split(", ");
+        let (method, client, mpm) = (ways.next()?, ways.next()?, ways.next()?);
+        line.skipped.is_none().then_some(Column { method, client, mpm, line })
+    };
+    lines.iter().filter_map(column).collect()
+}
+
+/// The lines of the matrix for a method: its head, client and MPM, then a row for each test that ran in any column.
+fn table(columns: &[Column<'_>], method: &str) -> Vec<String> {
+    let mut tests: Vec<&str> = Vec::new();
+    for (test, _) in columns.iter().flat_map(|c| &c.line.tests) {
+        if !tests.contains(&test.as_str()) {
+            tests.push(test);
+        }
+    }
+    let width = tests.iter().map(|t| t.len()).max().unwrap_or(0);
+    let row = |name: &str, cell: &dyn Fn(&Column<'_>) -> String| {
+        let cells: String =
+            columns.iter().filter(|c| c.method == method).map(|c| format!(" {:>9}", cell(c))).collect();
+        format!("{name:<width$}{cells}")
+    };
+    let mut rows = vec![row("", &|c| c.client.to_owned()), row("", &|c| c.mpm.to_owned())];
+    for test in tests {
+        let came_of_it = |c: &Column<'_>| match c.line.tests.iter().find(|(t, _)| t == test) {
+            Some((_, true)) => "ok".to_owned(),
+            Some((_, false)) => "FAILED".to_owned(),
+            None => "-".to_owned(),
+        };
+        rows.push(row(test, &came_of_it));
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_matrix_names_each_way_and_what_failed_there() {
+        let line = |name: &str, tests: &[(&str, bool)]| Line {
+            tests: tests.iter().map(|&(t, ok)| (t.to_owned(), ok)).collect(),
+            ..Line::failed(name, 0.0)
+        };
+        let mut not_run = line("access [krb5, kafs, event]", &[]);
+        not_run.skipped = Some("why".into());
+        let lines = [
+            line("access [kaserver, userspace, event]", &[("reads", true), ("waits", true)]),
+            line("http [userspace, event]", &[("serves", true)]),
+            line("access [krb5, userspace, event]", &[("waits", false)]),
+            line("access [krb5, kafs, prefork]", &[("reads", true)]),
+            not_run,
+        ];
+        let columns = columns(&lines, "access");
+        assert_eq!(columns.len(), 3);
+        assert_eq!(
+            table(&columns, "kaserver"),
+            ["      userspace", "          event", "reads        ok", "waits        ok"]
+        );
+        assert_eq!(
+            table(&columns, "krb5"),
+            [
+                "      userspace      kafs",
+                "          event   prefork",
+                "reads         -        ok",
+                "waits    FAILED         -"
+            ]
+        );
     }
 }

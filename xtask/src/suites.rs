@@ -12,8 +12,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-/// The suite whose single tests are shown for each client and MPM: who reads what.
+/// The suite whose single tests are shown for each method, client and MPM: who reads what.
 pub(crate) const MATRIX: &str = "access";
+
+/// The name of a suite that is run several ways, each of them named.
+pub(crate) fn name_with(test: &str, ways: &[Option<&str>]) -> String {
+    let ways: Vec<&str> = ways.iter().flatten().copied().collect();
+    format!("{test} [{}]", ways.join(", "))
+}
 
 /// Arguments of libtest's for a program under an MPM: what cannot be there is not run.
 pub(crate) fn args_under(mpm: Option<Mpm>) -> &'static [&'static str] {

@@ -8,7 +8,9 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use integration::guest::Ender;
 use integration::httpd::Mpm;
+use integration::method::{self, Method};
 use integration::namespace::Contents;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -37,24 +39,47 @@ pub(crate) struct Test {
     no_vm: bool,
 }
 
-/// Test programs that need a world: package, test, whether it depends on the MPM.
-const SUITES: &[(&str, &str, bool)] = &[
-    ("kaserver", "libafsauthent", false),
-    ("pag", "userspace_live", false),
-    ("weblog", "process", false),
-    ("integration", "config", false),
-    ("integration", "realm", false),
-    ("integration", "access", true),
-    ("integration", "logins", true),
-    ("integration", "krb5", true),
-    ("integration", "services", true),
-    ("integration", "http", true),
-    ("integration", "hostile", true),
-    ("integration", "transport", true),
-    ("integration", "lifecycle", true),
-    ("integration", "availability", true),
-    ("integration", "stress", true),
-    ("integration", "chaos", true),
+/// A test program that needs a world.
+struct WorldSuite {
+    package: &'static str,
+    test: &'static str,
+    /// Whether it is run under each MPM (`AFSWEB_MPM`).
+    per_mpm: bool,
+    /// The methods by which users log in, one after the other (`AFSWEB_METHOD`); none: it has its own.
+    methods: &'static [Method],
+}
+
+impl WorldSuite {
+    /// One that does not depend on the MPM.
+    const fn plain(package: &'static str, test: &'static str) -> Self {
+        Self { package, test, per_mpm: false, methods: &[] }
+    }
+
+    /// One that is run under each MPM.
+    const fn per_mpm(test: &'static str) -> Self {
+        Self { per_mpm: true, ..Self::plain("integration", test) }
+    }
+}
+
+/// All of them.
+const SUITES: &[WorldSuite] = &[
+    WorldSuite::plain("kaserver", "libafsauthent"),
+    WorldSuite::plain("pag", "userspace_live"),
+    WorldSuite::plain("weblog", "process"),
+    WorldSuite::plain("integration", "config"),
+    WorldSuite::plain("integration", "realm"),
+    WorldSuite { methods: &Method::ALL, ..WorldSuite::per_mpm("access") },
+    WorldSuite::per_mpm("logins"),
+    WorldSuite::per_mpm("krb5"),
+    WorldSuite::per_mpm("tickets"),
+    WorldSuite::per_mpm("services"),
+    WorldSuite::per_mpm("http"),
+    WorldSuite::per_mpm("hostile"),
+    WorldSuite::per_mpm("transport"),
+    WorldSuite::per_mpm("lifecycle"),
+    WorldSuite::per_mpm("availability"),
+    WorldSuite::per_mpm("stress"),
+    WorldSuite::per_mpm("chaos"),
 ];
 
 /// Size of the big file with `--long`: more than 32 bits can count.
@@ -106,30 +131,17 @@ pub(crate) fn main(args: Test) -> Result<ExitCode> {
 
 fn worlds(args: &Test, lines: &mut Vec<Line>) -> Result<()> {
     let is_chosen = |test: &str| args.only.as_ref().is_none_or(|o| test.contains(o.as_str()));
-    let chosen: Vec<_> = SUITES.iter().filter(|(_, t, _)| is_chosen(t)).collect();
     say("building the test programs");
-    let mut programs = Vec::new();
-    for (package, test, _) in &chosen {
-        programs.push(suites::build(package, test)?);
+    let mut chosen = Vec::new();
+    for suite in SUITES.iter().filter(|s| is_chosen(s.test)) {
+        chosen.push((suite, suites::build(suite.package, suite.test)?));
     }
-    let suite = |i: usize, mpm: Option<Mpm>| -> Option<Suite> {
-        let (package, test, _) = chosen.get(i)?;
-        let mut env = vec![("AFSWEB_LONG".to_owned(), u8::from(args.long).to_string())];
-        let mut name = format!("{package} {test}");
-        if let Some(mpm) = mpm {
-            env.push(("AFSWEB_MPM".into(), mpm.as_str().into()));
-            name = format!("{test} [userspace, {mpm}]");
-        }
-        let limit = if args.long { LONG_SUITE_LIMIT } else { SUITE_LIMIT };
-        let threads = if *test == "libafsauthent" { "2" } else { "1" };
-        let mut args = vec!["--include-ignored".into(), format!("--test-threads={threads}")];
-        args.extend(suites::args_under(mpm).iter().map(|&a| a.to_owned()));
-        Some(Suite { name, program: programs.get(i)?.clone(), args, env, limit_s: limit.as_secs() })
+    let named = args.long || args.only.is_some() || args.mpm.is_some();
+    let ways = |mpm: Option<Mpm>| -> Vec<Suite> {
+        let of_mpm = chosen.iter().filter(|(s, _)| s.per_mpm == mpm.is_some());
+        of_mpm.flat_map(|(suite, program)| in_all_ways(suite, program, mpm, args.long, named)).collect()
     };
-    let plain: Vec<Suite> = (0..chosen.len())
-        .filter(|&i| chosen.get(i).is_some_and(|s| !s.2))
-        .filter_map(|i| suite(i, None))
-        .collect();
+    let plain = ways(None);
     run_in_world("plain", Contents::CellsAndPrograms, None, &plain, lines)?;
     if is_chosen(PACKAGE.1) {
         package(args, lines)?;
@@ -139,13 +151,17 @@ fn worlds(args: &Test, lines: &mut Vec<Line>) -> Result<()> {
             skip(lines, &format!("suites [{mpm}]"), "another MPM was asked for");
             continue;
         }
-        let suites: Vec<Suite> = (0..chosen.len())
-            .filter(|&i| chosen.get(i).is_some_and(|s| s.2))
-            .filter_map(|i| suite(i, Some(mpm)))
-            .collect();
+        let suites = ways(Some(mpm));
         // One MPM is enough for it: what reads files is the same in all.
         let big = (args.long && mpm == Mpm::Event && is_chosen("http")).then_some(LONG_FILE);
         run_in_world(mpm.as_str(), Contents::CellsAndPrograms, big, &suites, lines)?;
+    }
+    if !named {
+        skip(
+            lines,
+            "access by krb5 [userspace; prefork, worker]",
+            "only with --only, --mpm or --long; so are access by kaserver and tickets in guests",
+        );
     }
     if !args.long {
         skip(
@@ -155,6 +171,33 @@ fn worlds(args: &Test, lines: &mut Vec<Line>) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// A suite with one MPM, by each of its methods; by Kerberos 5 only with event, unless a suite or an MPM was named.
+fn in_all_ways(suite: &WorldSuite, program: &Path, mpm: Option<Mpm>, long: bool, named: bool) -> Vec<Suite> {
+    let methods: Vec<Option<Method>> = match suite.methods {
+        [] => vec![None],
+        _ if !named && mpm != Some(Mpm::Event) => vec![Some(Method::Kaserver)],
+        some => some.iter().copied().map(Some).collect(),
+    };
+    let limit = if long { LONG_SUITE_LIMIT } else { SUITE_LIMIT };
+    let threads = if suite.test == "libafsauthent" { "2" } else { "1" };
+    let mut args = vec!["--include-ignored".to_owned(), format!("--test-threads={threads}")];
+    args.extend(suites::args_under(mpm).iter().map(|&a| a.to_owned()));
+    let one = |method: Option<Method>| {
+        let mut env = vec![("AFSWEB_LONG".to_owned(), u8::from(long).to_string())];
+        env.extend(mpm.map(|m| ("AFSWEB_MPM".to_owned(), m.as_str().to_owned())));
+        env.extend(method.map(|m| (method::VARIABLE.to_owned(), m.as_str().to_owned())));
+        let name = match mpm {
+            Some(mpm) => suites::name_with(
+                suite.test,
+                &[method.map(Method::as_str), Some("userspace"), Some(mpm.as_str())],
+            ),
+            None => format!("{} {}", suite.package, suite.test),
+        };
+        Suite { name, program: program.to_owned(), args: args.clone(), env, limit_s: limit.as_secs() }
+    };
+    methods.into_iter().map(one).collect()
 }
 
 /// The suites in guests.

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 struct Client {
     made: AtomicU32,
     ended: Mutex<Vec<u32>>,
-    refuses_tokens: bool,
+    refuses_tokens: Option<pag::Error>,
 }
 
 impl AfsClient for Client {
@@ -29,7 +29,7 @@ impl AfsClient for Client {
     }
     fn leave(&self) {}
     fn set_token(&self, _: u32, _: &Token) -> Result<(), pag::Error> {
-        if self.refuses_tokens { Err(pag::Error::WrongPag) } else { Ok(()) }
+        self.refuses_tokens.clone().map_or(Ok(()), Err)
     }
     fn end(&self, pag: u32) {
         lock(&self.ended).push(pag);
@@ -333,10 +333,14 @@ fn a_token_of_another_cell_is_nobodys() {
 
 #[test]
 fn d3_a_client_that_takes_no_token_leaves_no_pag() {
-    let (_, client, logins) = set_up(Broker::default(), Client { refuses_tokens: true, ..Client::default() });
-    let outcome = logins.visitor(&claim("alice", "right"), &terms(1000));
-    assert_eq!(outcome.unwrap_err(), NoVisitor::Client(pag::Error::WrongPag));
-    assert_eq!(*lock(&client.ended), [1]);
+    let too_long = pag::Error::TicketTooLong { bytes: 2000, most: 1388 };
+    for (error, failure) in [(pag::Error::WrongPag, Failure::Internal), (too_long, Failure::TicketTooLong)] {
+        let refuses = Client { refuses_tokens: Some(error.clone()), ..Client::default() };
+        let (_, client, logins) = set_up(Broker::default(), refuses);
+        let outcome = logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap_err();
+        assert_eq!((outcome.failure(), outcome), (failure, NoVisitor::Client(error)));
+        assert_eq!(*lock(&client.ended), [1]);
+    }
 }
 
 #[test]

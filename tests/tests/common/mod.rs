@@ -8,7 +8,8 @@ pub(crate) mod tls;
 use integration::http::{Request, Response};
 use integration::httpd::{Httpd, Mpm, Options};
 use integration::kdc::{Kdc, Manner};
-use integration::world::{Cell, FIRST_CELL, SECOND_CELL, World};
+use integration::method::Method;
+use integration::world::{Cell, FIRST_CELL, FIRST_REALM, SECOND_CELL, World};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -38,11 +39,16 @@ pub(crate) fn afs_client() -> String {
     std::env::var("AFSWEB_CLIENT").unwrap_or_else(|_| "userspace".into())
 }
 
-/// Our module's configuration in tests: the README's lines, both cells, short deadlines.
+/// How users are authenticated in this run.
+pub(crate) fn method() -> Method {
+    Method::from_env().unwrap()
+}
+
+/// Our module's configuration in tests: the README's lines, both cells, short deadlines, this run's method.
 pub(crate) fn afs_config(world: &World, more: &str) -> String {
-    let by_kaserver =
-        [FIRST_CELL, SECOND_CELL].map(|cell| format!("AFSAuthMethod {cell} kaserver\n")).concat();
-    afs_config_without_methods(world, &(by_kaserver + more))
+    let methods =
+        [FIRST_CELL, SECOND_CELL].map(|cell| format!("AFSAuthMethod {cell} {}\n", method())).concat();
+    afs_config_without_methods(world, &(methods + more))
 }
 
 /// The same without a word on how users are authenticated.
@@ -206,6 +212,43 @@ impl Drop for Replaced {
 /// The KDC of a realm.
 pub(crate) fn kdc<'a>(world: &'a World, realm: &str) -> Kdc<'a> {
     Kdc::of(world.realm(realm).unwrap())
+}
+
+/// An account of the first cell, changed where this run's users are authenticated, until this goes, also when a test fails.
+pub(crate) struct Changed(Box<dyn Fn()>);
+
+impl Changed {
+    /// He has another password.
+    pub(crate) fn password(world: &World, user: &str, new: &str) -> Self {
+        let old = password(world.cell(FIRST_CELL).unwrap(), user).to_owned();
+        let (world, user) = (world.clone(), user.to_owned());
+        let set = move |word: &str| match method() {
+            Method::Kaserver => drop(kaserver(&world, FIRST_CELL, &format!("password {user} {word}"))),
+            Method::Krb5 => kdc(&world, FIRST_REALM).set_password(&user, word).unwrap(),
+        };
+        set(new);
+        Self(Box::new(move || set(&old)))
+    }
+
+    /// His tickets end after so many seconds.
+    pub(crate) fn life(world: &World, user: &str, seconds: u64) -> Self {
+        let (world, user) = (world.clone(), user.to_owned());
+        let set = move |life: Option<u64>| match method() {
+            Method::Kaserver => {
+                let mode = life.map_or("normal".to_owned(), |s| format!("ends-in {s}"));
+                kaserver(&world, FIRST_CELL, &format!("mode {mode} for {user}"));
+            }
+            Method::Krb5 => kdc(&world, FIRST_REALM).set_life(&user, life).unwrap(),
+        };
+        set(Some(seconds));
+        Self(Box::new(move || set(None)))
+    }
+}
+
+impl Drop for Changed {
+    fn drop(&mut self) {
+        (self.0)();
+    }
 }
 
 /// A line for whoever reads the run, also where the test passes (libtest keeps back what is printed).
