@@ -19,6 +19,8 @@ const KASERVER: (&str, &str) = ("test-kaserver", "/usr/lib/afsweb-test/test-kase
 
 /// As above.
 const LOGIN: (&str, &str) = ("libafsauthent-login", "/usr/lib/afsweb-test/libafsauthent-login");
+/// As above.
+const KRB5_LOGIN: (&str, &str) = ("libkrb5-login", "/usr/lib/afsweb-test/libkrb5-login");
 
 /// The directory that cargo put the running program in: `target/debug` or `target/release`.
 ///
@@ -45,6 +47,7 @@ pub fn install(from: &Path) -> Result<Programs> {
         uafs: place(from, UAFS)?,
         kaserver: place(from, KASERVER)?,
         login: place(from, LOGIN)?,
+        krb5_login: place(from, KRB5_LOGIN)?,
     })
 }
 

@@ -95,16 +95,10 @@ pub fn configuration(cell: &world::Cell) -> Result<String> {
         .users
         .iter()
         .map(|u| UserConfig {
-            name: u.name.clone(),
-            instance: String::new(),
-            key: KeySource::Password(u.password.clone()),
             attempts: if u.name == world::LOCKABLE { world::LOCK_AFTER } else { 0 },
             lock_s: if u.name == world::LOCKABLE { 3600 } else { 0 },
-            expires_days: 0,
             expired: u.name == world::EXPIRED,
-            expiration: None,
-            max_life_s: None,
-            no_tickets: false,
+            ..UserConfig::plain(&u.name, &u.password)
         })
         .collect();
     Ok(serde_json::to_string_pretty(&config)?)

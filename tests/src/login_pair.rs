@@ -1,11 +1,14 @@
-//! A login by the broker, and by the bare library calls in a process that was started ahead: for `cargo xtask bench`.
+//! Logins by the broker, one or many at once, and by the bare library calls in a process that was started ahead: for
+//! `cargo xtask bench`.
 //!
-//! Both read the same `CellServDB` and ask the same kaserver.
+//! Both sides read the same configuration and ask the same kaserver or KDC, each login in a process of its own that has
+//! started the library before: libafsauthent demands that, and libkrb5's authenticators are the same program.
 //! The broker's login ends with a call to the cell's protection server that only this user may make; the bare one does not.
 
+use crate::crowd::Person;
 use crate::process::Guarded;
 use crate::wait;
-use crate::world::World;
+use crate::world::{Cell, World};
 use anyhow::{Context as _, Result, bail, ensure};
 use command_fds::{CommandFdExt as _, FdMapping};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -13,18 +16,21 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFla
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 use weblog_fds::{Board, BoardReader, LockTable, layout};
-use weblog_proto::{BrokerConfig, CellConfig, GetToken, Lanes, Method, Password, Reply, Request, pipes};
+pub use weblog_proto::Method;
+use weblog_proto::{BrokerConfig, CellConfig, GetToken, Lanes, Password, Reply, Request, pipes};
 use zeroize::Zeroizing;
 
-/// Lanes of the broker; its asker uses one at a time.
-const LANES: usize = 2;
-/// Authenticators that it keeps started ahead.
-const AUTHENTICATORS: u16 = 2;
+/// Lanes of the broker, as many as httpd has by default.
+const LANES: usize = 8;
+/// Authenticators that it keeps started ahead, logins that it runs in a cell at the same time: as httpd tells it.
+const AUTHENTICATORS: u16 = 4;
+const LOGINS_PER_CELL: u16 = 16;
 /// Generation of this broker.
 const GENERATION: u64 = 1;
 /// Lifetime that both ask for, seconds.
@@ -55,10 +61,11 @@ impl BrokerLogin {
     ///
     /// # Errors
     /// It was not built, cannot be started, or does not become ready: the text has the end of its log.
-    pub fn start(world: &World) -> Result<Self> {
+    pub fn start(world: &World, method: Method) -> Result<Self> {
         let program = world.programs.weblog.as_ref().context("the broker was not built")?;
         let dir = tempfile::tempdir_in("/run").context("directory of the broker's socket")?;
-        let (listener, log) = (dir.path().join("socket"), world.results.join("bench-broker.log"));
+        let log = world.results.join(format!("bench-broker-{method:?}.log").to_lowercase());
+        let listener = dir.path().join("socket");
         let (mut lanes, mut mappings) = (Vec::new(), Vec::new());
         for i in 0..LANES {
             let (lane, broker) = pipes()?;
@@ -90,32 +97,32 @@ impl BrokerLogin {
         drop(command);
         let lanes = Lanes::new(lanes, LockTable::create(LANES)?);
         let broker = Self { lanes, listener, log, control, process, _board: board, _dir: dir };
-        broker.configure(world).with_context(|| broker.tail())?;
+        broker.configure(world, method).with_context(|| broker.tail())?;
         broker.settle().with_context(|| broker.tail())?;
         Ok(broker)
     }
 
-    /// Tells the broker which cells there are, and waits for its "ready".
-    fn configure(&self, world: &World) -> Result<()> {
+    /// Tells the broker which cells there are and how to log in there, as httpd does by default, and waits for its "ready".
+    fn configure(&self, world: &World, method: Method) -> Result<()> {
         let config = BrokerConfig {
             version: 1,
             conf_dir: world.conf_dir.to_str().context("directory of the cells")?.to_owned(),
             cells: world
                 .cells
                 .iter()
-                .map(|c| CellConfig { name: c.name.clone(), method: Method::Kaserver, realm: None })
+                .map(|c| CellConfig { name: c.name.clone(), method, realm: None })
                 .collect(),
             realms: Vec::new(),
             keytab: None,
             services: Vec::new(),
-            login_deadline_ms: 15_000,
-            logins_per_cell: 8,
+            login_deadline_ms: 20_000,
+            logins_per_cell: LOGINS_PER_CELL,
             authenticators: AUTHENTICATORS,
-            cache_entries: 1_000,
-            refused_ms: 1_000,
-            limit_per_user: 1_000,
-            limit_per_address: 1_000,
-            limit_window_s: 60,
+            cache_entries: 10_000,
+            refused_ms: 5_000,
+            limit_per_user: 10,
+            limit_per_address: 50,
+            limit_window_s: 300,
             log_level: 2,
         };
         let mut message = vec![b'C'];
@@ -135,20 +142,60 @@ impl BrokerLogin {
     /// # Errors
     /// There is no token: the text has the end of the broker's log.
     pub fn login(&mut self, cell: &str, user: &str, password: &str) -> Result<Duration> {
-        self.timed(cell, user, password)
-            .with_context(|| format!("{user}@{cell} by the broker; {}", self.tail()))
+        self.forget()?;
+        let address = Ipv4Addr::new(192, 0, 2, 200);
+        let person = Person { name: user.into(), password: password.into(), address };
+        self.ask(cell, &person).with_context(|| self.tail())
     }
 
-    fn timed(&self, cell: &str, user: &str, password: &str) -> Result<Duration> {
+    /// Time until all of them have their tokens, who ask at the same time, each from an address of his own as visitors do.
+    ///
+    /// # Errors
+    /// One gets no token: the text has the end of the broker's log.
+    pub fn all_at_once(&mut self, cell: &str, people: &[Person]) -> Result<Duration> {
+        self.forget()?;
+        let begin = Instant::now();
+        std::thread::scope(|s| {
+            let asking: Vec<_> = people.iter().map(|person| s.spawn(|| self.ask(cell, person))).collect();
+            let mut answers = asking
+                .into_iter()
+                .map(|t| t.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a thread of an asker panicked"))));
+            answers.try_for_each(|answer| answer.map(|_| ()))
+        })
+        .with_context(|| self.tail())?;
+        Ok(begin.elapsed())
+    }
+
+    /// The same, each of them once the one before has his token.
+    ///
+    /// # Errors
+    /// As [`BrokerLogin::all_at_once`].
+    pub fn one_by_one(&mut self, cell: &str, people: &[Person]) -> Result<Duration> {
+        self.forget()?;
+        let begin = Instant::now();
+        people
+            .iter()
+            .try_for_each(|person| self.ask(cell, person).map(|_| ()))
+            .with_context(|| self.tail())?;
+        Ok(begin.elapsed())
+    }
+
+    /// Has the broker forget everybody, and waits until it has nothing left to do.
+    fn forget(&self) -> Result<()> {
         let forgotten = self.administrate("forget *")?;
         ensure!(forgotten.starts_with("ok"), "forget: {forgotten}");
-        self.settle()?;
+        self.settle()
+    }
+
+    /// Time from the question to the token.
+    fn ask(&self, cell: &str, person: &Person) -> Result<Duration> {
+        let password = Zeroizing::new(person.password.clone().into_bytes());
         let request = Request::GetToken(GetToken {
             realm: None,
-            user: user.into(),
+            user: person.name.clone(),
             cell: cell.into(),
-            password: Password::new(Zeroizing::new(password.into())).context("password")?,
-            address: "192.0.2.200".parse()?,
+            password: Password::new(password).context("password")?,
+            address: person.address.into(),
             token_lifetime_s: LIFE_S,
             cache_expiration_s: 600,
         });
@@ -158,9 +205,9 @@ impl BrokerLogin {
             match self.lanes.exchange(&request, end)? {
                 Reply::Granted(_) => return Ok(begin.elapsed()),
                 Reply::Pending { retry_ms } => std::thread::sleep(Duration::from_millis(retry_ms.into())),
-                other => bail!("no token: {other:?}"),
+                other => bail!("no token for {}@{cell}: {other:?}", person.name),
             }
-            ensure!(Instant::now() < end, "no answer within {LIMIT:?}");
+            ensure!(Instant::now() < end, "no answer for {}@{cell} within {LIMIT:?}", person.name);
         }
     }
 
@@ -212,19 +259,26 @@ fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> Result<usize> {
     Ok(n)
 }
 
-/// Logins by `ka_StringToKey`, `ka_Authenticate` and `ka_GetToken` alone, a process each, as the library demands.
+/// Logins by the bare library calls alone.
 #[derive(Debug)]
 pub struct BareLogin {
-    program: PathBuf,
-    conf_dir: PathBuf,
-    servers: Vec<(String, String)>,
+    bare: Program,
     /// For the next login.
     ready: Bare,
 }
 
-/// What the program is told.
+/// What makes them.
+#[derive(Debug)]
+enum Program {
+    /// `ka_StringToKey`, `ka_Authenticate` and `ka_GetToken`; the directory of the cells; cells and their kaservers.
+    Kaserver(PathBuf, PathBuf, Vec<(String, String)>),
+    /// `krb5_get_init_creds_password` and `krb5_get_credentials`; cells, their realms and their AFS services there.
+    Krb5(PathBuf, Vec<(String, String, String)>),
+}
+
+/// What the program for kaservers is told.
 #[derive(Serialize)]
-struct Order<'a> {
+struct KaserverOrder<'a> {
     server: &'a str,
     cell: &'a str,
     name: &'a str,
@@ -232,29 +286,48 @@ struct Order<'a> {
     life_s: u32,
 }
 
-/// What the program answers, as far as it matters here.
+/// What the program for KDCs is told.
+#[derive(Serialize)]
+struct Krb5Order<'a> {
+    principal: &'a str,
+    service: &'a str,
+    password: &'a str,
+    life_s: u32,
+}
+
+/// What they answer, as far as it matters here.
 #[derive(Debug, Deserialize)]
 struct Outcome {
     failed: Option<String>,
     code: i32,
-    ticket: String,
+    /// The ticket, or how long it is.
+    ticket: serde_json::Value,
 }
 
 impl BareLogin {
-    /// Finds the program and starts the process of the first login.
+    /// Finds the program of a method and starts the process of the first login.
     ///
     /// # Errors
     /// The program was not built, or the library is not there.
-    pub fn start(world: &World) -> Result<Self> {
-        let program = world.programs.login.clone().context("libafsauthent-login was not built")?;
-        let servers = world
-            .cells
-            .iter()
-            .filter_map(|c| Some((c.name.clone(), c.kaserver.as_ref()?.address.to_string())))
-            .collect();
-        let conf_dir = world.conf_dir.clone();
-        let ready = Bare::start(&program, &conf_dir)?;
-        Ok(Self { program, conf_dir, servers, ready })
+    pub fn start(world: &World, method: Method) -> Result<Self> {
+        let bare = if method == Method::Kaserver {
+            let program = world.programs.login.clone().context("libafsauthent-login was not built")?;
+            let kaserver = |c: &Cell| Some((c.name.clone(), c.kaserver.as_ref()?.address.to_string()));
+            Program::Kaserver(
+                program,
+                world.conf_dir.clone(),
+                world.cells.iter().filter_map(kaserver).collect(),
+            )
+        } else {
+            let program = world.programs.krb5_login.clone().context("libkrb5-login was not built")?;
+            let service = |c: &Cell| {
+                let realm = world.realm(c.realm.as_deref()?).ok()?;
+                Some((c.name.clone(), realm.name.clone(), format!("{}@{}", realm.afs.as_ref()?, realm.name)))
+            };
+            Program::Krb5(program, world.cells.iter().filter_map(service).collect())
+        };
+        let ready = Bare::start(&bare)?;
+        Ok(Self { bare, ready })
     }
 
     /// Time from the credentials to the answer, of a process that has started the library before.
@@ -262,11 +335,40 @@ impl BareLogin {
     /// # Errors
     /// There is no token.
     pub fn login(&mut self, cell: &str, user: &str, password: &str) -> Result<Duration> {
-        let (_, server) = self.servers.iter().find(|(c, _)| c == cell).context("a cell without kaserver")?;
-        let order = Order { server, cell, name: user, password, life_s: LIFE_S };
+        let order = self.bare.order(cell, user, password)?;
         let took = self.ready.log_in(&order).with_context(|| format!("{user}@{cell} by the library"))?;
-        self.ready = Bare::start(&self.program, &self.conf_dir)?;
+        self.ready = Bare::start(&self.bare)?;
         Ok(took)
+    }
+}
+
+impl Program {
+    fn command(&self) -> Command {
+        match self {
+            Self::Kaserver(program, conf_dir, _) => {
+                let mut command = Command::new(program);
+                command.arg(conf_dir);
+                command
+            }
+            Self::Krb5(program, _) => Command::new(program),
+        }
+    }
+
+    fn order(&self, cell: &str, name: &str, password: &str) -> Result<Vec<u8>> {
+        let order = match self {
+            Self::Kaserver(_, _, servers) => {
+                let (_, server) =
+                    servers.iter().find(|(c, _)| c == cell).context("a cell without kaserver")?;
+                serde_json::to_vec(&KaserverOrder { server, cell, name, password, life_s: LIFE_S })
+            }
+            Self::Krb5(_, services) => {
+                let (_, realm, service) =
+                    services.iter().find(|(c, ..)| c == cell).context("a cell without realm")?;
+                let principal = &format!("{name}@{realm}");
+                serde_json::to_vec(&Krb5Order { principal, service, password, life_s: LIFE_S })
+            }
+        };
+        Ok(order?)
     }
 }
 
@@ -279,25 +381,24 @@ struct Bare {
 }
 
 impl Bare {
-    fn start(program: &Path, conf_dir: &Path) -> Result<Self> {
-        let mut child = Command::new(program)
-            .arg(conf_dir)
+    fn start(program: &Program) -> Result<Self> {
+        let mut command = program.command();
+        let mut child = command
             .env_clear()
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .context("libafsauthent-login")?;
+            .with_context(|| format!("{command:?}"))?;
         let (input, output) = (child.stdin.take(), child.stdout.take().context("no output")?);
         let mut bare = Self { child, input, output: BufReader::new(output) };
         bare.line("ready")?;
         Ok(bare)
     }
 
-    fn log_in(&mut self, order: &Order<'_>) -> Result<Duration> {
-        let order = serde_json::to_vec(order)?;
+    fn log_in(&mut self, order: &[u8]) -> Result<Duration> {
         let mut input = self.input.take().context("it has done its login")?;
         let begin = Instant::now();
-        input.write_all(&order)?;
+        input.write_all(order)?;
         // The end of the input is the end of the credentials.
         drop(input);
         let outcome = self.line("outcome ")?;
@@ -306,7 +407,11 @@ impl Bare {
         if let Some(step) = outcome.failed {
             bail!("{step} failed: {}", outcome.code);
         }
-        ensure!(!outcome.ticket.is_empty(), "a token without ticket");
+        ensure!(
+            outcome.ticket.as_str().is_some_and(|t| !t.is_empty())
+                || outcome.ticket.as_u64().is_some_and(|n| n > 0),
+            "a token without ticket"
+        );
         // Its end is not to run beside the next login.
         self.child.wait()?;
         Ok(took)

@@ -80,6 +80,9 @@ pub struct Programs {
     pub kaserver: Option<PathBuf>,
     /// Logs in by Debian's libafsauthent alone.
     pub login: Option<PathBuf>,
+    /// Logs in by Debian's libkrb5 alone.
+    #[serde(default)]
+    pub krb5_login: Option<PathBuf>,
 }
 
 /// Sizes in bytes of files in `/afs/cell.example/sizes`.

@@ -29,6 +29,8 @@ const PAUSE_MS: u64 = 100;
 const PAUSE_MAX_MS: u64 = 10_000;
 /// A login that takes longer is replaced before it is done. A start beside it would take the processors from it.
 const HOLD_MS: u64 = 20;
+/// So long a replacement waits once the login is done: whoever gets the answer may wake up on the processor that starts it.
+const REST_MS: u64 = 3;
 
 /// What all authenticators are started with.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -60,7 +62,8 @@ enum State {
 struct Authenticator {
     pidfd: OwnedFd,
     order: Option<OwnedFd>,
-    answer: OwnedFd,
+    /// Closed once it has answered and those who waited for that have been told: until then it keeps still.
+    answer: Option<OwnedFd>,
     collector: Collector,
     state: State,
     since_ms: u64,
@@ -76,6 +79,8 @@ pub struct Pool {
     /// How many in a row have died before they were ready.
     failures: u32,
     not_before_ms: u64,
+    /// When logins were done, of the last [`REST_MS`].
+    done_ms: Vec<u64>,
     /// When the next replacement is due that waits for its login.
     held_until_ms: Option<u64>,
 }
@@ -113,6 +118,7 @@ impl Pool {
             waiting: VecDeque::new(),
             failures: 0,
             not_before_ms: 0,
+            done_ms: Vec::new(),
             held_until_ms: None,
         }
     }
@@ -168,8 +174,8 @@ impl Pool {
     pub fn poll_fds<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
         for a in &self.processes {
             // One that has answered has closed this pipe, which would wake us until it is gone.
-            if a.state != State::Ending {
-                fds.push(PollFd::new(&a.answer, PollFlags::IN));
+            if let Some(answer) = a.answer.as_ref().filter(|_| a.state != State::Ending) {
+                fds.push(PollFd::new(answer, PollFlags::IN));
             }
             fds.push(PollFd::new(&a.pidfd, PollFlags::IN));
         }
@@ -180,6 +186,10 @@ impl Pool {
         let Turn { mut handed, mut ended } = Turn::default();
         let mut alive = Vec::with_capacity(self.processes.len());
         for mut a in core::mem::take(&mut self.processes) {
+            if a.state == State::Ending && a.since_ms < now_ms {
+                // What it has answered has gone out since.
+                a.answer = None;
+            }
             a.read_answer(now_ms, &mut self.failures, &mut ended);
             a.watch_clock(now_ms, log);
             match a.exit_status() {
@@ -214,6 +224,7 @@ impl Pool {
             }
         }
         self.processes = alive;
+        self.done_ms.extend(ended.iter().map(|_| now_ms));
         self.hand_out(now_ms, &mut handed, &mut ended);
         if self.failures >= 2 {
             // None will come soon. Better to say so than to let these run into their deadlines, as if it were the cell.
@@ -241,6 +252,7 @@ impl Pool {
     /// Starts as many as are missing, unless they die at their start. Takes a millisecond each, so answer askers first.
     pub fn fill(&mut self, now_ms: u64, log: &mut Log) {
         let (starting, ready, _) = self.counts();
+        self.done_ms.retain(|done| now_ms < done.saturating_add(REST_MS));
         let (held, due) = self.held(now_ms);
         self.held_until_ms = due;
         let wanted = self.plan.ahead.saturating_sub(held).saturating_add(self.waiting.len());
@@ -266,8 +278,9 @@ impl Pool {
     /// How many replacements wait for their logins, and when the first of them will wait no longer.
     fn held(&self, now_ms: u64) -> (usize, Option<u64>) {
         let busy = self.processes.iter().filter(|a| matches!(a.state, State::Busy(_)));
-        let ends: Vec<u64> =
-            busy.map(|a| a.since_ms.saturating_add(HOLD_MS)).filter(|end| now_ms < *end).collect();
+        let under_way = busy.map(|a| a.since_ms.saturating_add(HOLD_MS)).filter(|end| now_ms < *end);
+        let done = self.done_ms.iter().map(|done| done.saturating_add(REST_MS));
+        let ends: Vec<u64> = under_way.chain(done).collect();
         (ends.len(), ends.into_iter().min())
     }
 
@@ -326,7 +339,7 @@ impl Authenticator {
         Ok(Self {
             pidfd,
             order: Some(order_write),
-            answer: answer_read,
+            answer: Some(answer_read),
             collector: Collector::default(),
             state: State::Starting,
             since_ms: now_ms,
@@ -359,9 +372,10 @@ impl Authenticator {
 
     /// Reads what there is; reports the login if its answer is complete.
     fn read_answer(&mut self, now_ms: u64, failures: &mut u32, ended: &mut Vec<(LoginId, Outcome)>) {
+        let Some(answer) = &self.answer else { return };
         if self.state == State::Starting {
             let mut ready = [0];
-            match rustix::io::read(&self.answer, &mut ready) {
+            match rustix::io::read(answer, &mut ready) {
                 Ok(1) if ready == [READY] => {
                     *failures = 0;
                     self.state = State::Ready;
@@ -374,7 +388,8 @@ impl Authenticator {
             }
         }
         while let State::Busy(login) = self.state {
-            match rustix::io::read(&self.answer, self.collector.space()) {
+            let Some(answer) = &self.answer else { return };
+            match rustix::io::read(answer, self.collector.space()) {
                 Ok(0) | Err(_) => return,
                 Ok(n) => self.collector.filled(n),
             }

@@ -28,8 +28,11 @@ use weblog_proto::{Failure, GetToken, Granted, Reply, Request, Service};
 /// So long an asker waits for his login before he is told to ask again; at once, if half of the lanes hold one who waits:
 /// the others are for those whose answer is known.
 const PARK_MS: u64 = 100;
-/// After so long he is to ask again.
-const RETRY_MS: u32 = 100;
+/// After so long he is to ask again, and a millisecond more for each login under way: so the last ones of a crowd hear of their
+/// tokens soon, and all together ask about once a millisecond.
+const RETRY_MS: u32 = 20;
+/// But after so long in any case.
+const RETRY_MAX_MS: u32 = 250;
 /// The same before the first configuration, which comes a moment after the start.
 const UNCONFIGURED_RETRY_MS: u32 = 20;
 /// So long a login that failed for want of an answer is remembered: those who were told to ask again must get it.
@@ -553,9 +556,10 @@ impl<A> Dispatch<A> {
             lifetime_s: login.lifetime_s,
             expires_ms: expires,
         };
+        let retry_ms = self.retry_ms();
         for waiter in login.waiters {
             let reply = usable(&entry, waiter.lifetime_s, waiter.cache_s, now)
-                .map_or(Reply::Pending { retry_ms: RETRY_MS }, Reply::Granted);
+                .map_or(Reply::Pending { retry_ms }, Reply::Granted);
             self.reply(waiter.lane, waiter.asker, reply);
         }
         // Another password of this user has been changed since: what was kept under it is stale, here and in children.
@@ -593,8 +597,9 @@ impl<A> Dispatch<A> {
             }
             self.logins.breaker(&login.key.who.home()).inconclusive(id, now.ms);
             self.limiter.failed(login.attempt);
+            let retry_ms = self.retry_ms();
             for waiter in login.waiters {
-                self.reply(waiter.lane, waiter.asker, Reply::Pending { retry_ms: RETRY_MS });
+                self.reply(waiter.lane, waiter.asker, Reply::Pending { retry_ms });
             }
         }
         let of_services = self.services.forget(|who| target.covers(who), now);
@@ -619,14 +624,22 @@ impl<A> Dispatch<A> {
             let failure = if login.is_handed() { Failure::Deadline } else { Failure::Overload };
             self.conclude(id, login, Err(Refusal::local(failure)), now);
         }
+        let retry_ms = self.retry_ms();
         for waiter in self.logins.impatient(now.ms) {
-            self.reply(waiter.lane, waiter.asker, Reply::Pending { retry_ms: RETRY_MS });
+            self.reply(waiter.lane, waiter.asker, Reply::Pending { retry_ms });
         }
         drop(self.cache.sweep(now.ms));
         drop(self.refused.sweep(now.ms));
         self.limiter.sweep(now.ms);
         self.serve_services(now);
         self.run_next();
+    }
+
+    /// After how long whoever is told so now is to ask again.
+    fn retry_ms(&self) -> u32 {
+        let (running, waiting) = self.logins.counts();
+        let under_way = u32::try_from(running.saturating_add(waiting)).unwrap_or(u32::MAX);
+        RETRY_MS.saturating_add(under_way).min(RETRY_MAX_MS)
     }
 
     /// When [`Dispatch::tick`] has something to do next.

@@ -22,6 +22,7 @@ pub mod one_login;
 pub mod outcome;
 pub mod privilege;
 pub mod proof;
+pub mod protection;
 pub mod services;
 
 use args::Mode;

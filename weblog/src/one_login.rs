@@ -11,6 +11,7 @@ use crate::outcome::{Credentials, Outcome, Refusal};
 use crate::privilege;
 use crate::proof::Leftovers;
 use pag::CellServDb;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -24,6 +25,8 @@ use weblog_proto::{Failure, Method};
 const CONFINED_NOT: u8 = 77;
 const LIBRARY: u8 = 69;
 const PIPES: u8 = 74;
+/// Longest pause between the answer and the end.
+const STILL: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 
 /// The whole life of an authenticator; the exit code.
 #[must_use]
@@ -56,7 +59,12 @@ pub fn run(args: &AuthenticatorArgs) -> u8 {
     let mut krb5 = None;
     if args.krb5 {
         match Krb5::open() {
-            Ok(library) => krb5 = Some(library),
+            Ok(library) => {
+                if Path::new(krb5::CONFIGURATION).exists() {
+                    library.warm_up();
+                }
+                krb5 = Some(library);
+            }
             Err(error) => {
                 log.write(Level::Error, format_args!("{error}"));
                 return LIBRARY;
@@ -90,6 +98,7 @@ pub fn run(args: &AuthenticatorArgs) -> u8 {
     drop(outcome);
     let written = write_all(&answer, frame.bytes());
     drop(frame);
+    await_reader(&answer);
     drop(answer);
     // Acknowledges the servers' last replies, so that they need not send them again.
     drop(leftovers);
@@ -187,6 +196,13 @@ fn write_all(fd: &OwnedFd, mut bytes: &[u8]) -> Result<(), Errno> {
         }
     }
     Ok(())
+}
+
+/// Keeps still until the broker has passed the answer on, which it says by closing its end: broker and asker may have to run
+/// on this processor, and there is a good deal to be done before this process has ended.
+fn await_reader(answer: &OwnedFd) {
+    // The end of the other side is told without being asked for. If it takes long, there is no hurry either.
+    let _ = poll(&mut [PollFd::new(answer, PollFlags::empty())], Some(&STILL));
 }
 
 /// Waits for the order; `None` if there will be none.

@@ -6,14 +6,17 @@ use crate::cell::{self, workspace};
 use crate::{say, setup};
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
+use integration::crowd::{self, Person};
+use integration::far::{FarKaserver, FarKdc};
 use integration::http::{self, Request};
 use integration::httpd::{Httpd, Mpm, Options};
 use integration::kdc::Kdc;
 use integration::lane_pair::{BarePair, LanePair, OneProcessor};
-use integration::login_pair::{BareLogin, BrokerLogin};
+use integration::login_pair::{BareLogin, BrokerLogin, Method};
 use integration::namespace::Contents;
 use integration::world::{FIRST_CELL, FIRST_REALM, SECOND_CELL, World};
 use serde::Serialize;
+use std::cell::RefCell;
 use std::ffi::OsString;
 use std::fs;
 use std::net::SocketAddr;
@@ -21,8 +24,16 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-/// Rounds of each row; each has both sides, the order changes from round to round.
+/// Rounds of a row; each has both sides, the order changes from round to round.
 const ROUNDS: usize = 5;
+/// Rounds of logins, which are short and feel whatever else the machine does.
+const LOGIN_ROUNDS: usize = 15;
+/// Rounds of crowds.
+const CROWD_ROUNDS: usize = 5;
+/// Users of a crowd.
+const CROWD: usize = 200;
+/// How much later servers answer that are far away.
+const FAR: Duration = Duration::from_millis(20);
 
 /// The rows.
 const GETS: [&str; 4] = [
@@ -33,9 +44,30 @@ const GETS: [&str; 4] = [
 ];
 const SILENT: &str = "login to cell B while cell A is silent / while it answers";
 const LANE: &str = "token over a lane, p50 / bare locked pipes, same sizes";
-const LOGIN: &str = "login by the broker, proved to the cell / bare calls, not proved";
+const KASERVER_LOGIN: &str = "kaserver login by the broker, proved / bare calls, not proved";
+const KRB5_LOGIN: &str = "krb5 login by the broker, proved / bare calls, not proved";
+const CROWDS: [&str; 4] = [
+    "200 users at once / one after the other, kaserver",
+    "200 users at once / one after the other, krb5",
+    "200 users at once / one after the other, kaserver 20 ms away",
+    "200 users at once / one after the other, krb5, KDC 20 ms away",
+];
 const START: &str = "start of httpd to its first answer, with us / without";
-const OTHERS: [&str; 4] = [SILENT, LANE, LOGIN, START];
+const OTHERS: [&str; 5] = [SILENT, LANE, KASERVER_LOGIN, KRB5_LOGIN, START];
+
+/// What is in the two sides of the rows that their names do not say all of.
+const ABOUT: [(&str, &str); 2] = [
+    (
+        KASERVER_LOGIN,
+        "ours: lane, broker, a process started ahead: key of the password, ka_Authenticate, ka_GetToken, proof at the \
+         protection server; theirs: a process started ahead: key of the password, ka_Authenticate, ka_GetToken",
+    ),
+    (
+        KRB5_LOGIN,
+        "ours: lane, broker, a process started ahead: ticket-granting ticket by password, afs ticket, proof at the \
+         protection server; theirs: a process started ahead: ticket-granting ticket by password, afs ticket",
+    ),
+];
 
 /// Arguments of `bench`.
 #[derive(Debug, Args)]
@@ -67,9 +99,13 @@ struct Row {
     theirs: f64,
     unit: &'static str,
     ratio: f64,
+    /// Least and largest ratio of a round.
+    spread: [f64; 2],
     goal: String,
     met: Option<bool>,
     rounds: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    about: Option<&'static str>,
 }
 
 /// `cargo xtask bench`.
@@ -107,8 +143,8 @@ pub(crate) fn inside(args: &Bench) -> Result<ExitCode> {
     let world = World::here()?;
     if !args.json {
         println!(
-            "{:<66} {:>10} {:>10} {:<8} {:>6}  goal",
-            "row (median of rounds)", "ours", "theirs", "unit", "ratio"
+            "{:<66} {:>10} {:>10} {:<8} {:>6} {:>14}  goal",
+            "row (median of rounds)", "ours", "theirs", "unit", "ratio", "(of rounds)"
         );
     }
     let wanted = |name: &str| args.only.as_ref().is_none_or(|o| name.contains(o.as_str()));
@@ -117,14 +153,26 @@ pub(crate) fn inside(args: &Bench) -> Result<ExitCode> {
             println!("{}", serde_json::to_string(row)?);
         } else {
             let met = row.met.map_or("", |m| if m { "met" } else { "MISSED" });
+            let [least, most] = row.spread;
             println!(
-                "{:<66} {:>10.1} {:>10.1} {:<8} {:>6.2}  {} {met}",
-                row.row, row.ours, row.theirs, row.unit, row.ratio, row.goal
+                "{:<66} {:>10.1} {:>10.1} {:<8} {:>6.2} {:>14}  {} {met}",
+                row.row,
+                row.ours,
+                row.theirs,
+                row.unit,
+                row.ratio,
+                format!("({least:.2}-{most:.2})"),
+                row.goal
             );
+            for half in row.about.iter().flat_map(|about| about.split("; ")) {
+                println!("    {half}");
+            }
         }
         Ok(())
     };
-    if let Some(only) = args.only.as_ref().filter(|_| !GETS.iter().chain(&OTHERS).any(|row| wanted(row))) {
+    if let Some(only) =
+        args.only.as_ref().filter(|_| !GETS.iter().chain(&OTHERS).chain(&CROWDS).any(|row| wanted(row)))
+    {
         bail!("no row's name contains {only:?}");
     }
     if GETS.iter().any(|row| wanted(row)) {
@@ -136,8 +184,15 @@ pub(crate) fn inside(args: &Bench) -> Result<ExitCode> {
     if wanted(LANE) {
         lanes(&report)?;
     }
-    if wanted(LOGIN) {
-        logins(&world, &report)?;
+    for (row, method, goal) in
+        [(KASERVER_LOGIN, Method::Kaserver, Goal::AtMost(2.0)), (KRB5_LOGIN, Method::Krb5, Goal::AtMost(1.5))]
+    {
+        if wanted(row) {
+            logins(&world, row, method, goal, &report)?;
+        }
+    }
+    if CROWDS.iter().any(|row| wanted(row)) {
+        crowds(&world, &wanted, &report)?;
     }
     if wanted(START) {
         starts(&world, &report)?;
@@ -150,11 +205,23 @@ fn compare(
     row: &'static str,
     unit: &'static str,
     goal: Goal,
+    ours: impl FnMut() -> Result<f64>,
+    theirs: impl FnMut() -> Result<f64>,
+) -> Result<Row> {
+    compare_often(ROUNDS, row, unit, goal, ours, theirs)
+}
+
+/// As [`compare`], in so many rounds.
+fn compare_often(
+    rounds: usize,
+    row: &'static str,
+    unit: &'static str,
+    goal: Goal,
     mut ours: impl FnMut() -> Result<f64>,
     mut theirs: impl FnMut() -> Result<f64>,
 ) -> Result<Row> {
     let (mut a, mut b) = (Vec::new(), Vec::new());
-    for round in 0..ROUNDS {
+    for round in 0..rounds {
         if round % 2 == 0 {
             a.push(ours()?);
             b.push(theirs()?);
@@ -164,13 +231,17 @@ fn compare(
         }
     }
     // The ratio of each round, since load from elsewhere meets both sides of a round alike.
-    let ratio = median(a.iter().zip(&b).map(|(x, y)| x / y).collect());
+    let ratios: Vec<f64> = a.iter().zip(&b).map(|(x, y)| x / y).collect();
+    let spread =
+        [ratios.iter().copied().fold(f64::NAN, f64::min), ratios.iter().copied().fold(f64::NAN, f64::max)];
+    let ratio = median(ratios);
     let (goal, met) = match goal {
         Goal::AtLeast(g) => (format!(">= {g}"), Some(ratio >= g)),
         Goal::AtMost(g) => (format!("<= {g}"), Some(ratio <= g)),
         Goal::None => (String::new(), None),
     };
-    Ok(Row { row, ours: median(a), theirs: median(b), unit, ratio, goal, met, rounds: ROUNDS })
+    let about = ABOUT.iter().find(|(name, _)| *name == row).map(|(_, about)| *about);
+    Ok(Row { row, ours: median(a), theirs: median(b), unit, ratio, spread, goal, met, rounds, about })
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -321,10 +392,10 @@ fn lanes(report: Report<'_>) -> Result<()> {
     report(&compare(LANE, "us", Goal::AtMost(2.0), || p50(&|| lane.exchange()), || p50(&|| bare.exchange()))?)
 }
 
-fn logins(world: &World, report: Report<'_>) -> Result<()> {
+fn logins(world: &World, row: &'static str, method: Method, goal: Goal, report: Report<'_>) -> Result<()> {
     let cell = world.cell(FIRST_CELL)?;
-    let mut ours = BrokerLogin::start(world)?;
-    let mut theirs = BareLogin::start(world)?;
+    let mut ours = BrokerLogin::start(world, method)?;
+    let mut theirs = BareLogin::start(world, method)?;
     let users: Vec<(&str, &str)> =
         ["alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi", "ivan"]
             .iter()
@@ -335,12 +406,59 @@ fn logins(world: &World, report: Report<'_>) -> Result<()> {
             users.iter().map(|(u, p)| Ok(f(u, p)?.as_secs_f64() * 1e3)).collect::<Result<_>>()?;
         Ok(median(times))
     };
-    report(&compare(
-        LOGIN,
+    report(&compare_often(
+        LOGIN_ROUNDS,
+        row,
         "ms",
-        Goal::AtMost(2.0),
+        goal,
         || each(&mut |u, p| ours.login(FIRST_CELL, u, p)),
         || each(&mut |u, p| theirs.login(FIRST_CELL, u, p)),
+    )?)
+}
+
+fn crowds(world: &World, wanted: &dyn Fn(&str) -> bool, report: Report<'_>) -> Result<()> {
+    let cell = world.cell(FIRST_CELL)?;
+    let people = crowd::make(world, FIRST_CELL, CROWD)?;
+    let [kaserver, krb5, far_kaserver, far_krb5] = CROWDS;
+    // What is here already is bounded by the processors: one after the other, they work as well, at replacements.
+    let (here, far) = (Goal::None, Goal::AtLeast(4.0));
+    for (row, method, goal) in [(kaserver, Method::Kaserver, here), (krb5, Method::Krb5, here)] {
+        if wanted(row) {
+            throngs(world, row, method, goal, &people, report)?;
+        }
+    }
+    if wanted(far_kaserver) {
+        let _far = FarKaserver::new(cell, FAR)?;
+        throngs(world, far_kaserver, Method::Kaserver, far, &people, report)?;
+    }
+    if wanted(far_krb5) {
+        let _far = FarKdc::new(world, cell, FAR)?;
+        throngs(world, far_krb5, Method::Krb5, far, &people, report)?;
+    }
+    Ok(())
+}
+
+/// Logins per second of a crowd that comes at once, and of some of it who come one after the other.
+fn throngs(
+    world: &World,
+    row: &'static str,
+    method: Method,
+    goal: Goal,
+    people: &[Person],
+    report: Report<'_>,
+) -> Result<()> {
+    let broker = RefCell::new(BrokerLogin::start(world, method)?);
+    let rate = |people: &[Person], took: Duration| {
+        f64::from(u32::try_from(people.len()).unwrap_or(u32::MAX)) / took.as_secs_f64()
+    };
+    let some = people.get(..CROWD / 4).unwrap_or(people);
+    report(&compare_often(
+        CROWD_ROUNDS,
+        row,
+        "logins/s",
+        goal,
+        || Ok(rate(people, broker.borrow_mut().all_at_once(FIRST_CELL, people)?)),
+        || Ok(rate(some, broker.borrow_mut().one_by_one(FIRST_CELL, some)?)),
     )?)
 }
 

@@ -167,7 +167,7 @@ fn build(contents: Contents) -> Result<()> {
         Contents::Empty => return Ok(()),
         Contents::Cells => &["kaserver", "uafs"],
         Contents::CellsAndPrograms | Contents::CellsAndHttpd(_) => {
-            &["kaserver", "uafs", "weblog", "weblog-starter", "mod-afs"]
+            &["kaserver", "uafs", "weblog", "weblog-starter", "mod-afs", "krb5-login"]
         }
     };
     say("building");

@@ -106,6 +106,25 @@ pub struct UserConfig {
     pub no_tickets: bool,
 }
 
+impl UserConfig {
+    /// A user with nothing special about him.
+    #[must_use]
+    pub fn plain(name: &str, password: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            instance: String::new(),
+            key: KeySource::Password(password.to_owned()),
+            attempts: 0,
+            lock_s: 0,
+            expires_days: 0,
+            expired: false,
+            expiration: None,
+            max_life_s: None,
+            no_tickets: false,
+        }
+    }
+}
+
 impl Config {
     /// A cell without users.
     #[must_use]

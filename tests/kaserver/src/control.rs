@@ -5,6 +5,7 @@
 //! | line | does |
 //! |---|---|
 //! | `mode MODE [for USER]` | see [`crate::mischief::Mode`]: `normal`, `silent`, `hang`, `delay MS`, `drop N`, `forge-key`, `forge-user NAME`, `forge-challenge`, `forge-garbage`, `ends-in SECONDS` |
+//! | `user USER PASSWORD` | adds a user, or gives one who is there another password (one without spaces) |
 //! | `unlock USER` | forgets failed logins |
 //! | `password USER PASSWORD` | gives the user another password (one without spaces) |
 //! | `skew SECONDS` | shifts the server's clock; 0 puts it right |

@@ -293,6 +293,24 @@ impl Database {
         self.find_mut(id).map(|principal| principal.key = key).is_some()
     }
 
+    /// Adds a user with nothing special about him, or gives one who is there another password.
+    ///
+    /// # Errors
+    /// [`Error::BadName`] if no ticket could hold the name.
+    pub fn add_user(&mut self, name: &str, password: &str) -> Result<(), Error> {
+        if name.is_empty() || name.contains('.') || legal([name.as_bytes(), b""]).is_err() {
+            return Err(Error::BadName);
+        }
+        if self.set_password(name, password) {
+            return Ok(());
+        }
+        let config = UserConfig::plain(name, password);
+        // When it is now matters to passwords that expire.
+        let user = Principal::user(&config, &self.cell, 0)?;
+        self.principals.insert((name.into(), Vec::new()), user);
+        Ok(())
+    }
+
     /// Whether there is a principal `id` (`name` or `name.instance`).
     pub fn knows(&mut self, id: &str) -> bool {
         self.find_mut(id).is_some()
@@ -577,6 +595,19 @@ mod tests {
         assert!(database.unlock("eve"));
         assert!(login(&mut database, "eve", "pw", NOW).is_ok());
         assert!(!database.unlock("nobody"));
+    }
+
+    #[test]
+    fn users_can_be_added_and_added_again_with_another_password() {
+        let mut database = database();
+        for password in ["first", "second"] {
+            assert!(login(&mut database, "newcomer", password, NOW).is_err());
+            database.add_user("newcomer", password).unwrap();
+            assert!(login(&mut database, "newcomer", password, NOW).is_ok());
+        }
+        for bad in ["", "a.b", &"x".repeat(64)] {
+            assert!(matches!(database.add_user(bad, "pw"), Err(Error::BadName)), "{bad:?}");
+        }
     }
 
     #[test]

@@ -216,6 +216,10 @@ impl Server {
                 ok()
             }
             ["unlock", user] => known(self.database.unlock(user), user),
+            ["user", user, password] => match self.database.add_user(user, password) {
+                Ok(()) => ok(),
+                Err(error) => Err(error.to_string()),
+            },
             ["password", user, password] => known(self.database.set_password(user, password), user),
             ["skew", seconds] => {
                 self.skew_s =
@@ -236,7 +240,7 @@ impl Server {
                 self.stats = Stats::default();
                 ok()
             }
-            _ => Err("a command is mode, unlock, password, skew, interface or stats".to_owned()),
+            _ => Err("a command is mode, user, unlock, password, skew, interface or stats".to_owned()),
         }
     }
 

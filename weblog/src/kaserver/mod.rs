@@ -66,6 +66,7 @@ pub fn login<'a>(
         return Err(unfit);
     }
     let kaserver = servers(cells, who.cell(), KASERVER_PORT)?;
+    proof::ask_ahead(afs, cells, who.cell(), who.name(), credentials.budget_s, leftovers);
     let mut key = match credentials.secret {
         Secret::Password(password) => afs.string_to_key(password.expose(), cell).ok_or(unfit)?,
         Secret::KeyFile(path) => {

@@ -15,6 +15,7 @@ use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use std::net::Ipv4Addr;
+use std::rc::Rc;
 use zeroize::{Zeroize, Zeroizing};
 
 /// Length of the C library's arrays for names, NUL included (`MAXKTCNAMELEN`, `MAXCELLCHARS`, `PR_MAXNAMELEN`).
@@ -249,6 +250,13 @@ struct Calls {
     rx_new_connection: unsafe extern "C" fn(u32, c_ushort, c_ushort, *mut c_void, c_int) -> *mut c_void,
     rx_set_conn_dead_time: unsafe extern "C" fn(*mut c_void, c_int),
     rx_set_conn_hard_dead_time: unsafe extern "C" fn(*mut c_void, c_int),
+    rx_destroy_connection: unsafe extern "C" fn(*mut c_void),
+    rx_new_call: unsafe extern "C" fn(*mut c_void) -> *mut c_void,
+    rx_write: unsafe extern "C" fn(*mut c_void, *mut c_char, c_int) -> c_int,
+    rx_flush_write: unsafe extern "C" fn(*mut c_void),
+    rx_read: unsafe extern "C" fn(*mut c_void, *mut c_char, c_int) -> c_int,
+    rx_interrupt_call: unsafe extern "C" fn(*mut c_void, i32),
+    rx_end_call: unsafe extern "C" fn(*mut c_void, i32) -> i32,
     rxnull_new: unsafe extern "C" fn() -> *mut c_void,
     rxkad_new: unsafe extern "C" fn(i8, *mut Key, i32, c_int, *mut c_char) -> *mut c_void,
     rxs_release: unsafe extern "C" fn(*mut c_void) -> c_int,
@@ -286,6 +294,13 @@ impl Calls {
             rx_new_connection: find!(b"rx_NewConnection\0"),
             rx_set_conn_dead_time: find!(b"rx_SetConnDeadTime\0"),
             rx_set_conn_hard_dead_time: find!(b"rx_SetConnHardDeadTime\0"),
+            rx_destroy_connection: find!(b"rx_DestroyConnection\0"),
+            rx_new_call: find!(b"rx_NewCall\0"),
+            rx_write: find!(b"rx_WriteProc\0"),
+            rx_flush_write: find!(b"rx_FlushWrite\0"),
+            rx_read: find!(b"rx_ReadProc\0"),
+            rx_interrupt_call: find!(b"rx_InterruptCall\0"),
+            rx_end_call: find!(b"rx_EndCall\0"),
             rxnull_new: find!(b"rxnull_NewClientSecurityObject\0"),
             rxkad_new: find!(b"rxkad_NewClientSecurityObject\0"),
             rxs_release: find!(b"rxs_Release\0"),
@@ -416,17 +431,64 @@ impl Afs {
         dead_s: i32,
         hard_s: i32,
     ) -> Result<Client<'_>, i32> {
-        /// `KARXFAIL`.
-        const RX_FAIL: i32 = 180_516;
+        let object = SecurityObject::new(self, security)?;
+        // A null pointer ends the list.
+        let mut connections = [ptr::null_mut(); MAXSERVERS];
+        for (place, server) in connections.iter_mut().take(HOSTS).zip(&servers.addresses) {
+            *place = object.connection(*server, service, dead_s, hard_s);
+        }
+        let mut client = ptr::null_mut();
+        // SAFETY: the list is null-terminated and shorter than MAXSERVERS; `client` is null, so a new one is made.
+        let code = unsafe { (self.calls.ubik_client_init)(connections.as_mut_ptr(), &raw mut client) };
+        match NonNull::new(client) {
+            Some(client) if code == 0 => Ok(Client { afs: self, client, here: PhantomData }),
+            _ => Err(if code == 0 { RX_FAIL } else { code }),
+        }
+    }
+
+    /// A connection to a service of the first of these servers, for calls that are under way at the same time.
+    /// `dead_s` and `hard_s` are those of [`Afs::connect`].
+    ///
+    /// # Errors
+    /// The library's number.
+    pub fn connect_first(
+        &self,
+        servers: &Servers,
+        service: u16,
+        security: &Security<'_>,
+        dead_s: i32,
+        hard_s: i32,
+    ) -> Result<Rc<Connection<'_>>, i32> {
+        let object = SecurityObject::new(self, security)?;
+        let server = servers.addresses.first().ok_or(RX_FAIL)?;
+        let connection = NonNull::new(object.connection(*server, service, dead_s, hard_s)).ok_or(RX_FAIL)?;
+        Ok(Rc::new(Connection { afs: self, connection }))
+    }
+}
+
+/// `KARXFAIL`.
+const RX_FAIL: i32 = 180_516;
+
+/// What secures the connections that are made with it. They have references of their own.
+struct SecurityObject<'a> {
+    afs: &'a Afs,
+    object: NonNull<c_void>,
+    index: c_int,
+}
+
+impl<'a> SecurityObject<'a> {
+    /// # Errors
+    /// The library's number.
+    fn new(afs: &'a Afs, security: &Security<'_>) -> Result<Self, i32> {
         let (object, index) = match security {
             // SAFETY: no arguments.
-            Security::Null => (unsafe { (self.calls.rxnull_new)() }, SECIDX_NULL),
+            Security::Null => (unsafe { (afs.calls.rxnull_new)() }, SECIDX_NULL),
             Security::Rxkad(token) => {
                 let ticket = token.ticket().ok_or(RX_FAIL)?;
                 let mut key = token.key().clone();
                 // SAFETY: the ticket has `ticket_len` bytes, which `ticket()` has checked; key and ticket are only read, and copied.
                 let object = unsafe {
-                    (self.calls.rxkad_new)(
+                    (afs.calls.rxkad_new)(
                         RXKAD_CRYPT,
                         &raw mut key,
                         i32::from(token.kvno()),
@@ -437,28 +499,114 @@ impl Afs {
                 (object, SECIDX_KAD)
             }
         };
-        if object.is_null() {
-            return Err(RX_FAIL);
-        }
-        // A null pointer ends the list.
-        let mut connections = [ptr::null_mut(); MAXSERVERS];
-        for (place, (addr, port)) in connections.iter_mut().take(HOSTS).zip(&servers.addresses) {
-            // SAFETY: `object` is alive; address and port are in network byte order.
-            *place = unsafe { (self.calls.rx_new_connection)(*addr, *port, service, object, index) };
-            // SAFETY: rx_NewConnection never returns null; the connection was just made.
-            unsafe { (self.calls.rx_set_conn_dead_time)(*place, dead_s) };
-            // SAFETY: as above.
-            unsafe { (self.calls.rx_set_conn_hard_dead_time)(*place, hard_s) };
-        }
-        let mut client = ptr::null_mut();
-        // SAFETY: the list is null-terminated and shorter than MAXSERVERS; `client` is null, so a new one is made.
-        let code = unsafe { (self.calls.ubik_client_init)(connections.as_mut_ptr(), &raw mut client) };
-        // SAFETY: the connections hold their own references.
-        unsafe { (self.calls.rxs_release)(object) };
-        match NonNull::new(client) {
-            Some(client) if code == 0 => Ok(Client { afs: self, client, here: PhantomData }),
-            _ => Err(if code == 0 { RX_FAIL } else { code }),
-        }
+        Ok(Self { afs, object: NonNull::new(object).ok_or(RX_FAIL)?, index })
+    }
+
+    /// A connection to a server (address and port in network byte order).
+    fn connection(&self, (addr, port): (u32, u16), service: u16, dead_s: i32, hard_s: i32) -> *mut c_void {
+        let calls = &self.afs.calls;
+        // SAFETY: the object is alive; address and port are in network byte order.
+        let connection =
+            unsafe { (calls.rx_new_connection)(addr, port, service, self.object.as_ptr(), self.index) };
+        // SAFETY: rx_NewConnection never returns null; the connection was just made.
+        unsafe { (calls.rx_set_conn_dead_time)(connection, dead_s) };
+        // SAFETY: as above.
+        unsafe { (calls.rx_set_conn_hard_dead_time)(connection, hard_s) };
+        connection
+    }
+}
+
+impl Drop for SecurityObject<'_> {
+    fn drop(&mut self) {
+        // SAFETY: made above and released once; connections hold their own references.
+        unsafe { (self.afs.calls.rxs_release)(self.object.as_ptr()) };
+    }
+}
+
+/// A connection to one server. Ended when dropped, which also acknowledges the last replies.
+pub struct Connection<'a> {
+    afs: &'a Afs,
+    connection: NonNull<c_void>,
+}
+
+impl core::fmt::Debug for Connection<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Connection(..)")
+    }
+}
+
+impl Drop for Connection<'_> {
+    fn drop(&mut self) {
+        // SAFETY: made by rx_NewConnection and not destroyed before; all its calls have ended, since each holds this.
+        unsafe { (self.afs.calls.rx_destroy_connection)(self.connection.as_ptr()) };
+    }
+}
+
+impl<'a> Connection<'a> {
+    /// Sends a request, without waiting for the reply. No more than four calls may be under way: a fifth waits for one's end.
+    ///
+    /// # Errors
+    /// The library's number.
+    pub fn begin(self: &Rc<Self>, request: &[u8]) -> Result<Call<'a>, i32> {
+        let length = c_int::try_from(request.len()).map_err(|_| RX_FAIL)?;
+        let calls = &self.afs.calls;
+        // SAFETY: the connection is alive.
+        let call = NonNull::new(unsafe { (calls.rx_new_call)(self.connection.as_ptr()) }).ok_or(RX_FAIL)?;
+        let under_way = Call { connection: Rc::clone(self), call: Some(call) };
+        // SAFETY: the call is alive; `length` bytes are only read. What goes wrong is told at the end.
+        unsafe { (calls.rx_write)(call.as_ptr(), request.as_ptr().cast_mut().cast(), length) };
+        // SAFETY: the call is alive.
+        unsafe { (calls.rx_flush_write)(call.as_ptr()) };
+        Ok(under_way)
+    }
+}
+
+/// A call that is under way. It is broken off when dropped.
+pub struct Call<'a> {
+    connection: Rc<Connection<'a>>,
+    /// Nothing: it has ended.
+    call: Option<NonNull<c_void>>,
+}
+
+impl core::fmt::Debug for Call<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Call(..)")
+    }
+}
+
+impl Call<'_> {
+    /// Waits for the reply and its end; gives the length of it as far as there is room, and throws away what there is none for.
+    ///
+    /// # Errors
+    /// The library's number, or the server's.
+    pub fn end(mut self, reply: &mut [u8]) -> Result<usize, i32> {
+        let call = self.call.take().ok_or(RX_FAIL)?;
+        let calls = &self.connection.afs.calls;
+        let read = |place: &mut [u8]| {
+            let room = c_int::try_from(place.len()).unwrap_or(c_int::MAX);
+            // SAFETY: the call is alive; `place` has room for as many bytes.
+            let n = unsafe { (calls.rx_read)(call.as_ptr(), place.as_mut_ptr().cast(), room) };
+            usize::try_from(n).unwrap_or(0)
+        };
+        let n = read(reply);
+        let mut rest = [0; 1024];
+        // Fewer bytes than were asked for are the end, or an error.
+        while n == reply.len() && read(&mut rest) == rest.len() {}
+        // SAFETY: the call is alive, and ended once: the handle has given it away.
+        check(unsafe { (calls.rx_end_call)(call.as_ptr(), 0) }).map(|()| n)
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        /// `RX_USER_ABORT`.
+        const ABORT: i32 = -6;
+        let Some(call) = self.call.take() else { return };
+        let calls = &self.connection.afs.calls;
+        // SAFETY: the call is alive. Its end does not wait for the reply after this.
+        unsafe { (calls.rx_interrupt_call)(call.as_ptr(), ABORT) };
+        // SAFETY: the call is alive, and ended once.
+        unsafe { (calls.rx_end_call)(call.as_ptr(), ABORT) };
     }
 }
 

@@ -66,6 +66,8 @@ pub fn login<'a>(
         s => s.min(LIFE_MAX_S),
     };
     let life_s = i32::try_from(life_s).map_err(|_| local)?;
+    let name = name::afs_name(who.name(), (*realm != cell_realm).then_some(realm));
+    proof::ask_ahead(afs, cells, who.cell(), &name, credentials.budget_s, leftovers);
     let file = |path: &str| CString::new(format!("FILE:{path}")).map_err(|_| local);
     let asked = match credentials.secret {
         Secret::Password(password) => {
@@ -109,7 +111,6 @@ pub fn login<'a>(
         &cell_realm,
     )?;
     let token = raw_token(&ticket)?;
-    let name = name::afs_name(who.name(), (*realm != cell_realm).then_some(realm));
     let afs_id = proof::prove(afs, cells, who.cell(), &token, &name, credentials.budget_s, leftovers)?;
     let (_, begin, end) = ticket.times();
     Ok(Success {

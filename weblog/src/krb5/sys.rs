@@ -129,6 +129,50 @@ impl Krb5 {
         Ok(Self { calls, context })
     }
 
+    /// Does once what takes long the first time, so that the visitor does not wait for it: makes the first request of a login
+    /// and throws it away, which loads the modules of preauthentication. Nothing is sent to anybody.
+    pub fn warm_up(&self) {
+        let calls = &self.calls;
+        let (Ok(nobody), Ok(options)) = (self.principal(c"nobody@INVALID"), InitOptions::new(self)) else {
+            return;
+        };
+        let mut begun = ptr::null_mut();
+        // SAFETY: principal and options are alive; nobody is prompted; `begun` is where the pointer goes.
+        let code = unsafe {
+            (calls.krb5_init_creds_init)(
+                self.context,
+                nobody.principal,
+                None,
+                ptr::null_mut(),
+                0,
+                options.options,
+                &raw mut begun,
+            )
+        };
+        if code != 0 || begun.is_null() {
+            return;
+        }
+        let (mut reply, mut request, mut realm, mut flags) = (no_data(), no_data(), no_data(), 0);
+        // What it says does not matter: a real login will say it again.
+        // SAFETY: `begun` is alive; there is no reply yet; the library fills request and realm, or leaves them empty.
+        let _ = unsafe {
+            (calls.krb5_init_creds_step)(
+                self.context,
+                begun,
+                &raw mut reply,
+                &raw mut request,
+                &raw mut realm,
+                &raw mut flags,
+            )
+        };
+        for data in [&mut request, &mut realm] {
+            // SAFETY: the library has allocated what is in it, if anything; it is given back once.
+            unsafe { (calls.krb5_free_data_contents)(self.context, data) };
+        }
+        // SAFETY: made above and given back once; principal and options outlive it.
+        unsafe { (calls.krb5_init_creds_free)(self.context, begun) };
+    }
+
     /// The realm that the configuration gives a host, if any.
     #[must_use]
     pub fn host_realm(&self, host: &CStr) -> Option<String> {
@@ -437,9 +481,14 @@ unsafe extern "C" fn after_receive(
     code
 }
 
+/// A `krb5_data` with nothing in it.
+fn no_data() -> raw::krb5_data {
+    raw::krb5_data { magic: 0, length: 0, data: ptr::null_mut() }
+}
+
 /// A `krb5_creds` with nothing in it.
 fn empty_creds() -> raw::krb5_creds {
-    let none = raw::krb5_data { magic: 0, length: 0, data: ptr::null_mut() };
+    let none = no_data();
     raw::krb5_creds {
         magic: 0,
         client: ptr::null_mut(),

@@ -355,6 +355,8 @@ fn commands_that_make_no_sense_say_what_would() {
         "unlock",
         "password alice",
         "password nobody pw",
+        "user nobody",
+        "user no.body pw",
         "skew late",
         "interface v3",
         "stats now",
