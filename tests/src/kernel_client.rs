@@ -23,6 +23,9 @@ const PAGE: &str = "public/page.html";
 const AWAITS_REPLY: &str = "ClAwtRpl";
 /// See [`meet`].
 const MOMENT: Duration = Duration::from_millis(20);
+/// What httpd's user may have of keys with kAFS, as configtest tells an administrator to set it: by default 39 tokens of a KDC's,
+/// and the kernel goes on counting those of children that have gone.
+const KEYS: [(&str, &str); 2] = [("maxkeys", "20000"), ("maxbytes", "10000000")];
 /// What names the client for the command in a guest.
 pub const VARIABLE: &str = "AFSWEB_CLIENT";
 
@@ -157,7 +160,7 @@ fn start_openafs(module: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The module, cells by their addresses, a rule that answers questions for names, the mount.
+/// The module, cells by their addresses, a rule that answers questions for names, room for keys, the mount.
 fn start_kafs(world: &World) -> Result<()> {
     // A dynamic root takes each unknown name for a cell and asks for its address: there is nobody who knows.
     let _ = fs::remove_dir_all("/etc/request-key.d");
@@ -170,6 +173,9 @@ fn start_kafs(world: &World) -> Result<()> {
     for cell in world.cells.iter().filter(|c| c.name != root.name) {
         fs::write("/proc/fs/afs/cells", format!("add {} {}\n", cell.name, address(cell)?))
             .with_context(|| format!("cell {} for kAFS", cell.name))?;
+    }
+    for (name, value) in KEYS {
+        fs::write(format!("/proc/sys/kernel/keys/{name}"), value).context(name)?;
     }
     mount(Some("none"), MOUNT, Some("afs"), MsFlags::empty(), Some("dyn")).context("mount of kAFS")
 }

@@ -113,12 +113,6 @@ fn client(world: &World, httpd: &Httpd, seed: u64, stop: &AtomicBool, tally: &Ta
 #[ignore = "needs a world: run by cargo xtask test"]
 fn no_byte_of_anybody_elses_file_is_served_under_stress() {
     let world = world();
-    if afs_client() == "kafs" {
-        // As configtest says: each new login is a key, and the kernel keeps those of killed children for a while.
-        for (name, value) in [("maxkeys", "20000"), ("maxbytes", "4000000")] {
-            std::fs::write(format!("/proc/sys/kernel/keys/{name}"), value).unwrap();
-        }
-    }
     let httpd = start(&world, "SetAFSCacheExpiration 5\nSetAFSPags 64");
     let slow = wait::slow_factor();
     let enough = if long() { 20_000 } else { 5_000 / u64::from(slow) };

@@ -34,12 +34,6 @@ fn alone() -> MutexGuard<'static, ()> {
 }
 
 fn start(world: &World) -> Httpd {
-    if afs_client() == "kafs" {
-        // As admin.md says: all tickets of a uid together may have 20,000 bytes by default.
-        for (name, value) in [("maxkeys", "20000"), ("maxbytes", "4000000")] {
-            std::fs::write(format!("/proc/sys/kernel/keys/{name}"), value).unwrap();
-        }
-    }
     let mut options = Options::new(Mpm::from_env().unwrap());
     let methods = format!("AFSAuthMethod {FIRST_CELL} krb5\n");
     options.afs = Some(afs_config_without_methods(world, &methods));
