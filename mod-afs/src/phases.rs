@@ -3,6 +3,9 @@
 //! Who the visitor is, is settled before anything looks at the file system, and is a value of the request.
 //! What he gets is AFS's answer to the real access.
 
+mod kernel;
+mod programs;
+
 use crate::access_log::{self, Refused};
 use crate::answer::{Answer, RETRY_AFTER_S, Trouble};
 use crate::broker::{Terms, Visitor, unix_now};
@@ -17,7 +20,9 @@ use crate::identity::{self, CellRules, Claim};
 use crate::{nanny, prompt};
 use core::ffi::CStr;
 use core::time::Duration;
+use kernel::{be_nobody, left_to_others, stand, stand_for_program};
 use pag::{Cell, Realm};
+use programs::would_run;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Instant;
@@ -33,8 +38,6 @@ const REFUSAL_TIME: Duration = Duration::from_millis(100);
 const GRACE: Duration = Duration::from_secs(1);
 /// A request waits so long for the token of a service identity, which the broker has before it is asked for.
 const SERVICE_WAIT: Duration = Duration::from_secs(5);
-/// Output filters that run what stands in a file.
-const RUNNING_FILTERS: [&CStr; 2] = [c"includes", c"php"];
 
 /// What decides who somebody is: where it is the same, an identity may be used again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -257,7 +260,7 @@ impl Phases for Module {
             }
         }
         let in_afs = r.state::<Visit>().is_some_and(|visit| visit.in_afs);
-        if in_afs && standing().is_some() {
+        if in_afs && kernel::standing().is_some() {
             // What other modules look up from here on, they look up as the visitor.
             return stand(r).map_or_else(|status| status, |()| Status::DECLINED);
         }
@@ -303,86 +306,12 @@ impl Phases for Module {
     }
 
     fn answered(r: &mut Request<'_>) {
-        if let Some(standing) = standing() {
-            standing.nobody_after(r.initial_number());
-        }
+        kernel::be_nobody_after(r);
     }
 
     fn log_transaction(r: &mut Request<'_>) {
-        if let Some(standing) = standing() {
-            standing.nobody_after(r.initial_number());
-        }
+        kernel::be_nobody_after(r);
     }
-}
-
-/// What threads of this child are to its client, if that is in the kernel.
-fn standing() -> Option<&'static crate::standing::Standing> {
-    child()?.afs.as_ref()?.standing()
-}
-
-/// The calling thread serves nobody.
-fn be_nobody() {
-    if let Some(standing) = standing() {
-        standing.nobody();
-    }
-}
-
-/// With a client in the kernel: this thread is the visitor of `r` from now on, whatever it was meanwhile.
-///
-/// # Errors
-/// 503 if the kernel does not confirm it.
-fn stand(r: &mut Request<'_>) -> Result<(), Status> {
-    let Some(afs) = child().and_then(|child| child.afs.as_ref()) else { return Ok(()) };
-    let (Some(standing), Some(settled)) = (afs.standing(), settled(r)) else { return Ok(()) };
-    standing.take_on_surely(afs.pag(&settled.who), r.initial_number()).map_err(|e| {
-        if let (Some(holder), Some(logins)) = (settled.who.holder(), child().and_then(|c| c.logins.as_ref()))
-        {
-            logins.forget(holder);
-        }
-        r.log(Level::Error, &format!("this worker cannot be its visitor: {e}"));
-        refuse(r, Answer::Unavailable, "no-pag", None)
-    })
-}
-
-/// With a client in the kernel, before a program is started for `r`: it will stay in the PAG that it is started in.
-///
-/// A visitor's PAG is never given to another visitor after that. Programs of nobody get a PAG of their own, since a
-/// program can put a token into the PAG that it is in, and nobody's must never get one.
-///
-/// # Errors
-/// The status instead of which nothing is run.
-fn stand_for_program(r: &mut Request<'_>) -> Result<(), Status> {
-    let Some(standing) = standing() else { return Ok(()) };
-    let (Some(settled), Some(what)) = (settled(r), would_run(r)) else { return Ok(()) };
-    let ready = match settled.who.holder() {
-        Some(holder) => standing.client().mark_forkable(&holder.pag),
-        None => standing.take_on_for_programs(r.initial_number()),
-    };
-    ready.map_err(|e| {
-        r.log(Level::Error, &format!("{what} is not run: {e}"));
-        refuse(r, Answer::Unavailable, "no-pag", None)
-    })
-}
-
-/// What httpd's own modules answer where the client is in the kernel: listings, and what runs. `None`: we serve it.
-fn left_to_others(r: &mut Request<'_>, afs: &Afs, name: &[u8]) -> Option<Result<Status, Status>> {
-    let who = settled(r)?.who;
-    let runs = would_run(r);
-    if let Err(status) = stand_for_program(r) {
-        return Some(Err(status));
-    }
-    if runs.is_none() && !(r.file_kind() == FileKind::Directory && r.options().indexes) {
-        return None;
-    }
-    if r.file_kind() == FileKind::Directory
-        && let Err(errno) = afs.list(&who, name)
-    {
-        // httpd would make 403 of it.
-        return Some(Err(afs_says(r, errno)));
-    }
-    r.read_in_own_thread();
-    // The filter for what is included reads files as they come: ours come in memory.
-    if runs.as_deref() == Some("includes") { None } else { Some(Ok(Status::DECLINED)) }
 }
 
 /// The configuration that counts for who the visitor is: the Location sections', else the server's.
@@ -513,10 +442,8 @@ fn bearer(r: &Request<'_>, service: &Service, server: &ServerConfig) -> Option<A
     let logins = child().and_then(|child| child.logins.as_ref());
     let wait = SERVICE_WAIT.min(Duration::from_secs(server.login_deadline_s().into()));
     let holder = logins.map(|logins| logins.service(service, Instant::now() + wait));
-    if let Some(standing) = standing() {
-        // A token may have been set, which the client does inside the PAG.
-        standing.forget();
-    }
+    // A token may have been set, which a client in the kernel does inside the PAG.
+    kernel::forget();
     let why = match holder {
         Some(Ok(holder)) => return Some(holder),
         Some(Err(why)) => why.to_string(),
@@ -587,10 +514,8 @@ fn authenticate(r: &mut Request<'_>, authority: &Authority, server: &ServerConfi
         deadline: start + Duration::from_secs(server.login_deadline_s().into()) + GRACE,
     };
     let visitor = logins.visitor(&credentials, &terms);
-    if let Some(standing) = standing() {
-        // A token may have been set, which the client does inside the PAG.
-        standing.forget();
-    }
+    // A token may have been set, which a client in the kernel does inside the PAG.
+    kernel::forget();
     match visitor {
         Ok(visitor) => Ok(Who::Visitor(visitor)),
         Err(why) => {
@@ -826,49 +751,9 @@ fn serve(r: &mut Request<'_>, afs: &'static Afs, name: &[u8]) -> Result<Status, 
     r.try_send(vec![body]).map_err(|errno| afs_says(r, errno))
 }
 
-/// The handler or filter that httpd would run on this file instead of sending it, if there is one.
-fn would_run(r: &Request<'_>) -> Option<String> {
-    let handler = r.handler().map(CStr::to_bytes).unwrap_or_default();
-    let media_type = r.content_type().map(CStr::to_bytes).unwrap_or_default();
-    let media_type = media_type.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
-    let runs = runs(handler, media_type).map(|name| String::from_utf8_lossy(name).into_owned());
-    runs.or_else(|| {
-        let filter = RUNNING_FILTERS.iter().find(|name| r.has_output_filter(name))?;
-        Some(filter.to_string_lossy().into_owned())
-    })
-}
-
-/// The handler's name, if it is one that was asked for: by name, or by a media type that stands for one.
-///
-/// httpd takes the media type for the handler's name where none was asked for.
-fn runs<'n>(handler: &'n [u8], media_type: &'n [u8]) -> Option<&'n [u8]> {
-    let by_type = [&b"application/x-httpd-"[..], b"text/x-server-parsed-html"];
-    let asked = !handler.is_empty() && handler != b"default-handler" && handler != media_type;
-    let named = [handler, media_type].into_iter().find(|n| by_type.iter().any(|t| n.starts_with(t)));
-    named.or(asked.then_some(handler))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_was_asked_to_run_is_told_from_what_is_only_a_media_type() {
-        for (handler, media_type, want) in [
-            ("", "", None),
-            ("text/html", "text/html", None),
-            ("default-handler", "text/html", None),
-            ("cgi-script", "text/html", Some("cgi-script")),
-            ("proxy:fcgi://localhost:9000", "", Some("proxy:fcgi://localhost:9000")),
-            ("application/x-httpd-php", "application/x-httpd-php", Some("application/x-httpd-php")),
-            ("application/x-httpd-cgi", "application/x-httpd-cgi", Some("application/x-httpd-cgi")),
-            ("text/x-server-parsed-html", "text/x-server-parsed-html", Some("text/x-server-parsed-html")),
-            ("type-map", "", Some("type-map")),
-        ] {
-            let seen = runs(handler.as_bytes(), media_type.as_bytes());
-            assert_eq!(seen, want.map(str::as_bytes), "{handler} {media_type}");
-        }
-    }
 
     #[test]
     fn refusals_take_whole_units_of_time() {

@@ -1,0 +1,94 @@
+//! A request where the AFS client is in the kernel: the worker is its visitor while it is served, and httpd's own modules
+//! list directories and run programs as him. Where we serve the files ourselves, nothing here does anything.
+
+use super::programs::would_run;
+use super::{afs_says, refuse, settled};
+use crate::answer::Answer;
+use crate::child::child;
+use crate::content::Afs;
+use crate::httpd::{FileKind, Level, Request, Status};
+use crate::standing::Standing;
+
+/// What threads of this child are to its client, if that is in the kernel.
+pub(super) fn standing() -> Option<&'static Standing> {
+    child()?.afs.as_ref()?.standing()
+}
+
+/// The calling thread serves nobody.
+pub(super) fn be_nobody() {
+    if let Some(standing) = standing() {
+        standing.nobody();
+    }
+}
+
+/// The calling thread serves nobody, if it has served `r` until now.
+pub(super) fn be_nobody_after(r: &Request<'_>) {
+    if let Some(standing) = standing() {
+        standing.nobody_after(r.initial_number());
+    }
+}
+
+/// Who the calling thread serves is not known any more, and asked for when it matters.
+pub(super) fn forget() {
+    if let Some(standing) = standing() {
+        standing.forget();
+    }
+}
+
+/// With a client in the kernel: this thread is the visitor of `r` from now on, whatever it was meanwhile.
+///
+/// # Errors
+/// 503 if the kernel does not confirm it.
+pub(super) fn stand(r: &mut Request<'_>) -> Result<(), Status> {
+    let Some(afs) = child().and_then(|child| child.afs.as_ref()) else { return Ok(()) };
+    let (Some(standing), Some(settled)) = (afs.standing(), settled(r)) else { return Ok(()) };
+    standing.take_on_surely(afs.pag(&settled.who), r.initial_number()).map_err(|e| {
+        if let (Some(holder), Some(logins)) = (settled.who.holder(), child().and_then(|c| c.logins.as_ref()))
+        {
+            logins.forget(holder);
+        }
+        r.log(Level::Error, &format!("this worker cannot be its visitor: {e}"));
+        refuse(r, Answer::Unavailable, "no-pag", None)
+    })
+}
+
+/// With a client in the kernel, before a program is started for `r`: it will stay in the PAG that it is started in.
+///
+/// A visitor's PAG is never given to another visitor after that. Programs of nobody get a PAG of their own, since a
+/// program can put a token into the PAG that it is in, and nobody's must never get one.
+///
+/// # Errors
+/// The status instead of which nothing is run.
+pub(super) fn stand_for_program(r: &mut Request<'_>) -> Result<(), Status> {
+    let Some(standing) = standing() else { return Ok(()) };
+    let (Some(settled), Some(what)) = (settled(r), would_run(r)) else { return Ok(()) };
+    let ready = match settled.who.holder() {
+        Some(holder) => standing.client().mark_forkable(&holder.pag),
+        None => standing.take_on_for_programs(r.initial_number()),
+    };
+    ready.map_err(|e| {
+        r.log(Level::Error, &format!("{what} is not run: {e}"));
+        refuse(r, Answer::Unavailable, "no-pag", None)
+    })
+}
+
+/// What httpd's own modules answer where the client is in the kernel: listings, and what runs. `None`: we serve it.
+pub(super) fn left_to_others(r: &mut Request<'_>, afs: &Afs, name: &[u8]) -> Option<Result<Status, Status>> {
+    let who = settled(r)?.who;
+    let runs = would_run(r);
+    if let Err(status) = stand_for_program(r) {
+        return Some(Err(status));
+    }
+    if runs.is_none() && !(r.file_kind() == FileKind::Directory && r.options().indexes) {
+        return None;
+    }
+    if r.file_kind() == FileKind::Directory
+        && let Err(errno) = afs.list(&who, name)
+    {
+        // httpd would make 403 of it.
+        return Some(Err(afs_says(r, errno)));
+    }
+    r.read_in_own_thread();
+    // The filter for what is included reads files as they come: ours come in memory.
+    if runs.as_deref() == Some("includes") { None } else { Some(Ok(Status::DECLINED)) }
+}

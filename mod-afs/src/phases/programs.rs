@@ -1,0 +1,52 @@
+//! What httpd would run on a file instead of sending it.
+
+use crate::httpd::Request;
+use core::ffi::CStr;
+
+/// Output filters that run what stands in a file.
+const RUNNING_FILTERS: [&CStr; 2] = [c"includes", c"php"];
+
+/// The handler or filter that httpd would run on this file instead of sending it, if there is one.
+pub(super) fn would_run(r: &Request<'_>) -> Option<String> {
+    let handler = r.handler().map(CStr::to_bytes).unwrap_or_default();
+    let media_type = r.content_type().map(CStr::to_bytes).unwrap_or_default();
+    let media_type = media_type.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+    let runs = runs(handler, media_type).map(|name| String::from_utf8_lossy(name).into_owned());
+    runs.or_else(|| {
+        let filter = RUNNING_FILTERS.iter().find(|name| r.has_output_filter(name))?;
+        Some(filter.to_string_lossy().into_owned())
+    })
+}
+
+/// The handler's name, if it is one that was asked for: by name, or by a media type that stands for one.
+///
+/// httpd takes the media type for the handler's name where none was asked for.
+fn runs<'n>(handler: &'n [u8], media_type: &'n [u8]) -> Option<&'n [u8]> {
+    let by_type = [&b"application/x-httpd-"[..], b"text/x-server-parsed-html"];
+    let asked = !handler.is_empty() && handler != b"default-handler" && handler != media_type;
+    let named = [handler, media_type].into_iter().find(|n| by_type.iter().any(|t| n.starts_with(t)));
+    named.or(asked.then_some(handler))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_asked_to_run_is_told_from_what_is_only_a_media_type() {
+        for (handler, media_type, want) in [
+            ("", "", None),
+            ("text/html", "text/html", None),
+            ("default-handler", "text/html", None),
+            ("cgi-script", "text/html", Some("cgi-script")),
+            ("proxy:fcgi://localhost:9000", "", Some("proxy:fcgi://localhost:9000")),
+            ("application/x-httpd-php", "application/x-httpd-php", Some("application/x-httpd-php")),
+            ("application/x-httpd-cgi", "application/x-httpd-cgi", Some("application/x-httpd-cgi")),
+            ("text/x-server-parsed-html", "text/x-server-parsed-html", Some("text/x-server-parsed-html")),
+            ("type-map", "", Some("type-map")),
+        ] {
+            let seen = runs(handler.as_bytes(), media_type.as_bytes());
+            assert_eq!(seen, want.map(str::as_bytes), "{handler} {media_type}");
+        }
+    }
+}
