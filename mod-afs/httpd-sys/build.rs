@@ -44,6 +44,7 @@ const FUNCTIONS: &[&str] = &[
     "ap_pass_brigade",
     "ap_pcfg_open_custom",
     "ap_recent_rfc822_date",
+    "ap_(register|lookup)_provider",
     "ap_register_output_filter",
     "ap_reset_module_loglevels",
     "ap_run_(access_checker|access_checker_ex|http_scheme|sub_req)",
@@ -71,6 +72,7 @@ const FUNCTIONS: &[&str] = &[
     "apr_pstrmemdup",
     "apr_strerror",
     "apr_table_.*",
+    "apr_text_append",
     "apr_terminate",
     "apr_initialize",
     "apr_time_now",
@@ -95,6 +97,12 @@ const TYPES: &[&str] = &[
     "apr_filetype_e",
     "apr_read_type_e",
     "ap_conn_keepalive_e",
+    // mod_dav's. Its functions are not declared: the module also loads where mod_dav is not.
+    "dav_provider",
+    "dav_walk_(params|resource)",
+    "dav_response",
+    "dav_resource_type",
+    "dav_HOOK_(find_liveprop|insert_all_liveprops)_t",
 ];
 
 /// Constants.

@@ -141,9 +141,8 @@ fn escape(line: &mut String, bytes: &[u8]) {
     }
 }
 
-/// Appends a time as `2026-11-22T02:31:23Z`.
-fn timestamp(line: &mut String, time: i64) {
-    let (days, second) = (time.div_euclid(86_400), time.rem_euclid(86_400));
+/// Year, month (1 to 12) and day of the month of a day, counted from 1 January 1970.
+pub(crate) fn civil(days: i64) -> (i64, i64, i64) {
     // The days of a year that begins with March, in eras of 400 years (146,097 days); 719,468 = 1 March of year 0.
     let day = days.saturating_add(719_468);
     let (era, day_of_era) = (day.div_euclid(146_097), day.rem_euclid(146_097));
@@ -152,7 +151,13 @@ fn timestamp(line: &mut String, time: i64) {
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day_of_month = day_of_year - (153 * month_from_march + 2) / 5 + 1;
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day_of_month)
+}
+
+/// Appends a time as `2026-11-22T02:31:23Z`.
+fn timestamp(line: &mut String, time: i64) {
+    let (days, second) = (time.div_euclid(86_400), time.rem_euclid(86_400));
+    let (year, month, day_of_month) = civil(days);
     let (hour, minute) = (second / 3_600, second / 60 % 60);
     let _ = write!(line, "{year:04}-{month:02}-{day_of_month:02}T{hour:02}:{minute:02}:{:02}Z", second % 60);
 }

@@ -20,6 +20,14 @@ pub enum Answer {
     Forbidden,
     /// 404.
     NotFound,
+    /// 409: something else has to be there first, or is there already.
+    Conflict,
+    /// 412: what is there is not what the request was made for.
+    Changed,
+    /// 502: the destination is of another kind than the source.
+    Elsewhere,
+    /// 507: no room for it.
+    Full,
     /// 503 with Retry-After.
     Unavailable,
 }
@@ -33,6 +41,10 @@ impl Answer {
             Self::Challenge => 401,
             Self::Forbidden => 403,
             Self::NotFound => 404,
+            Self::Conflict => 409,
+            Self::Changed => 412,
+            Self::Elsewhere => 502,
+            Self::Full => 507,
             Self::Unavailable => 503,
         }
     }

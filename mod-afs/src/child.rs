@@ -171,6 +171,7 @@ fn keep_swept(logins: &'static Logins) -> std::io::Result<()> {
         loop {
             std::thread::sleep(SWEEP);
             logins.sweep();
+            crate::dav::leftovers::sweep();
         }
     });
     pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?;

@@ -147,6 +147,8 @@ config! {
         cells: Arc<[Cell]>,
         /// AFSRemoteUser.
         remote_user: RemoteUser,
+        /// AFSSandbox: the policy; empty: none.
+        sandbox: Arc<str>,
     }
 }
 
@@ -217,6 +219,12 @@ impl DirConfig {
     #[must_use]
     pub fn auth_type(&self) -> AuthType {
         self.auth_type.unwrap_or(AuthType::None)
+    }
+
+    /// The policy that is sent with pages, if there is one.
+    #[must_use]
+    pub fn sandbox(&self) -> Option<&str> {
+        self.sandbox.as_deref().filter(|policy| !policy.is_empty())
     }
 
     /// The cell of who names none: this section's, else the server's.
@@ -475,6 +483,7 @@ mod tests {
         ("AFSLogin", "required", "none"),
         ("AFSCells", "a.example b.example", "c.example"),
         ("AFSRemoteUser", "full", "short"),
+        ("AFSSandbox", "On", "Off"),
         ("SetAFSDefaultCell", "a.example", "b.example"),
         ("SetAFSCells", "a.example b.example", "c.example"),
         ("SetAFSRealms", "A.EXAMPLE B.EXAMPLE", "C.EXAMPLE"),

@@ -141,7 +141,7 @@ impl Afs {
     ///
     /// # Errors
     /// An errno.
-    fn call<T>(
+    pub(crate) fn call<T>(
         &self,
         who: &Who,
         path: &[u8],
@@ -157,6 +157,27 @@ impl Afs {
             }
             Client::Kernel(standing) => standing.within(self.pag(who), kernel),
         }
+    }
+
+    /// Makes a call as `who` that only a client in the kernel can have been asked for.
+    ///
+    /// # Errors
+    /// An errno; `EBADF` with the user-space client.
+    pub(crate) fn call_kernel<T>(
+        &self,
+        who: &Who,
+        path: &[u8],
+        f: impl FnOnce() -> Result<T, i32>,
+    ) -> Result<T, i32> {
+        let _wait = self.waiting.map(|waiting| waiting.begin(self.directory(path)));
+        let Client::Kernel(standing) = &self.client else { return Err(libc::EBADF) };
+        standing.within(self.pag(who), f)
+    }
+
+    /// Where the client shows its files: absolute, without a slash at the end.
+    #[must_use]
+    pub fn mount(&self) -> &str {
+        &self.mount
     }
 
     /// Attributes of what `path` names, through symbolic links.

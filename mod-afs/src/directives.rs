@@ -22,6 +22,8 @@ pub enum Scope {
     Server,
     /// Also in Location, but in no section that is found by file name: it decides as whom files are looked for.
     Identity,
+    /// In any section of the configuration, but in no access file: it is the administrator's to say.
+    Section,
     /// Anywhere: it only shapes an answer.
     Answer,
 }
@@ -159,6 +161,9 @@ impl Directive {
         }
         match (self.scope, place.section) {
             (Scope::Answer, _) => None,
+            (Scope::Section, Some(Section::Htaccess)) => {
+                Some("cannot stand in an access file, which the authors of the pages may write".to_owned())
+            }
             (Scope::Identity, Some(section)) if section > Section::Location => Some(format!(
                 "cannot stand in {}: it decides as whom files are looked for, so it has to be known before their names are; \
                  put it into <Location>, a virtual host or the main server",
@@ -192,6 +197,10 @@ fn count(least: usize, most: usize) -> String {
 const MANY: (usize, usize) = (1, usize::MAX);
 /// The words of a directive that takes one.
 const ONE: (usize, usize) = (1, 1);
+
+/// AFSSandbox On: pages may do what pages do, but in an origin of their own.
+pub const SANDBOX: &str = "sandbox allow-downloads allow-forms allow-modals allow-popups \
+     allow-popups-to-escape-sandbox allow-scripts allow-top-navigation-by-user-activation";
 
 /// Thirty days: no token lives longer.
 const TOKEN_MAX_S: u32 = 2_592_000;
@@ -423,6 +432,32 @@ fn login_limit(words: &[String]) -> Result<LoginLimit, String> {
     })
 }
 
+/// AFSSandbox.
+///
+/// # Errors
+/// What would be right.
+fn sandbox(words: &[String]) -> Result<Arc<str>, String> {
+    if let [word] = words
+        && let Ok(on) = switch(word)
+    {
+        return Ok(if on { SANDBOX } else { "" }.into());
+    }
+    let policy = words.join(" ");
+    if policy.len() > 2_000 || !policy.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) {
+        return Err("a policy has at most 2000 characters, of ASCII".to_owned());
+    }
+    let sandboxes = |part: &str| part.split_ascii_whitespace().next() == Some("sandbox");
+    if !policy.split(';').any(sandboxes) {
+        return Err(format!("'{}' is neither On nor Off nor a policy with 'sandbox'", shortened(&policy)));
+    }
+    if policy.split_ascii_whitespace().any(|word| word.trim_end_matches(';') == "allow-same-origin") {
+        return Err(
+            "a policy with allow-same-origin keeps nobody's pages from acting for their readers".to_owned()
+        );
+    }
+    Ok(policy.into())
+}
+
 /// A URL prefix.
 ///
 /// # Errors
@@ -552,6 +587,19 @@ pub const DIRECTIVES: &[Directive] = &[
                 "short" => RemoteUser::Short,
                 other => return Err(format!("'{}' is not full or short", shortened(other))),
             });
+            Ok(())
+        }),
+    },
+    Directive {
+        name: c"AFSSandbox",
+        syntax: "On|Off|POLICY",
+        words: MANY,
+        scope: Scope::Section,
+        takes: Takes::Graceful,
+        default: "Off",
+        help: c"Sends a Content-Security-Policy that puts pages from AFS into a sandbox",
+        apply: Apply::Dir(|c, w| {
+            c.sandbox = Some(sandbox(w)?);
             Ok(())
         }),
     },
@@ -884,6 +932,9 @@ mod tests {
             ("AFSAuthType AFS None", "wants one value"),
             ("AFSLoginPrompt <%x>", "'%x' is not known"),
             ("AFSLoginPrompt <%c", "matching '>'"),
+            ("AFSSandbox maybe", "neither On nor Off nor a policy"),
+            ("AFSSandbox default-src 'self'", "nor a policy with 'sandbox'"),
+            ("AFSSandbox sandbox allow-scripts allow-same-origin", "allow-same-origin"),
             ("AFSDefaultCell a..b", "not a cell such as example.com"),
             (long.as_str(), "longer than 63 bytes"),
             ("SetAFSCells a.example b/c", "not a cell"),

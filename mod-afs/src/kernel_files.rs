@@ -115,6 +115,14 @@ pub fn read_at<'b>(file: &File, at: u64, to: &'b mut [MaybeUninit<u8>]) -> Resul
     rustix::io::pread(file, to, at).map(|(read, _)| read).map_err(|e| e.raw_os_error())
 }
 
+/// As [`read_at`], into memory that holds something already: how many bytes; 0 at the end.
+///
+/// # Errors
+/// An errno.
+pub fn read_into(file: &File, at: u64, to: &mut [u8]) -> Result<usize, i32> {
+    rustix::io::pread(file, to, at).map_err(|e| e.raw_os_error())
+}
+
 /// The system's attributes as httpd takes them, with a validator.
 fn attributes(m: &Metadata) -> Attributes {
     let kind = m.file_type();

@@ -38,6 +38,9 @@ const REFUSAL_TIME: Duration = Duration::from_millis(100);
 const GRACE: Duration = Duration::from_secs(1);
 /// A request waits so long for the token of a service identity, which the broker has before it is asked for.
 const SERVICE_WAIT: Duration = Duration::from_secs(5);
+/// So often a file is opened again whose first bytes cannot be read, of which nothing has been sent: one that is replaced
+/// after it was opened is gone.
+const REPLACED: u32 = 5;
 
 /// What decides who somebody is: where it is the same, an identity may be used again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -260,11 +263,20 @@ impl Phases for Module {
             }
         }
         let in_afs = r.state::<Visit>().is_some_and(|visit| visit.in_afs);
+        if in_afs {
+            crate::dav::keep_url(r);
+        }
+        if in_afs
+            && r.main().is_none()
+            && let Some(policy) = r.dir_config().sandbox()
+        {
+            r.set_error_header(c"Content-Security-Policy", policy);
+        }
         if in_afs && kernel::standing().is_some() {
             // What other modules look up from here on, they look up as the visitor.
             return stand(r).map_or_else(|status| status, |()| Status::DECLINED);
         }
-        if in_afs && r.file_kind() == FileKind::None && r.options().multi_views {
+        if in_afs && r.is_get_or_head() && r.file_kind() == FileKind::None && r.options().multi_views {
             // mod_negotiation would look for variants on this machine.
             return refuse(r, Answer::NotFound, "absent", None);
         }
@@ -297,6 +309,9 @@ impl Phases for Module {
         if let Err(status) = settle(r, false).and_then(|()| stand(r)) {
             return status;
         }
+        if let Some(status) = crate::dav::hand_over(r) {
+            return status;
+        }
         if afs.standing().is_some()
             && let Some(answer) = left_to_others(r, afs, &name)
         {
@@ -320,6 +335,24 @@ fn effective(r: &Request<'_>) -> DirConfig {
     // Sub-requests for a file have no URL of their own.
     let location = own.or_else(|| r.inherited_state::<Visit>().and_then(|visit| visit.location.as_ref()));
     location.map_or_else(|| r.default_dir_config().clone(), |(_, config)| config.clone())
+}
+
+/// Who a request for something in AFS is from, if that is settled by its location.
+pub(crate) fn visitor_in_afs(r: &Request<'_>) -> Option<Who> {
+    let visit = r.state::<Visit>().filter(|visit| visit.in_afs)?;
+    Some(visit.settled.as_ref()?.who.clone())
+}
+
+/// Until when the token counts that a request in AFS is served under, and whether other credentials would not help.
+pub(crate) fn terms_in_afs(r: &Request<'_>) -> (Option<i64>, bool) {
+    let settled = r.state::<Visit>().and_then(|visit| visit.settled.as_ref());
+    settled.map_or((None, false), |s| (s.who.holder().map(|h| h.token_end), s.is_final()))
+}
+
+/// Is a request in AFS served by a service's token, or would it be if there were one?
+pub(crate) fn by_service_in_afs(r: &Request<'_>) -> bool {
+    let settled = r.state::<Visit>().and_then(|visit| visit.settled.as_ref());
+    settled.is_some_and(|s| !s.who.is_visitor() && s.authority.service.is_some())
 }
 
 /// Who this request is from, if that is settled.
@@ -626,7 +659,7 @@ fn show_user(r: &mut Request<'_>, visitor: &Arc<Visitor>) {
 /// Ends the request: headers, a line in the log of refused accesses, the status.
 ///
 /// `name`: who the visitor claims to be, where he has not shown it.
-fn refuse(r: &mut Request<'_>, answer: Answer, reason: &str, name: Option<&str>) -> Status {
+pub(crate) fn refuse(r: &mut Request<'_>, answer: Answer, reason: &str, name: Option<&str>) -> Status {
     let server = r.server().config();
     // Nobody is asked for a password where it would be refused.
     let answer = if answer == Answer::Challenge && server.require_tls() && !r.is_https() {
@@ -640,7 +673,7 @@ fn refuse(r: &mut Request<'_>, answer: Answer, reason: &str, name: Option<&str>)
             r.set_error_header(c"WWW-Authenticate", &challenge);
         }
         Answer::Unavailable => r.set_error_header(c"Retry-After", &RETRY_AFTER_S.to_string()),
-        Answer::BadRequest | Answer::Forbidden | Answer::NotFound => {}
+        _ => {}
     }
     let visitor = settled(r).and_then(|settled| settled.who.visitor().cloned());
     if let Some(visitor) = &visitor {
@@ -714,7 +747,12 @@ fn serve(r: &mut Request<'_>, afs: &'static Afs, name: &[u8]) -> Result<Status, 
         Method::Get => {}
         Method::Options => return Ok(r.send_options()),
         Method::Unknown => return Err(Status::http(501)),
-        Method::Other => return Err(Status::METHOD_NOT_ALLOWED),
+        Method::Other => {
+            if crate::dav::changes(r.method().to_bytes()) {
+                r.log(Level::Warning, "nothing is written here: `Dav afs` in this location would allow it");
+            }
+            return Err(Status::METHOD_NOT_ALLOWED);
+        }
     }
     match r.file_kind() {
         FileKind::Plain => {}
@@ -734,9 +772,29 @@ fn serve(r: &mut Request<'_>, afs: &'static Afs, name: &[u8]) -> Result<Status, 
     if r.path_info().is_some_and(|rest| !rest.is_empty()) && !r.accepts_path_info() {
         return Err(Status::NOT_FOUND);
     }
-    let (content, found) = afs.open(&who, name).map_err(|errno| afs_says(r, errno))?;
+    let mut sent = send(r, afs, &who, name);
+    for _ in 0..REPLACED {
+        if sent != Err(libc::EIO) {
+            break;
+        }
+        sent = send(r, afs, &who, name);
+    }
+    sent.unwrap_or_else(|errno| Err(afs_says(r, errno)))
+}
+
+/// Opens a file and sends it.
+///
+/// # Errors
+/// What AFS says, an errno; inside, the status of what is not sent for other reasons.
+fn send(
+    r: &mut Request<'_>,
+    afs: &'static Afs,
+    who: &Who,
+    name: &[u8],
+) -> Result<Result<Status, Status>, i32> {
+    let (content, found) = afs.open(who, name)?;
     if found.info.kind != FileKind::Plain {
-        return Err(refuse(r, Answer::Forbidden, "unfit", None));
+        return Ok(Err(refuse(r, Answer::Forbidden, "unfit", None)));
     }
     r.set_file_info(&found.info);
     r.set_last_modified(found.info.mtime_us);
@@ -744,11 +802,11 @@ fn serve(r: &mut Request<'_>, afs: &'static Afs, name: &[u8]) -> Result<Status, 
     r.set_accept_ranges();
     let met = r.meets_conditions();
     if met != Status::OK {
-        return Err(met);
+        return Ok(Err(met));
     }
     r.set_content_length(found.info.size);
     let body = Part::File { from: Box::new(content), start: 0, len: found.info.size };
-    r.try_send(vec![body]).map_err(|errno| afs_says(r, errno))
+    r.try_send(vec![body]).map(Ok)
 }
 
 #[cfg(test)]

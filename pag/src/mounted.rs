@@ -80,6 +80,15 @@ impl Dir {
         self.0.as_fd()
     }
 
+    /// Whether the client lets this thread change something in it.
+    ///
+    /// # Errors
+    /// What access(2) gives: `EACCES` if not.
+    pub fn is_writable(&self) -> Result<(), Error> {
+        let how = rustix::fs::Access::WRITE_OK;
+        rustix::fs::accessat(&self.0, c".", how, AtFlags::EACCESS).map_err(failed("access"))
+    }
+
     /// All names in it, without `.` and `..`.
     ///
     /// # Errors

@@ -89,6 +89,7 @@ fn known(code: &str) -> Vec<Directive> {
                 "Global" => "main server",
                 "Server" => "virtual host",
                 "Identity" => "Location",
+                "Section" => "any section",
                 _ => "everywhere",
             };
             let merge = match scope {
@@ -231,6 +232,7 @@ fn section(page: &str, known: &[Directive]) -> Result<String> {
                 "main server" => "main server only",
                 "virtual host" => "main server, virtual host",
                 "Location" => "main server, virtual host, Location",
+                "any section" => "everywhere but in access files",
                 _ => "everywhere, also in Directory and access files",
             }
         ));

@@ -57,7 +57,7 @@ const fn records() -> [sys::command_rec; DIRECTIVES.len() + 1] {
 const fn allowed(scope: Scope) -> c_int {
     let bits = match scope {
         Scope::Global | Scope::Server => sys::RSRC_CONF,
-        Scope::Identity => sys::RSRC_CONF | sys::ACCESS_CONF,
+        Scope::Identity | Scope::Section => sys::RSRC_CONF | sys::ACCESS_CONF,
         Scope::Answer => sys::RSRC_CONF | sys::ACCESS_CONF | sys::OR_AUTHCFG,
     };
     bits as c_int

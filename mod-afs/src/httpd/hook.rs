@@ -1,5 +1,6 @@
 //! The trampolines: each checks its pointers, enters the guard, calls the safe function, and gives its status.
 
+use super::dav;
 use super::file_info::{FileInfo, Look};
 use super::filter;
 use super::guard::guard;
@@ -185,6 +186,7 @@ unsafe extern "C" fn pre_config(
     _plog: *mut sys::apr_pool_t,
     _ptemp: *mut sys::apr_pool_t,
 ) -> c_int {
+    dav::ready();
     guard("pre_config", Status::INTERNAL_SERVER_ERROR, Module::pre_config).code()
 }
 
@@ -432,7 +434,7 @@ unsafe extern "C" fn status_page(r: *mut sys::request_rec, flags: c_int) -> c_in
 ///
 /// # Safety
 /// Called by httpd when it registers the module.
-pub(super) unsafe extern "C" fn register(_p: *mut sys::apr_pool_t) {
+pub(super) unsafe extern "C" fn register(p: *mut sys::apr_pool_t) {
     /// No module that has to be before or behind.
     const NONE: *const *const c_char = ptr::null();
     let first = sys::APR_HOOK_FIRST as c_int;
@@ -442,6 +444,8 @@ pub(super) unsafe extern "C" fn register(_p: *mut sys::apr_pool_t) {
     let really_last = sys::APR_HOOK_REALLY_LAST as c_int;
     let per_conf = sys::AP_AUTH_INTERNAL_PER_CONF as c_int;
     filter::register();
+    // SAFETY: as said above.
+    unsafe { dav::register(p) };
     // SAFETY: httpd collects hooks now; each function has the shape that its hook asks for.
     #[allow(clippy::multiple_unsafe_ops_per_block, reason = "one list of the same call")]
     unsafe {

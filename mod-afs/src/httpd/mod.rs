@@ -54,6 +54,7 @@
 
 mod bucket;
 mod command;
+mod dav;
 mod file_info;
 mod filter;
 mod guard;

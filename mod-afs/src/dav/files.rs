@@ -1,0 +1,181 @@
+//! What writing needs of files, as one visitor. Paths are absolute; errors are errnos.
+//!
+//! Symbolic links are never followed at the end of a path.
+
+use pag::userspace::{Kind, Rights};
+
+/// What a name is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its mode bits.
+    pub mode: u32,
+    /// Its length in bytes.
+    pub size: u64,
+}
+
+/// A file that is written.
+pub trait Sink: Send {
+    /// Writes all of `bytes` at an offset; they are stored once [`Sink::close`] says so.
+    ///
+    /// # Errors
+    /// An errno.
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> Result<(), i32>;
+
+    /// Cuts or extends it.
+    ///
+    /// # Errors
+    /// An errno.
+    fn truncate(&mut self, size: u64) -> Result<(), i32>;
+
+    /// Closes it: whether all that was written has been stored.
+    ///
+    /// # Errors
+    /// An errno; it is closed then, too.
+    fn close(self: Box<Self>) -> Result<(), i32>;
+}
+
+/// A file that is read.
+pub trait Source: Send {
+    /// Reads up to `to.len()` bytes at an offset; 0 at its end.
+    ///
+    /// # Errors
+    /// An errno.
+    fn read_at(&mut self, to: &mut [u8], offset: u64) -> Result<usize, i32>;
+}
+
+/// Files, as one visitor.
+pub trait Files: Send {
+    /// Whether he has these rights in a directory; `None` where that cannot be asked.
+    ///
+    /// # Errors
+    /// An errno.
+    fn may(&self, dir: &[u8], rights: Rights) -> Result<Option<bool>, i32>;
+
+    /// Whether he may change something in a directory, whatever it is.
+    ///
+    /// # Errors
+    /// An errno: `EACCES` if not.
+    fn may_change(&self, dir: &[u8]) -> Result<(), i32>;
+
+    /// How many bytes still fit into the volume of a directory. A server lets a store go a little further.
+    ///
+    /// # Errors
+    /// An errno.
+    fn room(&self, dir: &[u8]) -> Result<u64, i32>;
+
+    /// A number of the volume that a directory is in, behind a mount point at the end of the path.
+    ///
+    /// # Errors
+    /// An errno.
+    fn volume(&self, dir: &[u8]) -> Result<u64, i32>;
+
+    /// What a name is.
+    ///
+    /// # Errors
+    /// An errno.
+    fn look(&self, path: &[u8]) -> Result<Look, i32>;
+
+    /// A validator of a file as it is now, as ETag has it.
+    ///
+    /// # Errors
+    /// An errno.
+    fn etag(&self, path: &[u8]) -> Result<String, i32>;
+
+    /// All names in a directory, without `.` and `..`.
+    ///
+    /// # Errors
+    /// An errno.
+    fn names(&self, dir: &[u8]) -> Result<Vec<Vec<u8>>, i32>;
+
+    /// Makes a file, which must not exist.
+    ///
+    /// # Errors
+    /// An errno.
+    fn create(&self, path: &[u8], mode: u32) -> Result<Box<dyn Sink>, i32>;
+
+    /// Opens an existing file for writing, as it is.
+    ///
+    /// # Errors
+    /// An errno.
+    fn open_to_write(&self, path: &[u8]) -> Result<Box<dyn Sink>, i32>;
+
+    /// Opens a file for reading.
+    ///
+    /// # Errors
+    /// An errno.
+    fn open_to_read(&self, path: &[u8]) -> Result<Box<dyn Source>, i32>;
+
+    /// Where a symbolic link points to.
+    ///
+    /// # Errors
+    /// An errno.
+    fn readlink(&self, path: &[u8]) -> Result<Vec<u8>, i32>;
+
+    /// Makes a symbolic link.
+    ///
+    /// # Errors
+    /// An errno.
+    fn symlink(&self, target: &[u8], path: &[u8]) -> Result<(), i32>;
+
+    /// Makes a directory.
+    ///
+    /// # Errors
+    /// An errno.
+    fn mkdir(&self, path: &[u8]) -> Result<(), i32>;
+
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    /// An errno.
+    fn rmdir(&self, path: &[u8]) -> Result<(), i32>;
+
+    /// Removes a file or link.
+    ///
+    /// # Errors
+    /// An errno.
+    fn unlink(&self, path: &[u8]) -> Result<(), i32>;
+
+    /// Renames within a volume; a file or an empty directory of the new name is replaced.
+    ///
+    /// # Errors
+    /// An errno: `EXDEV` out of the volume.
+    fn rename(&self, from: &[u8], to: &[u8]) -> Result<(), i32>;
+
+    /// Notes a temporary name that could not be removed, to be removed later.
+    fn leave_behind(&self, path: &[u8]);
+}
+
+/// The directory of a path, and the name in it; `None` for a path that has none.
+#[must_use]
+pub fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = path.iter().rposition(|b| *b == b'/')?;
+    let (dir, name) = (path.get(..at)?, path.get(at + 1..)?);
+    (!dir.is_empty() && !name.is_empty()).then_some((dir, name))
+}
+
+/// A name in a directory, as a path.
+#[must_use]
+pub fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
+    [dir, b"/", name].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_has_a_directory_and_a_name() {
+        for (path, want) in [
+            (&b"/afs/c/x"[..], Some((&b"/afs/c"[..], &b"x"[..]))),
+            (b"/afs", None),
+            (b"/afs/c/", None),
+            (b"x", None),
+            (b"", None),
+        ] {
+            assert_eq!(split(path), want);
+        }
+        assert_eq!(join(b"/afs/c", b"x"), b"/afs/c/x");
+    }
+}

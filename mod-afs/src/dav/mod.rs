@@ -1,0 +1,564 @@
+//! Writing by WebDAV and PUT: what stands behind mod_dav where `Dav afs` is set.
+//!
+//! mod_dav speaks the protocol, checks conditions and locks, and asks for one step after the other; each is done here as
+//! the visitor. The decision is AFS's answer to the step itself.
+
+pub mod cross_site;
+pub mod files;
+pub mod leftovers;
+pub mod put;
+#[cfg(test)]
+#[path = "tests.rs"]
+mod put_and_tree_tests;
+pub mod tree;
+
+use crate::answer::{Answer, Trouble};
+use crate::broker::unix_now;
+use crate::child::child;
+use crate::content::{self, Afs, Attributes, Who};
+use crate::httpd::{FileKind, Level, Request, Status};
+use crate::phases;
+use crate::writing::Writing;
+use core::ffi::CStr;
+use cross_site::Asked;
+use files::{Files, join, split};
+use pag::Fault;
+use put::{Problem, Put};
+
+/// The name of the provider, as in `Dav afs`.
+pub const PROVIDER: &CStr = c"afs";
+/// The handler's name that mod_dav gives to requests which it will answer.
+const HANDLER: &CStr = c"dav-handler";
+/// mod_dav_fs's name.
+const FILESYSTEM: &[u8] = b"filesystem";
+
+/// What a URL stands for.
+#[derive(Debug, Clone)]
+pub struct Thing {
+    /// The client; lives as long as the child.
+    afs: &'static Afs,
+    /// On whose behalf.
+    who: Who,
+    /// Its path, without a slash at the end.
+    path: Vec<u8>,
+    /// The path of its URL, decoded, without a slash at the end.
+    uri: Vec<u8>,
+    /// What AFS knows of it; `None`: there is nothing of that name.
+    found: Option<Attributes>,
+}
+
+/// A property that AFS knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Property {
+    /// How long a file is.
+    Length,
+    /// Its validator.
+    Etag,
+    /// When it was last changed.
+    Modified,
+}
+
+/// Why something is not done.
+#[derive(Debug)]
+pub enum No {
+    /// What AFS or this machine says.
+    Problem(Problem),
+    /// It has gone meanwhile.
+    Gone,
+    /// A part of a file (Content-Range).
+    Partial,
+    /// The visitor is not settled there: no `AFSAuthType AFS`.
+    NotSettled,
+    /// A name that we give to temporary files.
+    Reserved,
+    /// Source and destination belong to locations with different visitors.
+    OtherVisitor,
+    /// What could not be done with parts of a tree, by their URLs.
+    Members(Vec<(Vec<u8>, Problem)>),
+}
+
+impl From<i32> for No {
+    fn from(errno: i32) -> Self {
+        Self::Problem(Problem::Afs(errno))
+    }
+}
+
+impl From<Problem> for No {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+/// What a visitor is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// The status.
+    pub status: u16,
+    /// In a few words.
+    pub text: String,
+    /// The same for parts of a tree, by their URLs.
+    pub members: Vec<(Vec<u8>, u16)>,
+}
+
+/// A path without slashes at its end.
+fn trimmed(path: &[u8]) -> &[u8] {
+    let end = path.iter().rposition(|b| *b != b'/').map_or(0, |at| at + 1);
+    path.get(..end.max(1)).unwrap_or(path)
+}
+
+/// Attributes of a name: through a symbolic link at its end, but of the link itself where that leads nowhere.
+///
+/// # Errors
+/// What AFS says.
+fn attributes(afs: &Afs, who: &Who, path: &[u8]) -> Result<Option<Attributes>, i32> {
+    let absent = |errno| matches!(Fault::of(errno), Fault::Absent | Fault::NotDirectory);
+    match afs.lstat(who, path) {
+        Ok(link) if link.info.kind == FileKind::Link => Ok(Some(afs.stat(who, path).unwrap_or(link))),
+        Ok(found) => Ok(Some(found)),
+        Err(errno) if absent(errno) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+impl Thing {
+    /// Is there something?
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        self.found.is_some()
+    }
+
+    /// Is it a collection?
+    #[must_use]
+    pub fn is_collection(&self) -> bool {
+        self.found.as_ref().is_some_and(|found| found.info.kind == FileKind::Directory)
+    }
+
+    /// The path of its URL, decoded, without a slash at the end.
+    #[must_use]
+    pub fn uri(&self) -> &[u8] {
+        &self.uri
+    }
+
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &[u8] {
+        &self.path
+    }
+
+    /// Its validator, as ETag has it: the same as GET's.
+    #[must_use]
+    pub fn etag(&self) -> Option<String> {
+        self.found.as_ref().map(|found| format!("\"{}\"", found.etag))
+    }
+
+    /// A property, as text.
+    #[must_use]
+    pub fn property(&self, property: Property) -> Option<String> {
+        let found = self.found.as_ref()?;
+        match property {
+            Property::Length => (!self.is_collection()).then(|| found.info.size.to_string()),
+            Property::Etag => self.etag(),
+            Property::Modified => Some(http_date(found.info.mtime_us.div_euclid(1_000_000))),
+        }
+    }
+
+    /// What a request is for.
+    ///
+    /// # Errors
+    /// Why nothing can be said of it.
+    pub fn of(r: &Request<'_>) -> Result<Self, No> {
+        let afs =
+            child().and_then(|child| child.afs.as_ref()).ok_or(No::Problem(Problem::Afs(libc::ENODEV)))?;
+        let who = phases::visitor_in_afs(r).ok_or(No::NotSettled)?;
+        let name = r.filename().map(CStr::to_bytes).unwrap_or_default();
+        // What httpd did not find lies behind what it did.
+        let rest = r.path_info().map(CStr::to_bytes).unwrap_or_default();
+        let path = trimmed(&[name, rest].concat()).to_vec();
+        if !content::is_below(&path, afs.mount()) {
+            return Err(No::NotSettled);
+        }
+        if path.split(|b| *b == b'/').any(|name| name.starts_with(put::PREFIX)) {
+            return Err(No::Reserved);
+        }
+        let found = attributes(afs, &who, &path)?;
+        let uri = trimmed(r.uri().to_bytes()).to_vec();
+        Ok(Self { afs, who, path, uri, found })
+    }
+
+    /// The collection that it is in; `None` above the mount directory.
+    ///
+    /// # Errors
+    /// Why nothing can be said of it.
+    pub fn parent(&self) -> Result<Option<Self>, No> {
+        let (Some((path, _)), Some(at)) = (split(&self.path), self.uri.iter().rposition(|b| *b == b'/'))
+        else {
+            return Ok(None);
+        };
+        if !content::is_below(path, self.afs.mount()) {
+            return Ok(None);
+        }
+        let uri = match self.uri.get(..at) {
+            Some([]) | None => b"/".to_vec(),
+            Some(uri) => uri.to_vec(),
+        };
+        let found = attributes(self.afs, &self.who, path)?;
+        Ok(Some(Self { afs: self.afs, who: self.who.clone(), path: path.to_vec(), uri, found }))
+    }
+
+    /// What is in a collection. What the visitor may not look at, or what does not answer, is left out.
+    ///
+    /// # Errors
+    /// Why its names cannot be read.
+    pub fn members(&self, r: &Request<'_>) -> Result<Vec<Self>, No> {
+        let files = self.files();
+        let follows = r.options().follow_links;
+        let mut members = Vec::new();
+        for name in files.names(&self.path)? {
+            if name.starts_with(put::PREFIX) {
+                continue;
+            }
+            let path = join(&self.path, &name);
+            let found = match self.afs.lstat(&self.who, &path) {
+                Ok(link) if link.info.kind == FileKind::Link => {
+                    if follows {
+                        self.afs.stat(&self.who, &path)
+                    } else {
+                        continue;
+                    }
+                }
+                other => other,
+            };
+            match found {
+                Ok(found) => members.push(Self {
+                    afs: self.afs,
+                    who: self.who.clone(),
+                    uri: join(if self.uri == b"/" { b"" } else { &self.uri }, &name),
+                    path,
+                    found: Some(found),
+                }),
+                Err(errno) => {
+                    let path = String::from_utf8_lossy(&path);
+                    r.log(Level::Debug, &format!("{path}: not shown in its collection (errno {errno})"));
+                }
+            }
+        }
+        Ok(members)
+    }
+
+    /// Files, as its visitor.
+    fn files(&self) -> Writing {
+        Writing::new(self.afs, self.who.clone())
+    }
+
+    /// Looks again.
+    fn look_again(&mut self) {
+        self.found = attributes(self.afs, &self.who, &self.path).unwrap_or(None);
+    }
+
+    /// Whether its visitor may lock it: not without a right to change something there, else he could keep those away who may.
+    ///
+    /// # Errors
+    /// Why not.
+    fn may_lock(&self) -> Result<(), No> {
+        let dir =
+            if self.is_collection() { Some(self.path.as_slice()) } else { split(&self.path).map(|(d, _)| d) };
+        Ok(self.files().may_change(dir.ok_or(libc::EINVAL)?)?)
+    }
+
+    /// Begins to put a body there.
+    ///
+    /// # Errors
+    /// Why nothing can be put there.
+    pub fn put(&self, r: &Request<'_>, partial: bool) -> Result<Put, No> {
+        if partial {
+            return Err(No::Partial);
+        }
+        let length = r.header_in(c"Content-Length").and_then(|v| v.to_str().ok()?.trim().parse().ok());
+        let conditions = [c"If-Match", c"If-None-Match", c"If-Unmodified-Since"];
+        let conditional = conditions.iter().any(|name| r.header_in(name).is_some());
+        Ok(Put::begin(Box::new(self.files()), &self.path, length, conditional)?)
+    }
+
+    /// Makes a collection of it.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn make_collection(&mut self) -> Result<(), No> {
+        self.files().mkdir(&self.path)?;
+        self.look_again();
+        Ok(())
+    }
+
+    /// Removes it, and what is in it.
+    ///
+    /// # Errors
+    /// What could not be removed.
+    pub fn remove(&mut self) -> Result<(), No> {
+        let done = tree::remove(&self.files(), &self.path);
+        self.look_again();
+        done.map_err(|failures| match failures.as_slice() {
+            [(path, Problem::Afs(errno))] if *path == self.path && Fault::of(*errno) == Fault::Absent => {
+                No::Gone
+            }
+            _ => self.failed(failures),
+        })
+    }
+
+    /// Copies it; `deep`: with what is in it.
+    ///
+    /// # Errors
+    /// What could not be copied.
+    pub fn copy_to(&self, to: &mut Self, deep: bool) -> Result<(), No> {
+        self.same_visitor(to)?;
+        let again = || Box::new(self.files()) as Box<dyn Files>;
+        let done = tree::copy(&again, &self.path, &to.path, deep);
+        to.look_again();
+        done.map_err(|failures| to.failed(failures))
+    }
+
+    /// Moves it.
+    ///
+    /// # Errors
+    /// What could not be moved.
+    pub fn move_to(&mut self, to: &mut Self) -> Result<(), No> {
+        self.same_visitor(to)?;
+        let done = tree::rename(&self.files(), &self.path, &to.path);
+        self.look_again();
+        to.look_again();
+        done.map_err(|failures| to.failed(failures))
+    }
+
+    /// Two locations may settle the visitor differently; then nobody may do both halves.
+    ///
+    /// # Errors
+    /// What AFS says.
+    fn same_visitor(&self, other: &Self) -> Result<(), No> {
+        let pag = |thing: &Self| thing.afs.pag(&thing.who).id();
+        if pag(self) == pag(other) { Ok(()) } else { Err(No::OtherVisitor) }
+    }
+
+    /// What failed, by URL where it is not this thing itself.
+    fn failed(&self, failures: tree::Failures) -> No {
+        if let [(path, problem)] = failures.as_slice()
+            && *path == self.path
+        {
+            return No::Problem(*problem);
+        }
+        let uri = |path: &[u8]| match path.strip_prefix(self.path.as_slice()) {
+            Some(rest) => [self.uri(), rest].concat(),
+            // Of the source of a copy: told by the name that it would have had.
+            None => self.uri.clone(),
+        };
+        No::Members(failures.into_iter().map(|(path, problem)| (uri(&path), problem)).collect())
+    }
+}
+
+/// How a visitor is answered who is not served; and a word for the log.
+///
+/// `token_end` of the token that he is served under; `is_final`: other credentials would not help him.
+fn answer(problem: Problem, token_end: Option<i64>, is_final: bool) -> (Answer, &'static str) {
+    let errno = match problem {
+        Problem::Afs(errno) => errno,
+        Problem::Here(_) => return (Answer::Unavailable, "no-room-here"),
+        Problem::Link => return (Answer::Forbidden, "link"),
+        Problem::MountPoint => return (Answer::Forbidden, "mount-point"),
+        Problem::Changed => return (Answer::Changed, "changed"),
+    };
+    match Fault::of(errno) {
+        Fault::OverQuota | Fault::TooLarge => (Answer::Full, "over-quota"),
+        Fault::ReadOnly => (Answer::Forbidden, "read-only"),
+        Fault::Exists | Fault::NotEmpty | Fault::IsDirectory | Fault::NotDirectory | Fault::Absent => {
+            (Answer::Conflict, "conflict")
+        }
+        Fault::BadName | Fault::NameTooLong => (Answer::BadRequest, "bad-name"),
+        Fault::OtherVolume => (Answer::Elsewhere, "other-volume"),
+        Fault::NoRight | Fault::Link | Fault::Unreachable => {
+            let trouble = Trouble::of(errno).under(token_end, unix_now());
+            (trouble.answer(is_final), trouble.word())
+        }
+    }
+}
+
+/// The same in words.
+fn words(word: &str) -> &'static str {
+    match word {
+        "over-quota" => "The volume has no room for it.",
+        "read-only" => "It lies in a read-only copy of a volume.",
+        "conflict" => "Something else is there, or the collection that it would be in is not.",
+        "bad-name" => "AFS takes no such name.",
+        "other-volume" => "The destination is in another AFS volume: copy it there and delete it here.",
+        "mount-point" => "It is, or holds, the mount point of another AFS volume.",
+        "link" => "It is a symbolic link, which is not written through.",
+        "changed" => "It has changed meanwhile.",
+        "no-right" => "AFS does not allow it.",
+        "partial" => "A part of a file cannot be put.",
+        "reserved" => "This server gives such names to files that it is about to write.",
+        "no-room-here" => "This server cannot keep the body until it is whole.",
+        _ => "The file server does not answer.",
+    }
+}
+
+/// Tells the visitor of `r`, which is the request that he made, that something is not done: headers and a line in the log.
+pub fn tell(r: &mut Request<'_>, no: No) -> Told {
+    let (token_end, is_final) = phases::terms_in_afs(r);
+    let answer = |problem| answer(problem, token_end, is_final);
+    let mut members = Vec::new();
+    let (answer, word) = match no {
+        No::Problem(problem) => {
+            if let Problem::Afs(errno) | Problem::Here(errno) = problem {
+                r.log(Level::Info, &format!("errno {errno}"));
+            }
+            answer(problem)
+        }
+        No::Gone => (Answer::NotFound, "absent"),
+        No::Partial => (Answer::BadRequest, "partial"),
+        No::Reserved => (Answer::Forbidden, "reserved"),
+        No::NotSettled => {
+            r.log(Level::Error, "Dav afs is only for what lies in AFS and has AFSAuthType AFS");
+            (Answer::Forbidden, "not-settled")
+        }
+        No::OtherVisitor => {
+            r.log(Level::Error, "source and destination have different cells or realms for logins");
+            (Answer::Forbidden, "other-visitor")
+        }
+        No::Members(failures) => {
+            let first = failures.first().map(|(_, problem)| answer(*problem));
+            members = failures.into_iter().map(|(uri, problem)| (uri, answer(problem).0.status())).collect();
+            first.unwrap_or((Answer::Unavailable, "afs-unavailable"))
+        }
+    };
+    let status = phases::refuse(r, answer, word, None);
+    Told { status: u16::try_from(status.code()).unwrap_or(500), text: words(word).to_owned(), members }
+}
+
+/// Is this a method by which something would be written, if it were not left out of the configuration?
+#[must_use]
+pub fn changes(method: &[u8]) -> bool {
+    const METHODS: [&[u8]; 8] =
+        [b"PUT", b"DELETE", b"MKCOL", b"COPY", b"MOVE", b"PROPPATCH", b"LOCK", b"PATCH"];
+    METHODS.contains(&method)
+}
+
+/// Before the handler, for a request in AFS: one that mod_dav will answer is not redirected to the same URL with a slash.
+pub fn keep_url(r: &mut Request<'_>) {
+    if !r.is_get_or_head() && r.dav_provider() == Some(PROVIDER) {
+        // mod_dir's own way of being told so.
+        r.set_env(c"redirect-carefully", "1");
+    }
+}
+
+/// In the handler, for a request whose visitor is settled: whether mod_dav is to answer it, or it is refused.
+/// `None`: it is not mod_dav's.
+pub fn hand_over(r: &mut Request<'_>) -> Option<Status> {
+    let asked = Asked {
+        site: r.header_in(c"Sec-Fetch-Site").map(CStr::to_bytes),
+        origin: r.header_in(c"Origin").map(CStr::to_bytes),
+        host: r.header_in(c"Host").map(CStr::to_bytes),
+        tls: r.is_https(),
+    };
+    // A form of another site may be meant for a program that everybody may ask; not with a visitor's password.
+    let harmless = r.method().to_bytes() == b"POST" && r.header_in(c"Authorization").is_none();
+    if !cross_site::is_safe(r.method().to_bytes()) && !harmless && cross_site::is_foreign(asked) {
+        r.log(Level::Warning, "a page of another site wanted to change something");
+        return Some(phases::refuse(r, Answer::Forbidden, "cross-site", None));
+    }
+    if r.handler() != Some(HANDLER) {
+        return None;
+    }
+    match r.dav_provider() {
+        Some(name) if name == PROVIDER => {
+            // A service's token is there for reading what is public on the web; whoever comes must not write by it.
+            if !cross_site::is_safe(r.method().to_bytes()) && phases::by_service_in_afs(r) {
+                let (_, is_final) = phases::terms_in_afs(r);
+                let answer = if is_final { Answer::Forbidden } else { Answer::Challenge };
+                return Some(phases::refuse(r, answer, "login-wanted", None));
+            }
+            // mod_dav asks nobody but its own tables for a lock.
+            if r.method().to_bytes() == b"LOCK"
+                && let Err(no) = Thing::of(r).and_then(|thing| thing.may_lock())
+            {
+                return Some(Status::http(tell(r, no).status));
+            }
+            r.read_in_own_thread();
+            Some(Status::DECLINED)
+        }
+        Some(name) if name.to_bytes() == FILESYSTEM => {
+            let text = "Dav On is not for files in AFS, since mod_dav_fs does not look whether they could be stored: use Dav afs";
+            r.log(Level::Error, text);
+            Some(phases::refuse(r, Answer::Forbidden, "handler", None))
+        }
+        _ => None,
+    }
+}
+
+/// A date as HTTP has it.
+fn http_date(seconds: i64) -> String {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let (day, time) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    let (year, month, of_month) = crate::access_log::civil(day);
+    let pick = |list: &[&'static str], n: i64| {
+        usize::try_from(n).ok().and_then(|n| list.get(n).copied()).unwrap_or("???")
+    };
+    format!(
+        "{}, {of_month:02} {} {year:04} {:02}:{:02}:{:02} GMT",
+        pick(&DAYS, day.rem_euclid(7)),
+        pick(&MONTHS, month - 1),
+        time / 3600,
+        time / 60 % 60,
+        time % 60
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_http() {
+        for (seconds, text) in [
+            (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
+            (951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT"),
+        ] {
+            assert_eq!(http_date(seconds), text);
+        }
+    }
+
+    #[test]
+    fn each_fault_has_its_status() {
+        let ends = Some(i64::MAX);
+        for (problem, nobody, somebody) in [
+            (Problem::Afs(libc::EACCES), 401, 403),
+            (Problem::Afs(libc::EDQUOT), 507, 507),
+            (Problem::Afs(libc::ENOSPC), 507, 507),
+            (Problem::Afs(libc::EFBIG), 507, 507),
+            (Problem::Afs(libc::EROFS), 403, 403),
+            (Problem::Afs(libc::ENOENT), 409, 409),
+            (Problem::Afs(libc::ENOTDIR), 409, 409),
+            (Problem::Afs(libc::EISDIR), 409, 409),
+            (Problem::Afs(libc::EEXIST), 409, 409),
+            (Problem::Afs(libc::EINVAL), 400, 400),
+            (Problem::Afs(libc::ENAMETOOLONG), 400, 400),
+            (Problem::Afs(libc::EXDEV), 502, 502),
+            (Problem::Afs(libc::ETIMEDOUT), 503, 503),
+            (Problem::Afs(libc::ENODEV), 503, 503),
+            (Problem::Here(libc::ENOSPC), 503, 503),
+            (Problem::Link, 403, 403),
+            (Problem::MountPoint, 403, 403),
+            (Problem::Changed, 412, 412),
+        ] {
+            assert_eq!(answer(problem, None, false).0.status(), nobody, "{problem:?}");
+            assert_eq!(answer(problem, ends, true).0.status(), somebody, "{problem:?}");
+        }
+        assert_eq!(answer(Problem::Afs(libc::EACCES), Some(0), true).0.status(), 503, "the token has ended");
+    }
+
+    #[test]
+    fn slashes_at_the_end_do_not_count() {
+        for (path, want) in [(&b"/a/b/"[..], &b"/a/b"[..]), (b"/a//", b"/a"), (b"/", b"/"), (b"/a", b"/a")] {
+            assert_eq!(trimmed(path), want);
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! A PUT: from the bytes of a request to a file in AFS, whole or not at all.
+//!
+//! Where the visitor may insert and delete, the bytes go to a temporary name in the same directory, which takes the place
+//! of the file once close has said that they are stored. Where he may not, they are kept on this machine until all of
+//! them are there, and then written into the file itself, so that whatever the visitor does changes nothing; but others
+//! can see it half-written, and if its server fails meanwhile it stays so.
+
+use super::files::{Files, Look, Sink, join, split};
+use pag::Fault;
+use pag::userspace::{Kind, Rights};
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+
+/// How temporary names begin. Nobody gets to such names by a URL, and no collection shows them.
+pub const PREFIX: &[u8] = b".afsweb-";
+/// So many bytes are written at once.
+const PIECE: usize = 256 << 10;
+/// By so much a server lets a store go over the quota (`fileserver -spare`), bytes.
+const SPARE: u64 = 1 << 20;
+/// Smaller bodies are not worth the question how much room there is: close will tell.
+const SMALL: u64 = 256 << 10;
+/// Mode of a new file; in AFS the owner's bits count for everybody.
+const MODE: u32 = 0o644;
+
+/// Where the bytes go.
+enum Way {
+    /// To a temporary name in the directory.
+    Temporary {
+        /// Its path.
+        path: Vec<u8>,
+        /// The file; none once it is closed.
+        sink: Option<Box<dyn Sink>>,
+    },
+    /// To a file of this machine that has no name; in the end into the file itself, which exists or is made then.
+    Kept {
+        /// That file.
+        body: File,
+        /// How long the file is; none: it is to be made.
+        existing: Option<u64>,
+    },
+}
+
+/// A body that is being put.
+pub struct Put {
+    /// The files.
+    files: Box<dyn Files>,
+    /// The file.
+    path: Vec<u8>,
+    /// Where the bytes go.
+    way: Way,
+    /// What has not been written yet.
+    buffer: Vec<u8>,
+    /// How much has been written.
+    written: u64,
+    /// The request depends on what is there: the validator as of its beginning, none if nothing was there.
+    condition: Option<Option<String>>,
+    /// Whether it has ended, in whatever way.
+    ended: bool,
+}
+
+impl core::fmt::Debug for Put {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let way = if matches!(self.way, Way::Temporary { .. }) { "temporary" } else { "kept" };
+        write!(f, "Put({}, {way}, {} bytes)", String::from_utf8_lossy(&self.path), self.written)
+    }
+}
+
+/// Why a body is not put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Problem {
+    /// What AFS says: an errno.
+    Afs(i32),
+    /// This machine cannot keep the body: an errno.
+    Here(i32),
+    /// A symbolic link is not written through.
+    Link,
+    /// What is there is not what the request was made for.
+    Changed,
+    /// The mount point of a volume, which is none of the directories that can be moved, copied or removed.
+    MountPoint,
+}
+
+impl From<i32> for Problem {
+    fn from(errno: i32) -> Self {
+        Self::Afs(errno)
+    }
+}
+
+/// A new name that nobody can guess, in the directory of `path`.
+///
+/// # Errors
+/// `EINVAL` for a path that has no directory; `EIO` without random bytes.
+pub fn temporary(path: &[u8]) -> Result<Vec<u8>, i32> {
+    let (dir, _) = split(path).ok_or(libc::EINVAL)?;
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(|_| libc::EIO)?;
+    let name = format!("{:032x}", u128::from_ne_bytes(random));
+    Ok(join(dir, &[PREFIX, name.as_bytes()].concat()))
+}
+
+/// A file of this machine without a name.
+///
+/// # Errors
+/// An errno.
+fn nameless() -> Result<File, i32> {
+    use rustix::fs::{Mode, OFlags};
+    let dir = std::env::temp_dir();
+    let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+    rustix::fs::open(dir, flags, Mode::RUSR | Mode::WUSR).map(File::from).map_err(|e| e.raw_os_error())
+}
+
+/// How a body gets into a directory, by what the visitor may do there.
+///
+/// # Errors
+/// What AFS says.
+fn way(files: &dyn Files, path: &[u8], target: Option<Look>) -> Result<Way, Problem> {
+    let (dir, _) = split(path).ok_or(Problem::Afs(libc::EINVAL))?;
+    let replaces = Rights(Rights::INSERT.0 | Rights::DELETE.0);
+    match files.may(dir, replaces)? {
+        Some(true) => through_temporary(files, path, target),
+        Some(false) => keeping(files, path, target),
+        None => match through_temporary(files, path, target) {
+            Ok(way) => proved(files, path, way, target),
+            Err(Problem::Afs(errno)) if Fault::of(errno) == Fault::NoRight => keeping(files, path, target),
+            other => other,
+        },
+    }
+}
+
+/// Makes the temporary file.
+///
+/// # Errors
+/// What AFS says.
+fn through_temporary(files: &dyn Files, path: &[u8], target: Option<Look>) -> Result<Way, Problem> {
+    let temporary = temporary(path)?;
+    let mode = target.map_or(MODE, |look| look.mode & 0o777);
+    let sink = files.create(&temporary, mode)?;
+    Ok(Way::Temporary { path: temporary, sink: Some(sink) })
+}
+
+/// Where rights cannot be asked: renames the temporary file, which is still empty, to see whether that will do in the end.
+///
+/// # Errors
+/// What AFS says.
+fn proved(files: &dyn Files, path: &[u8], way: Way, target: Option<Look>) -> Result<Way, Problem> {
+    let Way::Temporary { path: first, sink } = way else { return Ok(way) };
+    let second = temporary(path)?;
+    match files.rename(&first, &second) {
+        Ok(()) => Ok(Way::Temporary { path: second, sink }),
+        Err(errno) => {
+            let _ = sink.map(Sink::close);
+            // He may not remove it either. Nothing is in it, and its directory is one that he can only add to.
+            let _ = files.unlink(&first);
+            if Fault::of(errno) == Fault::NoRight { keeping(files, path, target) } else { Err(errno.into()) }
+        }
+    }
+}
+
+/// Makes sure that the file itself can be written or made, and a file to keep the body in until then.
+///
+/// # Errors
+/// What AFS says.
+fn keeping(files: &dyn Files, path: &[u8], target: Option<Look>) -> Result<Way, Problem> {
+    let (dir, _) = split(path).ok_or(Problem::Afs(libc::EINVAL))?;
+    if target.is_some() {
+        files.open_to_write(path)?.close()?;
+    } else if files.may(dir, Rights::INSERT)? == Some(false) {
+        return Err(Problem::Afs(libc::EACCES));
+    }
+    Ok(Way::Kept { body: nameless().map_err(Problem::Here)?, existing: target.map(|look| look.size) })
+}
+
+impl Put {
+    /// Begins with a body of `length` bytes, if that is known. `conditional`: only if what is there does not change meanwhile.
+    ///
+    /// # Errors
+    /// Why nothing can be put there. Nothing is left behind then.
+    pub fn begin(
+        files: Box<dyn Files>,
+        path: &[u8],
+        length: Option<u64>,
+        conditional: bool,
+    ) -> Result<Self, Problem> {
+        let target = match files.look(path) {
+            Ok(look) => Some(look),
+            Err(errno) if Fault::of(errno) == Fault::Absent => None,
+            Err(errno) => return Err(errno.into()),
+        };
+        match target.map(|look| look.kind) {
+            Some(Kind::Directory) => return Err(Problem::Afs(libc::EISDIR)),
+            Some(Kind::Link) => return Err(Problem::Link),
+            _ => {}
+        }
+        let (dir, _) = split(path).ok_or(Problem::Afs(libc::EINVAL))?;
+        let condition = match (conditional, target) {
+            (false, _) => None,
+            (true, None) => Some(None),
+            (true, Some(_)) => Some(Some(files.etag(path)?)),
+        };
+        if let Some(length) = length.filter(|l| *l > SMALL)
+            // Of whom it cannot be asked, close tells.
+            && files.room(dir).is_ok_and(|room| length > room.saturating_add(SPARE))
+        {
+            return Err(Problem::Afs(libc::EDQUOT));
+        }
+        let way = way(files.as_ref(), path, target)?;
+        let buffer = Vec::new();
+        Ok(Self { files, path: path.to_vec(), way, buffer, written: 0, condition, ended: false })
+    }
+
+    /// Takes the next bytes of the body.
+    ///
+    /// # Errors
+    /// Why they cannot be written; nothing of the body will be there then.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), Problem> {
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= PIECE { self.flush() } else { Ok(()) }
+    }
+
+    /// Writes what has not been written yet.
+    ///
+    /// # Errors
+    /// What AFS says.
+    fn flush(&mut self) -> Result<(), Problem> {
+        let bytes = core::mem::take(&mut self.buffer);
+        match &mut self.way {
+            Way::Temporary { sink, .. } => {
+                sink.as_mut().ok_or(Problem::Afs(libc::EBADF))?.write_at(&bytes, self.written)?;
+            }
+            Way::Kept { body, .. } => {
+                let done = body.write_all_at(&bytes, self.written);
+                done.map_err(|e| Problem::Here(e.raw_os_error().unwrap_or(libc::EIO)))?;
+            }
+        }
+        self.written += bytes.len() as u64;
+        self.buffer = bytes;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// The body is whole: puts it in its place, and says how the file validates now, if that can be had.
+    ///
+    /// # Errors
+    /// Why it is not there; a temporary name is removed then.
+    pub fn commit(mut self) -> Result<Option<String>, Problem> {
+        let done = self.flush().and_then(|()| self.place());
+        if done.is_err() {
+            self.abandon();
+        }
+        self.ended = true;
+        done.map(|()| self.files.etag(&self.path).ok())
+    }
+
+    /// Stores the body and gives it its name.
+    ///
+    /// # Errors
+    /// What AFS says.
+    fn place(&mut self) -> Result<(), Problem> {
+        if let Way::Temporary { sink, .. } = &mut self.way {
+            sink.take().ok_or(Problem::Afs(libc::EBADF))?.close()?;
+        }
+        self.check_condition()?;
+        match &self.way {
+            Way::Temporary { path, .. } => self.files.rename(path, &self.path).map_err(Into::into),
+            Way::Kept { body, existing } => self.write_itself(body, *existing),
+        }
+    }
+
+    /// Makes sure that what was there is still there.
+    ///
+    /// # Errors
+    /// What AFS says.
+    fn check_condition(&self) -> Result<(), Problem> {
+        let Some(before) = &self.condition else { return Ok(()) };
+        let now = match self.files.etag(&self.path) {
+            Ok(etag) => Some(etag),
+            Err(errno) if Fault::of(errno) == Fault::Absent => None,
+            Err(errno) => return Err(errno.into()),
+        };
+        if now == *before { Ok(()) } else { Err(Problem::Changed) }
+    }
+
+    /// Writes the whole body into the file itself.
+    ///
+    /// # Errors
+    /// What AFS says.
+    fn write_itself(&self, body: &File, existing: Option<u64>) -> Result<(), Problem> {
+        let (dir, _) = split(&self.path).ok_or(Problem::Afs(libc::EINVAL))?;
+        let grows = self.written.saturating_sub(existing.unwrap_or(0));
+        // What is stored in several steps may go over the quota with a later one, when the first have emptied the file.
+        if grows > SMALL && self.files.room(dir).is_ok_and(|room| grows > room) {
+            return Err(Problem::Afs(libc::EDQUOT));
+        }
+        let mut sink = match existing {
+            Some(_) => self.files.open_to_write(&self.path)?,
+            None => self.files.create(&self.path, MODE)?,
+        };
+        // Cut once it is open, so that its server hears of it with the first bytes. Who may only insert cannot cut.
+        let cut = if existing.is_some() { sink.truncate(0).map_err(Problem::Afs) } else { Ok(()) };
+        let written = cut.and_then(|()| self.pour(body, sink.as_mut()));
+        let stored = sink.close();
+        if let Err(problem) = written.and(stored.map_err(Into::into)) {
+            if existing.is_none() {
+                // Made by this request. Who may only insert cannot remove it; then it is empty at least.
+                let _ = self.files.unlink(&self.path);
+            }
+            return Err(problem);
+        }
+        Ok(())
+    }
+
+    /// Copies the body.
+    ///
+    /// # Errors
+    /// What AFS says.
+    fn pour(&self, body: &File, sink: &mut dyn Sink) -> Result<(), Problem> {
+        let mut piece = vec![0; PIECE];
+        let mut at = 0;
+        while at < self.written {
+            let n = body
+                .read_at(&mut piece, at)
+                .map_err(|e| Problem::Here(e.raw_os_error().unwrap_or(libc::EIO)))?;
+            if n == 0 {
+                return Err(Problem::Here(libc::EIO));
+            }
+            sink.write_at(piece.get(..n).unwrap_or_default(), at)?;
+            at += n as u64;
+        }
+        Ok(())
+    }
+
+    /// The body did not come to its end: nothing of it stays.
+    pub fn abort(mut self) {
+        self.abandon();
+    }
+
+    /// Removes the temporary name.
+    fn abandon(&mut self) {
+        if core::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let Way::Temporary { path, sink } = &mut self.way else { return };
+        if let Some(mut sink) = sink.take() {
+            // Nothing of it needs to be stored.
+            let _ = sink.truncate(0);
+            let _ = sink.close();
+        }
+        match self.files.unlink(path) {
+            Err(errno) if Fault::of(errno) == Fault::Unreachable => self.files.leave_behind(path),
+            _ => {}
+        }
+    }
+}
+
+impl Drop for Put {
+    fn drop(&mut self) {
+        self.abandon();
+    }
+}
