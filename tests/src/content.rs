@@ -309,6 +309,7 @@ fn first_cell(m: &mut Maker<'_>, sizes: Sizes) {
     m.public("replica-rw/page.html", "<p>from the replica</p>\n");
     m.mount("replica", MountKind::Normal, "vol.rep.readonly", None);
     m.mount("dangling", MountKind::Normal, "no.such.volume", None);
+    writable(m);
 
     m.directory("sizes", public());
     for (name, size) in
@@ -320,6 +321,29 @@ fn first_cell(m: &mut Maker<'_>, sizes: Sizes) {
     for (name, size) in [("4k.bin", 4 << 10), ("1m.bin", 1 << 20), ("12m.bin", 12 << 20)] {
         m.pattern(&format!("alice-sizes/{name}"), size);
     }
+}
+
+/// What tests write to. Each makes a directory of its own in there, so that none sees what another one leaves.
+fn writable(m: &mut Maker<'_>) {
+    let all = "rlidwk";
+    m.directory("write", Acl::default().allow(ANY, "rl"));
+    m.directory("write/alice", Acl::default().allow("alice", all).allow("bob", "rl"));
+    m.link("write/alice/link", "../../public/page.html");
+    m.link("write/alice/linked", "../../public");
+    m.link("write/alice/outside", "/srv");
+    m.directory("write/bob", Acl::default().allow("bob", all));
+    m.directory("write/anybody", Acl::default().allow(ANY, all));
+    m.directory("write/anybody/sub", Acl::default().allow(ANY, all));
+    m.directory("write/publisher", Acl::default().allow("publisher", all).allow(ANY, all));
+    // One directory for each kind of right to write.
+    for (name, rights) in [("insert", "li"), ("write-only", "lw"), ("in-place", "rlw"), ("no-delete", "rliw")]
+    {
+        m.directory(&format!("write/{name}"), Acl::default().allow("alice", rights));
+        m.bytes(&format!("write/{name}/file.txt"), b"as it was\n");
+    }
+    m.mount("write/quota", MountKind::ReadWrite, "vol.quota", Some(Acl::default().allow("alice", all)));
+    m.mount("write/alice/mounted", MountKind::ReadWrite, "vol.quota", None);
+    m.directory("far/write", Acl::default().allow("alice", all));
 }
 
 fn second_cell(m: &mut Maker<'_>) {

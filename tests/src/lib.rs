@@ -33,6 +33,7 @@ pub mod namespace;
 pub mod process;
 mod realm;
 pub mod roles;
+pub mod seen;
 pub mod ticket;
 pub mod token;
 pub mod wait;

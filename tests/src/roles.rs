@@ -1,6 +1,6 @@
 //! The program is its own helper: the processes that make and hold the world are this executable under another role.
 
-use crate::{fill, guest, lane_pair, machine, namespace};
+use crate::{fill, guest, lane_pair, machine, namespace, seen};
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -24,6 +24,8 @@ pub(crate) const OVER_USR_OUTER: &str = "over-usr-outer";
 pub(crate) const OVER_USR_INNER: &str = "over-usr-inner";
 /// Role: fills the cells with directories and files.
 pub(crate) const CONTENT: &str = "world-content";
+/// Role: says what is in a directory in AFS.
+pub(crate) const SEEN: &str = "world-seen";
 /// Role: the broker's side of a lane, for measuring.
 pub(crate) const LANE_RESPONDER: &str = "lane-responder";
 /// Role: answers bytes with bytes, for measuring.
@@ -46,6 +48,7 @@ pub fn dispatch() -> Option<ExitCode> {
         OVER_USR_OUTER => namespace::over_usr_outer(&args),
         OVER_USR_INNER => namespace::over_usr_inner(&args),
         CONTENT => fill::fill(&args).map(|()| ExitCode::SUCCESS),
+        SEEN => seen::look(&args).map(|()| ExitCode::SUCCESS),
         LANE_RESPONDER => lane_pair::lane_responder(),
         BARE_RESPONDER => lane_pair::bare_responder(),
         MACHINE => machine::become_program(&args).map(|()| ExitCode::SUCCESS),

@@ -74,6 +74,7 @@ const SUITES: &[WorldSuite] = &[
     WorldSuite::per_mpm("tickets"),
     WorldSuite::per_mpm("services"),
     WorldSuite::per_mpm("http"),
+    WorldSuite::per_mpm("writing"),
     WorldSuite::per_mpm("hostile"),
     WorldSuite::per_mpm("transport"),
     WorldSuite::per_mpm("lifecycle"),

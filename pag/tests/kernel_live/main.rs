@@ -22,6 +22,7 @@ mod processes;
 mod stage;
 mod tokens;
 mod visitors;
+mod writing;
 
 use processes::{DIR, SCENE, command, dir, play};
 
@@ -87,6 +88,9 @@ scenes! {
         two_hundred_pags;
         a_pool_comes_to_its_end_and_gives_out_clean_ones_again;
         the_quota_of_keys_is_an_error_of_its_own;
+    }
+    writing {
+        what_is_written_is_stored_when_it_is_closed;
     }
     costs {
         what_hopping_costs;

@@ -47,7 +47,7 @@ pub(super) fn content() {
 }
 
 /// Sets an access list as the calling thread: names and rights in turn.
-fn set_acl(dir: &str, positive: &[&str], negative: &[&str]) {
+pub(crate) fn set_acl(dir: &str, positive: &[&str], negative: &[&str]) {
     if kind() == ClientKind::Kafs {
         let lines = |acl: &[&str]| {
             acl.chunks(2)
