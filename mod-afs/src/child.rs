@@ -7,6 +7,7 @@ use crate::broker::{Ask, Logins, NoVisitor};
 use crate::client;
 use crate::config::ServerConfig;
 use crate::content::{Afs, Client};
+use crate::farewell;
 use crate::httpd::{Level, Server, mpm};
 use crate::nanny::{self, Inherited};
 use crate::standing::Standing;
@@ -121,6 +122,9 @@ pub fn start(main: Server<'_>) {
     let started = match client::chosen() {
         ClientKind::Userspace => {
             start_userspace(config, &client_conf, children, &mut cache_lock).map(|client| {
+                if let Err(e) = farewell::prepare(Arc::clone(&client)) {
+                    main.log(Level::Warning, &format!("file servers will not hear of this child's end: {e}"));
+                }
                 let tokens: Arc<dyn AfsClient> = Arc::clone(&client) as Arc<dyn AfsClient>;
                 (Client::Userspace(client), tokens)
             })
@@ -201,6 +205,7 @@ fn start_userspace(
         mount_dir: config.mount_dir().into(),
         cache,
         dead_time: Duration::from_secs(config.file_deadline_s().into()),
+        ports: config.ports(),
         ..Config::new(config.client_object(), client_conf)
     };
     Userspace::start(&client).map_err(|e| e.to_string())

@@ -4,6 +4,7 @@
 
 use crate::prompt::Prompt;
 use pag::{Cell, Realm};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use weblog_proto::{Method, Service};
@@ -69,6 +70,20 @@ pub enum ClientChoice {
     Kafs,
     /// OpenAFS's user-space client.
     Userspace,
+}
+
+/// SetAFSPorts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ports {
+    /// Whichever the system gives.
+    Any,
+    /// The first free one of these.
+    These {
+        /// First.
+        first: u16,
+        /// Last.
+        last: u16,
+    },
 }
 
 /// SetAFSWeblogUser.
@@ -195,6 +210,8 @@ config! {
         login_deadline_s: u32,
         /// SetAFSFileDeadline, seconds.
         file_deadline_s: u32,
+        /// SetAFSPorts.
+        ports: Ports,
         /// SetAFSCacheSize, bytes for all children together.
         cache_size: u64,
         /// SetAFSCacheDir.
@@ -288,6 +305,8 @@ pub const LANES: u16 = 8;
 pub const LOGIN_DEADLINE_S: u32 = 20;
 /// Default of SetAFSFileDeadline.
 pub const FILE_DEADLINE_S: u32 = 30;
+/// SetAFSPorts: beyond AFS's own ports, below those that systems give out.
+const PORTS: Ports = Ports::These { first: 7_101, last: 7_400 };
 /// Default of SetAFSCacheSize: 256 MiB.
 pub const CACHE_SIZE: u64 = 256 << 20;
 /// Default of SetAFSLoginLimit.
@@ -429,6 +448,15 @@ impl ServerConfig {
         self.file_deadline_s.unwrap_or(FILE_DEADLINE_S)
     }
 
+    /// UDP ports on which children hear of changes; `None`: whichever the system gives them.
+    #[must_use]
+    pub fn ports(&self) -> Option<RangeInclusive<u16>> {
+        match self.ports.unwrap_or(PORTS) {
+            Ports::Any => None,
+            Ports::These { first, last } => Some(first..=last),
+        }
+    }
+
     /// Bytes of file cache for all children together.
     #[must_use]
     pub fn cache_size(&self) -> u64 {
@@ -504,6 +532,7 @@ mod tests {
         ("SetAFSLanes", "1", "64"),
         ("SetAFSLoginDeadline", "1", "300"),
         ("SetAFSFileDeadline", "1", "300"),
+        ("SetAFSPorts", "7101-7400", "any"),
         ("SetAFSCacheSize", "1M", "4G"),
         ("SetAFSCacheDir", "/var/cache/a", "/var/cache/b"),
         ("SetAFSLoginLimit", "1 2 3", "4 5 6"),
@@ -585,6 +614,10 @@ mod tests {
             ("SetAFSLanes", config.lanes().to_string()),
             ("SetAFSLoginDeadline", config.login_deadline_s().to_string()),
             ("SetAFSFileDeadline", config.file_deadline_s().to_string()),
+            (
+                "SetAFSPorts",
+                config.ports().map_or("any".to_owned(), |p| format!("{}-{}", p.start(), p.end())),
+            ),
             ("SetAFSCacheSize", format!("{}M", config.cache_size() >> 20)),
             ("SetAFSControlSocket", config.control_socket_text()),
             ("SetAFSRequireTLS", if config.require_tls() { "On" } else { "Off" }.to_owned()),

@@ -3,7 +3,7 @@
 //! Names are the original's where it had them. Knows nothing of httpd's records.
 
 use crate::config::{
-    AuthMethod, AuthType, ClientChoice, DirConfig, Login, LoginLimit, RemoteUser, ServerConfig,
+    AuthMethod, AuthType, ClientChoice, DirConfig, Login, LoginLimit, Ports, RemoteUser, ServerConfig,
     ServiceIdentity, UserName,
 };
 use crate::prompt::Prompt;
@@ -224,6 +224,21 @@ where
     }
     let value: u64 = word.parse().map_err(|_| wrong())?;
     T::try_from(value).ok().filter(|v| *v >= least && *v <= most).ok_or_else(wrong)
+}
+
+/// A range of ports.
+///
+/// # Errors
+/// What would be right.
+fn ports(word: &str) -> Result<Ports, String> {
+    if word.eq_ignore_ascii_case("any") {
+        return Ok(Ports::Any);
+    }
+    let what = || format!("'{word}' is no range of ports such as 7101-7400, nor any");
+    let (first, last) = word.split_once('-').ok_or_else(what)?;
+    let port = |word| number(word, 1_024, u16::MAX, "a port");
+    let (first, last) = (port(first)?, port(last)?);
+    if first > last { Err(what()) } else { Ok(Ports::These { first, last }) }
 }
 
 /// The name of a cell.
@@ -847,6 +862,16 @@ pub const DIRECTIVES: &[Directive] = &[
         }),
     },
     Directive {
+        name: c"SetAFSPorts",
+        syntax: "FIRST-LAST|any",
+        words: ONE,
+        scope: Scope::Global,
+        takes: Takes::Graceful,
+        default: "7101-7400",
+        help: c"UDP ports on which the children's user-space clients hear of changes",
+        apply: Apply::Server(|c, w| ports(one(w)).map(|v| c.ports = Some(v))),
+    },
+    Directive {
         name: c"SetAFSCacheSize",
         syntax: "SIZE[K|M|G]",
         words: ONE,
@@ -983,6 +1008,9 @@ mod tests {
             ("SetAFSLanes 65", "from 1 to 64"),
             ("SetAFSLoginDeadline 0", "from 1 to 300"),
             ("SetAFSFileDeadline 301", "from 1 to 300"),
+            ("SetAFSPorts 7101", "such as 7101-7400"),
+            ("SetAFSPorts 7400-7101", "such as 7101-7400"),
+            ("SetAFSPorts 80-90", "from 1024 to 65535"),
             ("SetAFSCacheSize 1X", "such as 512M"),
             ("SetAFSCacheSize 1", "between 1M"),
             ("SetAFSCacheSize 99999999999G", "between 1M"),

@@ -14,6 +14,7 @@ pub mod configtest;
 pub mod content;
 pub mod dav;
 pub mod directives;
+pub mod farewell;
 pub mod full_restart;
 pub mod httpd;
 pub mod identity;

@@ -12,6 +12,7 @@ use crate::broker::{Terms, Visitor, unix_now};
 use crate::child::{Child, child};
 use crate::config::{AuthType, DirConfig, Login, RemoteUser, ServerConfig};
 use crate::content::{self, Afs, Who};
+use crate::farewell;
 use crate::httpd::{
     DirConfigs, Ended, FileInfo, FileKind, Htaccess, Level, Look, Method, Part, Phases, Pool, Request,
     Server, Status, log_anywhere, mpm,
@@ -138,8 +139,16 @@ impl Phases for Module {
         Status::OK
     }
 
-    fn child_init(main: Server<'_>, _pchild: Pool<'_>) {
+    fn child_init(main: Server<'_>, pchild: Pool<'_>) {
         crate::child::start(main);
+        // Of a child with threads, the last that is ours; in prefork nothing runs then.
+        pchild.at_end(farewell::say);
+    }
+
+    fn child_stopping(_graceful: bool) {
+        if !mpm::is_threaded() {
+            farewell::say();
+        }
     }
 
     fn monitor(main: Server<'_>) {

@@ -46,8 +46,9 @@
 //!   nobody first, as he could drop his token. They work against `system:authuser` and groups.
 //! - **Output.** libuafs writes to standard output when it starts and when servers go up or down.
 //! - **The end.** There is no `stop`: libuafs's shutdown asserts, and a signal handler (prefork ends in one) must not
-//!   call it. A process just exits. The file servers keep its callbacks, and the next writer of such a file waits once
-//!   for a process that is gone (3 s measured; 14 s for a stopped one).
+//!   call it. Before a process exits, [`Userspace::give_up_callbacks`] tells the file servers; else they keep its callbacks,
+//!   and the next writer of such a file waits once for a process that is gone (3 s measured; 14 s for a stopped one).
+//!   Where another process has taken its port ([`Config::ports`]), that one answers for it.
 //! - **exit and abort.** libuafs ends the process on a bad configuration; [`Config::check`] comes before it.
 //! - The environment variables AFSCELL and AFSCONF change what libuafs reads; the caller sees to it that they are unset.
 
@@ -137,6 +138,7 @@ impl Userspace {
             daemons: config.daemons,
             dead_s: seconds(config.dead_time),
             idle_s: seconds(config.dead_time),
+            ports: config.ports.as_ref().map_or((0, 0), |ports| (*ports.start(), *ports.end())),
         };
         if STARTED.swap(true, Ordering::AcqRel) {
             return Err(Error::NoAfs("the user-space client was already started in this process".to_owned()));
@@ -168,6 +170,17 @@ impl Userspace {
         let files = Files { object: self.object, scope };
         let ours = core::ptr::addr_eq(Arc::as_ptr(scope.pag().client()), core::ptr::from_ref(self));
         if ours && self.object.current() == scope.pag().id() { Ok(files) } else { Err(Error::WrongPag) }
+    }
+
+    /// Tells all file servers that this client wants to hear of no more changes, as the last thing that a process does.
+    ///
+    /// Waits for a server that does not answer as for any other call.
+    ///
+    /// # Errors
+    /// The client's.
+    pub fn give_up_callbacks(&self) -> Result<(), Error> {
+        let _scope = self.anonymous().enter()?;
+        self.object.give_up_callbacks().map_err(failed("give up callbacks"))
     }
 
     /// Probes servers that count as down, so that one that is back is used again.

@@ -45,6 +45,9 @@ fn main() {
         // Files of a disk cache are opened for a moment each; no program may inherit one (see src/start.rs).
         "-Wl,--wrap=open64".to_owned(),
         "-Wl,--defsym=__wrap_open64=afsweb_open64".to_owned(),
+        // The port on which file servers reach the client is of our choice (see src/start.rs).
+        "-Wl,--wrap=bind".to_owned(),
+        "-Wl,--defsym=__wrap_bind=afsweb_bind".to_owned(),
         // The object is never unloaded: it leaves threads behind.
         "-Wl,-z,nodelete".to_owned(),
     ] {

@@ -26,6 +26,8 @@ pub(crate) const OVER_USR_INNER: &str = "over-usr-inner";
 pub(crate) const CONTENT: &str = "world-content";
 /// Role: says what is in a directory in AFS.
 pub(crate) const SEEN: &str = "world-seen";
+/// Role: writes a file in AFS.
+pub(crate) const CHANGE: &str = "world-change";
 /// Role: the broker's side of a lane, for measuring.
 pub(crate) const LANE_RESPONDER: &str = "lane-responder";
 /// Role: answers bytes with bytes, for measuring.
@@ -49,6 +51,7 @@ pub fn dispatch() -> Option<ExitCode> {
         OVER_USR_INNER => namespace::over_usr_inner(&args),
         CONTENT => fill::fill(&args).map(|()| ExitCode::SUCCESS),
         SEEN => seen::look(&args).map(|()| ExitCode::SUCCESS),
+        CHANGE => seen::write(&args).map(|()| ExitCode::SUCCESS),
         LANE_RESPONDER => lane_pair::lane_responder(),
         BARE_RESPONDER => lane_pair::bare_responder(),
         MACHINE => machine::become_program(&args).map(|()| ExitCode::SUCCESS),

@@ -4,12 +4,12 @@ use crate::namespace::SELF_INSIDE;
 use crate::world::{ADMIN, World};
 use crate::{process, roles, token};
 use anyhow::{Context as _, Result, bail};
-use pag::AfsClient as _;
-use pag::userspace::{Config, Kind, Userspace, snapshot_confdir};
+use pag::userspace::{Config, Files, Kind, snapshot_confdir};
+use pag::{AfsClient as _, PagScope, Userspace};
 use serde::{Deserialize, Serialize};
 use std::io::Write as _;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A client starts and looks at some files.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -50,33 +50,77 @@ pub fn names(cell: &str, path: &str) -> Result<Vec<String>> {
     Ok(directory(cell, path)?.into_iter().map(|s| s.name).collect())
 }
 
+/// Writes a file of a cell as its administrator, and says how long that took from opening to closing; `path` is below
+/// `/afs/<cell>`.
+///
+/// # Errors
+/// It could not be written.
+pub fn change(cell: &str, path: &str, text: &str) -> Result<Duration> {
+    let mut command = Command::new(SELF_INSIDE);
+    command.arg(roles::CHANGE).arg(format!("/afs/.{cell}/{path}")).arg(text);
+    // It waits for clients that are gone.
+    let out = process::run(&mut command, 4 * LIMIT)?;
+    let line = out.lines().find_map(|l| l.strip_prefix("took ")).context("nothing was said")?;
+    Ok(Duration::from_micros(line.parse()?))
+}
+
 /// The role that looks. Argument: the path.
 pub(crate) fn look(args: &[String]) -> Result<()> {
     let [path] = args else { bail!("PATH") };
+    as_administrator(Duration::from_secs(20), |files, _| {
+        let mut seen = Vec::new();
+        for name in files.read_dir(path.as_bytes())? {
+            // What somebody removes meanwhile is not there.
+            let Ok(found) = files.lstat(&[path.as_bytes(), b"/", &name].concat()) else { continue };
+            seen.push(Seen {
+                name: String::from_utf8_lossy(&name).into_owned(),
+                size: found.size,
+                owner: found.uid,
+                mode: found.mode & 0o777,
+                directory: found.kind == Kind::Directory,
+            });
+        }
+        seen.sort();
+        writeln!(std::io::stdout(), "\n{}", serde_json::to_string(&seen)?)?;
+        Ok(())
+    })
+}
+
+/// The role that writes. Arguments: path and text.
+pub(crate) fn write(args: &[String]) -> Result<()> {
+    let [path, text] = args else { bail!("PATH TEXT") };
+    as_administrator(3 * LIMIT, |files, scope| {
+        let path = path.as_bytes();
+        if files.stat(path).is_err() {
+            files.create(path, 0o644)?.close()?;
+        }
+        let begin = Instant::now();
+        let file = files.open_to_write(path, true)?;
+        file.pwrite(scope, text.as_bytes(), 0)?;
+        file.close()?;
+        writeln!(std::io::stdout(), "\ntook {}", begin.elapsed().as_micros())?;
+        Ok(())
+    })
+}
+
+/// Has something done with a client of its own, which bears with servers for `patience`, as administrator of all cells.
+fn as_administrator(
+    patience: Duration,
+    f: impl FnOnce(&Files<'_>, &PagScope<'_>) -> Result<()>,
+) -> Result<()> {
     let world = World::here()?;
     let conf = tempfile::tempdir()?;
     snapshot_confdir(&world.conf_dir, conf.path()).context("configuration of the AFS client")?;
     let object = world.programs.uafs.as_ref().context("libafsweb_uafs.so had not been built")?;
-    let afs = Userspace::start(&Config::new(object, conf.path())).context("AFS client")?;
+    let config = Config { dead_time: patience, ..Config::new(object, conf.path()) };
+    let afs = Userspace::start(&config).context("AFS client")?;
     let pag = afs.clone().new_pag()?;
     for cell in &world.cells {
         pag.set_token(&token::sealed(cell, ADMIN)?)?;
     }
     let scope = pag.enter()?;
-    let files = afs.files(&scope)?;
-    let mut seen = Vec::new();
-    for name in files.read_dir(path.as_bytes())? {
-        // What somebody removes meanwhile is not there.
-        let Ok(found) = files.lstat(&[path.as_bytes(), b"/", &name].concat()) else { continue };
-        seen.push(Seen {
-            name: String::from_utf8_lossy(&name).into_owned(),
-            size: found.size,
-            owner: found.uid,
-            mode: found.mode & 0o777,
-            directory: found.kind == Kind::Directory,
-        });
-    }
-    seen.sort();
-    writeln!(std::io::stdout(), "\n{}", serde_json::to_string(&seen)?)?;
-    Ok(())
+    let done = f(&afs.files(&scope)?, &scope);
+    drop(scope);
+    let _ = afs.give_up_callbacks();
+    done
 }

@@ -66,6 +66,7 @@ const SUITES: &[WorldSuite] = &[
     WorldSuite::plain("kaserver", "libafsauthent"),
     WorldSuite::plain("pag", "userspace_live"),
     WorldSuite::plain("weblog", "process"),
+    WorldSuite::plain("integration", "callbacks"),
     WorldSuite::plain("integration", "config"),
     WorldSuite::plain("integration", "realm"),
     WorldSuite { methods: &Method::ALL, ..WorldSuite::per_mpm("access") },

@@ -10,7 +10,7 @@
 use core::ffi::{c_char, c_void};
 
 /// Rises with each change of this file.
-pub(crate) const ABI: u32 = 2;
+pub(crate) const ABI: u32 = 3;
 /// The one exported symbol; its type is [`Entry`].
 pub(crate) const ENTRY: &[u8] = b"afsweb_uafs_table\0";
 /// What [`ENTRY`] is.
@@ -56,6 +56,10 @@ pub(crate) struct StartConfig {
     pub(crate) hard_s: u32,
     /// `START_*`.
     pub(crate) flags: u32,
+    /// Of these UDP ports the first free one is taken, so that it is again that of a process which has ended.
+    pub(crate) port_first: u16,
+    /// The last of them; 0, or all in use: one of the system's choice.
+    pub(crate) port_last: u16,
 }
 
 /// What is known of a file.
@@ -172,4 +176,6 @@ pub(crate) struct Table {
     /// Renames.
     pub(crate) rename:
         unsafe extern "C" fn(from: *const u8, from_len: usize, to: *const u8, to_len: usize) -> i32,
+    /// Gives all callbacks back to their file servers, as the last thing that the process does. Waits for all of them.
+    pub(crate) give_up_callbacks: unsafe extern "C" fn() -> i32,
 }

@@ -34,6 +34,8 @@ pub(crate) struct Start {
     pub(crate) dead_s: u32,
     /// Seconds without progress until a call ends.
     pub(crate) idle_s: u32,
+    /// UDP ports to choose from, first and last.
+    pub(crate) ports: (u16, u16),
 }
 
 /// The loaded object.
@@ -90,6 +92,8 @@ impl Object {
             hard_s: s.dead_s,
             // Without a dynamic root the library asserts that root.afs can be reached.
             flags: abi::START_DYNROOT,
+            port_first: s.ports.0,
+            port_last: s.ports.1,
         };
         // SAFETY: texts that live until the call is over.
         done(unsafe { (self.0.start)(&raw const config) })
@@ -206,6 +210,12 @@ impl Object {
     pub(crate) fn rename(self, from: &[u8], to: &[u8]) -> Result<(), i32> {
         // SAFETY: two slices.
         done(unsafe { (self.0.rename)(from.as_ptr(), from.len(), to.as_ptr(), to.len()) })
+    }
+
+    /// Gives callbacks back.
+    pub(crate) fn give_up_callbacks(self) -> Result<(), i32> {
+        // SAFETY: takes nothing.
+        done(unsafe { (self.0.give_up_callbacks)() })
     }
 }
 

@@ -1,6 +1,7 @@
 //! How a client is started, checked before libuafs sees it: libuafs ends the process on what it does not like.
 
 use crate::{Cell, CellServDb, Error};
+use std::ops::RangeInclusive;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,9 @@ pub struct Config {
     pub daemons: u32,
     /// After this time a silent server counts as down, and a call without progress ends. 6 s at least.
     pub dead_time: Duration,
+    /// UDP ports on which file servers are heard; the first free one is taken, or one of the system's choice if none is.
+    /// Processes that share them answer for one another's predecessors.
+    pub ports: Option<RangeInclusive<u16>>,
 }
 
 /// Where a process keeps what it has read. Processes cannot share one.
@@ -56,6 +60,7 @@ impl Config {
             volumes: 200,
             daemons: 3,
             dead_time: Duration::from_secs(20),
+            ports: None,
         }
     }
 
@@ -83,6 +88,9 @@ impl Config {
             || !(1..=32).contains(&self.daemons)
         {
             return no("stat entries, volumes or daemons are out of range".to_owned());
+        }
+        if self.ports.as_ref().is_some_and(|ports| *ports.start() == 0 || ports.is_empty()) {
+            return no("no ports".to_owned());
         }
         if self.dead_time > Duration::from_secs(600) {
             return no("dead time is longer than 600 s".to_owned());

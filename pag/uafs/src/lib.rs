@@ -12,11 +12,11 @@
 //! - PAGs that a thread enters and leaves by a change of pointer (`creds.rs`);
 //! - paths walked with a limit for symbolic links, and files by vnode, so without libuafs's table of 1,024
 //!   descriptors and its shared offsets (`walk.rs`, `file.rs`);
-//! - threads of the client that take no signals, and a socket that no program inherits (`start.rs`).
+//! - threads of the client that take no signals, and a socket that no program inherits, on a port of a few (`start.rs`).
 //!
 //! libuafs writes a few lines to standard output when it starts and when servers go up and down.
-//! It has no clean end: `uafs_Shutdown` asserts, so a process simply exits. The file servers notice when they next
-//! break a callback. A signal handler must not call anything here.
+//! It has no clean end: `uafs_Shutdown` asserts, so a process gives its callbacks back and simply exits. Of one that does
+//! not, the file servers notice when they next break a callback. A signal handler must not call anything here.
 //!
 //! # Safety
 //! Callers pass valid pointers as `abi.rs` says and call nothing but `start` before it has returned 0.
@@ -74,6 +74,7 @@ static TABLE: Table = Table {
     unlink,
     rmdir,
     rename,
+    give_up_callbacks,
 };
 
 /// Gives the table of functions; it lives as long as the process.
@@ -414,4 +415,12 @@ unsafe extern "C" fn rename(from: *const u8, from_len: usize, to: *const u8, to_
     // SAFETY: by the interface.
     let to = unsafe { input(to, to_len) };
     answer(|| file::rename(from, to))
+}
+
+/// Table entry: gives all callbacks back.
+///
+/// # Safety
+/// None is needed.
+unsafe extern "C" fn give_up_callbacks() -> i32 {
+    answer(start::give_up_callbacks)
 }

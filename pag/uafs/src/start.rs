@@ -14,7 +14,7 @@ use crate::walk;
 use core::ffi::{CStr, c_char, c_int};
 use std::collections::HashSet;
 use std::ffi::CString;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 /// Seconds before a call is made again that a server calls busy. Servers also say so to one of two first calls of a user
 /// that come at the same time, which the library's own 15 seconds would hold up for nothing.
@@ -28,6 +28,9 @@ const PROBE_PAG: u32 = 0x4000_0000;
 static STARTED: AtomicBool = AtomicBool::new(false);
 /// Whether it runs.
 static RUNS: AtomicBool = AtomicBool::new(false);
+
+/// The first port to try, and the last; 0: none.
+static PORTS: (AtomicU16, AtomicU16) = (AtomicU16::new(0), AtomicU16::new(0));
 
 /// Refuses calls before the start.
 pub(crate) fn running() -> Res<()> {
@@ -51,6 +54,8 @@ pub(crate) fn start(config: &StartConfig) -> Res<()> {
         return Err(Errno(libc::EALREADY));
     }
     set_deadlines(config);
+    PORTS.0.store(config.port_first, Ordering::Release);
+    PORTS.1.store(config.port_last, Ordering::Release);
     walk::set_mount(texts.mount);
     // SAFETY: the first call into the archive.
     if unsafe { raw::uafs_Setup(texts.mount.as_ptr()) } != 0 {
@@ -106,6 +111,17 @@ fn set_deadlines(config: &StartConfig) {
     unsafe { raw::afs_rx_idledead_rep = idle.max(dead) };
     // SAFETY: as above.
     unsafe { raw::afs_BusyWaitPeriod = BUSY_WAIT_S };
+}
+
+/// Tells all file servers that no callback is wanted any more.
+pub(crate) fn give_up_callbacks() -> Res<()> {
+    /// All callbacks, by one call to each address, as when the machine is shut down.
+    const ALL: c_int = 2;
+    let lock = Glock::take();
+    // SAFETY: the thread has the global lock, which the function releases while it waits.
+    let code = unsafe { raw::afs_FlushVCBs(ALL) };
+    drop(lock);
+    if code == 0 { Ok(()) } else { Err(Errno(code)) }
 }
 
 /// Passes the configuration as afsd's arguments and starts the threads.
@@ -199,4 +215,36 @@ fn close_on_exec(before: &HashSet<c_int>) {
 unsafe extern "C" fn afsweb_open64(path: *const c_char, flags: c_int, mode: libc::mode_t) -> c_int {
     // SAFETY: as the caller says. Not open(2) of libc, which would come here again.
     unsafe { libc::openat64(libc::AT_FDCWD, path, flags | libc::O_CLOEXEC, mode) }
+}
+
+/// What the archive's calls of bind(2) come to: where no port is asked for, the first free one of ours. The archive ends
+/// the process if its socket cannot be bound, so only the kernel is asked which are free.
+///
+/// # Safety
+/// `address` is valid for `len` bytes.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn afsweb_bind(
+    socket: c_int,
+    address: *const libc::sockaddr,
+    len: libc::socklen_t,
+) -> c_int {
+    // Not bind(2) of libc, which would come here again.
+    // SAFETY: as the caller says.
+    let bind =
+        |address: *const libc::sockaddr| unsafe { libc::syscall(libc::SYS_bind, socket, address, len) };
+    let (first, last) = (PORTS.0.load(Ordering::Acquire), PORTS.1.load(Ordering::Acquire));
+    let size = size_of::<libc::sockaddr_in>();
+    if first != 0 && usize::try_from(len) == Ok(size) {
+        // SAFETY: so many bytes, as the caller says; any bytes are a value.
+        let mut own: libc::sockaddr_in = unsafe { address.cast::<libc::sockaddr_in>().read_unaligned() };
+        if c_int::from(own.sin_family) == libc::AF_INET && own.sin_port == 0 {
+            for port in first..=last {
+                own.sin_port = port.to_be();
+                if bind((&raw const own).cast::<libc::sockaddr>()) == 0 {
+                    return 0;
+                }
+            }
+        }
+    }
+    c_int::try_from(bind(address)).unwrap_or(-1)
 }

@@ -1,0 +1,162 @@
+//! What file servers have promised to children that are gone, and how long whoever writes then has to wait.
+//!
+//! The children are prefork's, of which a server has most, each with a user-space client of its own.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "this is test code")]
+
+mod common;
+
+use common::{first, report, start_with, world};
+use integration::http::{Connection, Request};
+use integration::httpd::{Httpd, Mpm};
+use integration::process::signal_pid;
+use integration::seen;
+use integration::wait;
+use integration::world::{FIRST_CELL, World};
+use rustix::process::Signal;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+/// How many children.
+const CHILDREN: usize = 100;
+/// As many as somebody who writes can be made to wait for in a test: a second for each.
+const FEW: usize = 10;
+/// The first of SetAFSPorts.
+const FIRST_PORT: u16 = 7_101;
+/// What all of them have read, and somebody else writes.
+const FILE: &str = "write/anybody/callbacks.txt";
+
+/// An httpd with that many children, which neither come nor go of themselves.
+fn many(world: &World, children: usize) -> Httpd {
+    let sizes = format!(
+        "StartServers {children}\nMinSpareServers {children}\nMaxSpareServers {}\nServerLimit {children}\nMaxRequestWorkers {children}\n",
+        children + 1
+    );
+    let httpd = sized(world, sizes, "");
+    all_there(&httpd, children, &[]);
+    httpd
+}
+
+/// A prefork httpd of that size.
+fn sized(world: &World, sizes: String, more: &str) -> Httpd {
+    start_with(world, more, |mut o| {
+        o.mpm = Mpm::Prefork;
+        o.sizes = Some(sizes);
+        o
+    })
+}
+
+/// Waits for all children, none of them one of `before`.
+fn all_there(httpd: &Httpd, number: usize, before: &[u32]) {
+    wait::until_true("all children", Duration::from_secs(120), || {
+        let children = httpd.children();
+        let new = children.iter().filter(|pid| !before.contains(pid)).count();
+        Ok(new == number && ports().len() >= number)
+    })
+    .unwrap();
+}
+
+/// Has each child read the file, which shall be `text`: each holds one of so many connections.
+fn all_read(httpd: &Httpd, text: &str) {
+    let mut connections = Vec::new();
+    for _ in 0..httpd.children().len() {
+        let mut connection = Connection::open(httpd.address()).unwrap();
+        let r = connection.send(&Request::get(&first(FILE))).unwrap();
+        assert_eq!((r.status, r.text().as_str()), (200, text));
+        connections.push(connection);
+    }
+}
+
+/// The UDP ports of SetAFSPorts that somebody has.
+fn ports() -> BTreeSet<u16> {
+    let table = std::fs::read_to_string("/proc/net/udp").unwrap();
+    let port = |line: &str| {
+        let local = line.split_whitespace().nth(1)?;
+        u16::from_str_radix(local.split_once(':')?.1, 16).ok()
+    };
+    table.lines().skip(1).filter_map(port).filter(|p| (FIRST_PORT..7_401).contains(p)).collect()
+}
+
+/// Writes the file elsewhere, and tells how long that took.
+fn written(what: &str, text: &str) -> Duration {
+    let took = seen::change(FIRST_CELL, FILE, text).unwrap();
+    report(&format!("a write elsewhere, {what}: {:.2} s", took.as_secs_f64()));
+    took
+}
+
+/// Kills processes and waits for their end.
+fn kill(pids: &[u32]) {
+    for pid in pids {
+        signal_pid(*pid, Signal::KILL).unwrap();
+    }
+    wait::until_true("the end of the killed", Duration::from_secs(30), || {
+        Ok(pids.iter().all(|pid| !std::path::Path::new(&format!("/proc/{pid}/exe")).exists()))
+    })
+    .unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn who_writes_waits_for_no_child_that_has_a_successor_or_took_its_leave() {
+    let world = world();
+    written("which nobody has read", "one");
+    let httpd = many(&world, CHILDREN);
+    let own: BTreeSet<u16> = ports();
+    assert_eq!(own.len(), CHILDREN, "a port each: {own:?}");
+    all_read(&httpd, "one");
+    written(&format!("which {CHILDREN} living children have read"), "two");
+    all_read(&httpd, "two");
+
+    let before = httpd.children();
+    kill(&before);
+    all_there(&httpd, CHILDREN, &before);
+    assert_eq!(ports(), own, "the successors have the ports of those who were killed");
+    written(
+        &format!("which {CHILDREN} children had read that were killed; as many have taken their places"),
+        "three",
+    );
+    all_read(&httpd, "three");
+
+    let begin = Instant::now();
+    httpd.stop(&[]).unwrap();
+    report(&format!("the end of httpd: {:.2} s", begin.elapsed().as_secs_f64()));
+    written("which the children of a server had read that was stopped", "four");
+
+    let httpd = many(&world, CHILDREN);
+    all_read(&httpd, "four");
+    let mut all = httpd.children();
+    all.insert(0, httpd.pid());
+    kill(&all);
+    drop(httpd);
+    let httpd = many(&world, CHILDREN);
+    assert_eq!(ports(), own, "another server's children answer for those of one that was killed");
+    written("which the children of a server had read that was killed, and started again", "five");
+    all_read(&httpd, "five");
+    httpd.stop(&[]).unwrap();
+
+    // As before, but nothing comes after them: what is to be said for comparison.
+    let httpd = many(&world, FEW);
+    all_read(&httpd, "five");
+    let mut all = httpd.children();
+    all.insert(0, httpd.pid());
+    kill(&all);
+    drop(httpd);
+    written(&format!("which {FEW} children had read that were killed, with nothing in their place"), "six");
+    written("the same, once more", "seven");
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn where_all_ports_are_in_use_the_system_gives_one() {
+    let world = world();
+    written("which nobody has read", "one");
+    let httpd = sized(
+        &world,
+        "StartServers 4\nMinSpareServers 4\nMaxSpareServers 5\n".to_owned(),
+        "SetAFSPorts 7399-7400",
+    );
+    wait::until_true("all children", Duration::from_secs(60), || Ok(httpd.children().len() == 4)).unwrap();
+    all_read(&httpd, "one");
+    let taken: Vec<u16> = ports().into_iter().collect();
+    assert_eq!(taken, [7_399, 7_400]);
+    httpd.stop(&[]).unwrap();
+}
