@@ -21,10 +21,15 @@ fn failed(call: &'static str) -> impl FnOnce(rustix::io::Errno) -> Error {
 /// Refuses what is no name in a directory.
 ///
 /// # Errors
-/// `EINVAL`.
+/// `EINVAL`; `ENAMETOOLONG` where other clients could not read it (OpenAFS's kernel module makes names of 256 bytes).
 fn name_ok(name: &[u8]) -> Result<&[u8], Error> {
-    let bad = name.is_empty() || name == b"." || name == b".." || name.contains(&b'/') || name.contains(&0);
-    if bad { Err(Error::Errno { call: "name", errno: libc::EINVAL }) } else { Ok(name) }
+    /// Bytes of the longest name.
+    const LONGEST: usize = 255;
+    let no = |errno| Err(Error::Errno { call: "name", errno });
+    if name.is_empty() || name == b"." || name == b".." || name.contains(&b'/') || name.contains(&0) {
+        return no(libc::EINVAL);
+    }
+    if name.len() > LONGEST { no(libc::ENAMETOOLONG) } else { Ok(name) }
 }
 
 /// What is known of a name in a directory.

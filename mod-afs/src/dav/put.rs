@@ -103,10 +103,7 @@ pub fn temporary(path: &[u8]) -> Result<Vec<u8>, i32> {
 /// # Errors
 /// An errno.
 fn nameless() -> Result<File, i32> {
-    use rustix::fs::{Mode, OFlags};
-    let dir = std::env::temp_dir();
-    let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
-    rustix::fs::open(dir, flags, Mode::RUSR | Mode::WUSR).map(File::from).map_err(|e| e.raw_os_error())
+    tempfile::tempfile().map_err(|e| e.raw_os_error().unwrap_or(libc::EIO))
 }
 
 /// How a body gets into a directory, by what the visitor may do there.
