@@ -133,7 +133,7 @@ fn what_is_put_can_be_read_and_deleted() {
 
 #[test]
 #[ignore = "needs a world: run by cargo xtask test"]
-fn who_may_not_write_writes_nothing() {
+fn d50_who_may_not_write_writes_and_makes_nothing() {
     let world = world();
     let httpd = start(&world, "");
     let dir = own(&world, &httpd, "rights");
@@ -280,7 +280,7 @@ fn odd_names_come_back_as_they_were_put() {
 
 #[test]
 #[ignore = "needs a world: run by cargo xtask test"]
-fn conditions_are_met_or_nothing_is_written() {
+fn d64_conditions_are_met_and_bodies_whole_or_nothing_is_written() {
     let world = world();
     let httpd = start(&world, "");
     let dir = own(&world, &httpd, "conditions");
@@ -458,7 +458,7 @@ fn rights_to_insert_or_to_write_alone_will_do() {
 
 #[test]
 #[ignore = "needs a world: run by cargo xtask test"]
-fn an_upload_that_is_broken_off_leaves_what_was_there() {
+fn d64_an_upload_that_is_broken_off_leaves_what_was_there() {
     let world = world();
     let httpd = start(&world, "");
     let cell = world.cell(FIRST_CELL).unwrap();
