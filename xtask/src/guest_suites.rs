@@ -1,13 +1,14 @@
 //! Test programs that run in guests, for `cargo xtask vm test` and `cargo xtask test`.
 
+use crate::plan::{self, Choice};
 use crate::report::Line;
-use crate::suites::{self, Suite};
+use crate::suites::{self, Suite, Way};
 use crate::{say, vm};
 use anyhow::Result;
 use integration::guest::Ender;
 use integration::httpd::Mpm;
 use integration::kernel_client::KernelClient;
-use integration::method::{self, Method};
+use integration::method::Method;
 use std::time::Duration;
 
 /// A test program.
@@ -18,7 +19,7 @@ struct GuestSuite {
     clients: &'static [KernelClient],
     /// The MPMs that it is run with, one after the other (`AFSWEB_MPM`); none: it does not depend on that.
     mpms: &'static [Mpm],
-    /// Those of them that are enough without `--long`.
+    /// Those of them that the usual run has; with `--suite` event is one of them in any case.
     short: &'static [Mpm],
     /// The methods by which users log in, one after the other (`AFSWEB_METHOD`); none: it has its own.
     methods: &'static [Method],
@@ -43,7 +44,7 @@ impl GuestSuite {
         }
     }
 
-    /// The same under each MPM; without `--long` under these.
+    /// The same under each MPM; in the usual run under these.
     const fn under_mpms(test: &'static str, short: &'static [Mpm]) -> Self {
         Self { mpms: &Mpm::ALL, short, ..Self::new("integration", test) }
     }
@@ -77,68 +78,68 @@ const START_LIMIT: Duration = Duration::from_secs(10 * 60);
 /// How often a guest that does not come up is started.
 const STARTS: u32 = 2;
 
-/// Which suites.
-#[derive(Debug, Default)]
-pub(crate) struct Choice<'a> {
-    /// The volumes of a release.
-    pub(crate) long: bool,
-    /// Only those whose name contains this.
-    pub(crate) only: Option<&'a str>,
-    /// Only on this client.
-    pub(crate) client: Option<KernelClient>,
-    /// Only with this MPM, where it matters.
-    pub(crate) mpm: Option<Mpm>,
+impl GuestSuite {
+    /// The MPMs that are enough: in the usual run, or where a suite of the plan was asked for.
+    fn usual(&self, choice: &Choice<'_>) -> &'static [Mpm] {
+        if self.short.is_empty() && choice.suite.is_some() { &[Mpm::Event] } else { self.short }
+    }
+
+    /// With these MPMs it is run; `None`: with none, since none is wanted.
+    fn mpms(&self, choice: &Choice<'_>) -> Option<Vec<Option<Mpm>>> {
+        if self.mpms.is_empty() {
+            return Some(vec![None]);
+        }
+        let some = choice.mpms(self.mpms, self.usual(choice), choice.is_named());
+        (!some.is_empty()).then(|| some.into_iter().map(Some).collect())
+    }
+
+    /// By these methods; one is enough where not all was asked for: what a token is from makes no difference to a
+    /// client's PAGs.
+    fn methods(&self, choice: &Choice<'_>) -> &'static [Method] {
+        match self.methods {
+            [_, ..] if !choice.is_named() => &[Method::Krb5],
+            all => all,
+        }
+    }
 }
 
-impl Choice<'_> {
-    /// The suites for a client, with their programs built.
-    fn suites(&self, client: KernelClient) -> Result<Vec<Suite>> {
-        let limit = if self.long { LONG_SUITE_LIMIT } else { SUITE_LIMIT };
-        let mut chosen = Vec::new();
-        for row in GUEST_SUITES {
-            if !row.clients.contains(&client) || self.only.is_some_and(|o| !row.test.contains(o)) {
-                continue;
-            }
-            let mpms: Vec<Option<Mpm>> = match row.mpms {
-                [] => vec![None],
-                // Who names a suite or an MPM wants it.
-                all => {
-                    let named = self.long || self.only.is_some() || self.mpm.is_some();
-                    let some = if named { all } else { row.short };
-                    some.iter().filter(|m| self.mpm.is_none_or(|o| o == **m)).map(|m| Some(*m)).collect()
-                }
-            };
-            if mpms.is_empty() {
-                continue;
-            }
-            let program = suites::build(row.package, row.test)?;
-            let named = self.long || self.only.is_some() || self.mpm.is_some();
-            let methods: Vec<Option<Method>> = match row.methods {
-                [] => vec![None],
-                // One is enough in the usual run: what a token is from makes no difference to a client's PAGs.
-                _ if !named => vec![Some(Method::Krb5)],
-                some => some.iter().copied().map(Some).collect(),
-            };
-            let ways = mpms.iter().flat_map(|mpm| methods.iter().map(|method| (*mpm, *method)));
-            for (mpm, method) in ways {
-                let mut env = vec![("AFSWEB_LONG".to_owned(), u8::from(self.long).to_string())];
-                env.extend(row.env.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
-                env.extend(mpm.map(|m| ("AFSWEB_MPM".to_owned(), m.as_str().to_owned())));
-                env.extend(method.map(|m| (method::VARIABLE.to_owned(), m.as_str().to_owned())));
-                let mut args = vec!["--include-ignored".to_owned(), "--test-threads=1".to_owned()];
-                args.extend(row.args.iter().chain(suites::args_under(mpm)).map(|&a| a.to_owned()));
-                let ways = [method.map(Method::as_str), Some(client.as_str()), mpm.map(Mpm::as_str)];
-                chosen.push(Suite {
-                    name: suites::name_with(row.test, &ways),
-                    program: program.clone(),
-                    args,
-                    env,
-                    limit_s: limit.as_secs(),
-                });
-            }
-        }
-        Ok(chosen)
+/// The programs' names.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    GUEST_SUITES.iter().map(|row| row.test)
+}
+
+/// What is chosen and nevertheless not run: the program, and the ways.
+pub(crate) fn left_out(choice: &Choice<'_>) -> Vec<(&'static str, String)> {
+    let mut out = Vec::new();
+    if choice.is_named() {
+        return out;
     }
+    for row in GUEST_SUITES.iter().filter(|row| choice.tests_of(row.test).is_some()) {
+        let mpms: Vec<Mpm> = row.mpms.iter().copied().filter(|m| !row.usual(choice).contains(m)).collect();
+        out.extend(plan::ways("guests", &mpms).map(|ways| (row.test, ways)));
+        if row.methods.len() > 1 {
+            out.push((row.test, "guests; by kaserver".to_owned()));
+        }
+    }
+    out
+}
+
+/// The suites for a client, with their programs built.
+fn suites(choice: &Choice<'_>, client: KernelClient) -> Result<Vec<Suite>> {
+    let limit = if choice.long { LONG_SUITE_LIMIT } else { SUITE_LIMIT };
+    let mut chosen = Vec::new();
+    for row in GUEST_SUITES.iter().filter(|row| row.clients.contains(&client)) {
+        let (Some(filters), Some(mpms)) = (choice.tests_of(row.test), row.mpms(choice)) else { continue };
+        let program = suites::build(row.package, row.test)?;
+        for way in Way::all(client.as_str(), &mpms, row.methods(choice)) {
+            let mut suite = Suite::new(row.test, &program, way, filters, choice.long);
+            suite.args.extend(row.args.iter().map(|&a| a.to_owned()));
+            suite.env.extend(row.env.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
+            suite.limit_s = limit.as_secs();
+            chosen.push(suite);
+        }
+    }
+    Ok(chosen)
 }
 
 /// Runs what was chosen, in one guest for each client; a guest that cannot be had is a failure of its suites.
@@ -150,7 +151,7 @@ pub(crate) fn run(choice: &Choice<'_>, ender: &Ender, lines: &mut Vec<Line>) -> 
         if choice.client.is_some_and(|c| c != client) || ender.has_ended() {
             continue;
         }
-        let chosen = choice.suites(client)?;
+        let chosen = suites(choice, client)?;
         if chosen.is_empty() {
             continue;
         }
@@ -160,7 +161,7 @@ pub(crate) fn run(choice: &Choice<'_>, ender: &Ender, lines: &mut Vec<Line>) -> 
             Ok(launcher) => suites::run(&name, &chosen, STARTS, lines, |command| launcher.run(command))?,
             Err(e) => {
                 say(&format!("no guest for {client}: {e:#}"));
-                lines.extend(chosen.iter().map(|s| Line::failed(&s.name, 0.0)));
+                lines.extend(chosen.iter().map(|s| s.failed(0.0)));
             }
         }
     }

@@ -21,6 +21,7 @@ mod guest_module;
 mod guest_suites;
 mod guest_tree;
 mod packages;
+mod plan;
 mod report;
 mod setup;
 mod suites;

@@ -1,5 +1,6 @@
 //! What came of tests: a line for each step, and the summary of all.
 
+use crate::plan::{self, Of, Subject};
 use crate::{say, suites};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -19,12 +20,23 @@ pub(crate) struct Line {
     pub(crate) tests: Vec<(String, bool)>,
     /// Why it did not run.
     pub(crate) skipped: Option<String>,
+    /// The test program that ran, and where.
+    #[serde(default)]
+    pub(crate) of: Option<Of>,
 }
 
 impl Line {
     /// A failure of something that gave no counts.
     pub(crate) fn failed(name: &str, seconds: f64) -> Self {
-        Self { name: name.to_owned(), passed: false, seconds, counts: None, tests: Vec::new(), skipped: None }
+        Self {
+            name: name.to_owned(),
+            passed: false,
+            seconds,
+            counts: None,
+            tests: Vec::new(),
+            skipped: None,
+            of: None,
+        }
     }
 }
 
@@ -36,30 +48,16 @@ pub(crate) fn step(name: &str, f: impl FnOnce() -> Result<()>) -> Line {
     if let Err(e) = &result {
         say(&format!("{name}: {e:#}"));
     }
-    Line {
-        name: name.into(),
-        passed: result.is_ok(),
-        seconds: started.elapsed().as_secs_f64(),
-        counts: None,
-        tests: Vec::new(),
-        skipped: None,
-    }
+    Line { passed: result.is_ok(), ..Line::failed(name, started.elapsed().as_secs_f64()) }
 }
 
 /// Notes what does not run, with the reason.
 pub(crate) fn skip(lines: &mut Vec<Line>, name: &str, why: &str) {
-    lines.push(Line {
-        name: name.into(),
-        passed: false,
-        seconds: 0.0,
-        counts: None,
-        tests: Vec::new(),
-        skipped: Some(why.into()),
-    });
+    lines.push(Line { skipped: Some(why.into()), ..Line::failed(name, 0.0) });
 }
 
-/// Prints the table: success if nothing failed.
-pub(crate) fn summary(lines: &[Line], total: Duration) -> ExitCode {
+/// Prints the tables, with these suites of the test plan: success if something ran and nothing failed.
+pub(crate) fn summary(lines: &[Line], plan: &[Subject], total: Duration) -> ExitCode {
     println!("\n{:<38} {:>8} {:>9}  tests", "what", "result", "seconds");
     for l in lines {
         let result = match (&l.skipped, l.passed) {
@@ -79,11 +77,21 @@ pub(crate) fn summary(lines: &[Line], total: Duration) -> ExitCode {
         println!("{:<38} {:>8} {:>9.1}  {note}", l.name, result, l.seconds);
     }
     matrix(lines, suites::MATRIX);
+    let plan = plan::table(lines, plan);
+    if !plan.is_empty() {
+        println!(
+            "\nThe suites of the test plan: tests that passed on each AFS client with each MPM (- : none run there):\n"
+        );
+        plan.iter().for_each(|line| println!("{line}"));
+    }
     let failed = lines.iter().filter(|l| !l.passed && l.skipped.is_none()).count();
     let skipped = lines.iter().filter(|l| l.skipped.is_some()).count();
     let ran = lines.len() - skipped;
     println!("\n{ran} ran, {failed} failed, {skipped} skipped, {:.1} minutes", total.as_secs_f64() / 60.0);
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if ran == 0 {
+        println!("nothing was run, which proves nothing");
+    }
+    if failed == 0 && ran > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Prints what came of each test of `suite` by each method on each client with each MPM, where it ran in more than one way.

@@ -1,10 +1,12 @@
 //! Test programs that run inside a world or a guest: how they get there, and how their results come out.
 
 use crate::cell::{self, workspace};
+use crate::plan::Of;
 use crate::report::Line;
 use crate::say;
 use anyhow::{Context as _, Result, bail};
 use integration::httpd::Mpm;
+use integration::method::{self, Method};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::fs;
@@ -15,14 +17,8 @@ use std::time::Instant;
 /// The suite whose single tests are shown for each method, client and MPM: who reads what.
 pub(crate) const MATRIX: &str = "access";
 
-/// The name of a suite that is run several ways, each of them named.
-pub(crate) fn name_with(test: &str, ways: &[Option<&str>]) -> String {
-    let ways: Vec<&str> = ways.iter().flatten().copied().collect();
-    format!("{test} [{}]", ways.join(", "))
-}
-
 /// Arguments of libtest's for a program under an MPM: what cannot be there is not run.
-pub(crate) fn args_under(mpm: Option<Mpm>) -> &'static [&'static str] {
+fn args_under(mpm: Option<Mpm>) -> &'static [&'static str] {
     match mpm {
         // mod_http2 refuses to work there.
         Some(Mpm::Prefork) => &["--skip", "http2"],
@@ -34,10 +30,64 @@ pub(crate) fn args_under(mpm: Option<Mpm>) -> &'static [&'static str] {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Suite {
     pub(crate) name: String,
+    pub(crate) of: Of,
     pub(crate) program: PathBuf,
     pub(crate) args: Vec<String>,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) limit_s: u64,
+}
+
+/// A way in which a test program is run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Way {
+    /// The AFS client's name.
+    pub(crate) client: &'static str,
+    /// `None`: it does not depend on that.
+    pub(crate) mpm: Option<Mpm>,
+    /// How users log in; `None`: it has its own ways.
+    pub(crate) method: Option<Method>,
+}
+
+impl Way {
+    /// All ways of these MPMs and methods (none: it does not depend on them).
+    pub(crate) fn all(client: &'static str, mpms: &[Option<Mpm>], methods: &[Method]) -> Vec<Self> {
+        let methods: Vec<Option<Method>> =
+            if methods.is_empty() { vec![None] } else { methods.iter().copied().map(Some).collect() };
+        let under = |mpm: &Option<Mpm>| {
+            methods.iter().map(|method| Self { client, mpm: *mpm, method: *method }).collect::<Vec<_>>()
+        };
+        mpms.iter().flat_map(under).collect()
+    }
+}
+
+impl Suite {
+    /// A program in one of its ways; of its tests those that a filter names (none: all).
+    pub(crate) fn new(test: &str, program: &Path, way: Way, filters: &[&str], long: bool) -> Self {
+        let mpm = way.mpm.map(Mpm::as_str);
+        let named: Vec<&str> =
+            [way.method.map(Method::as_str), Some(way.client), mpm].into_iter().flatten().collect();
+        let mut env = vec![("AFSWEB_LONG".to_owned(), u8::from(long).to_string())];
+        env.extend(mpm.map(|m| ("AFSWEB_MPM".to_owned(), m.to_owned())));
+        env.extend(way.method.map(|m| (method::VARIABLE.to_owned(), m.as_str().to_owned())));
+        let args = ["--include-ignored", "--test-threads=1"].into_iter().chain(filters.iter().copied());
+        Self {
+            name: format!("{test} [{}]", named.join(", ")),
+            of: Of {
+                test: test.to_owned(),
+                client: way.client.to_owned(),
+                mpm: mpm.unwrap_or_default().to_owned(),
+            },
+            program: program.to_owned(),
+            args: args.chain(args_under(way.mpm).iter().copied()).map(str::to_owned).collect(),
+            env,
+            limit_s: 0,
+        }
+    }
+
+    /// It did not even run.
+    pub(crate) fn failed(&self, seconds: f64) -> Line {
+        Line { of: Some(self.of.clone()), ..Line::failed(&self.name, seconds) }
+    }
 }
 
 /// Runs suites one after the other in what `launch` starts: it is given the command, and its results go to `name`.
@@ -81,7 +131,7 @@ pub(crate) fn run(
         };
         say(&why);
         for suite in suites.iter().skip(known) {
-            lines.push(Line::failed(&suite.name, seconds));
+            lines.push(suite.failed(seconds));
         }
     }
     Ok(())
@@ -109,6 +159,7 @@ pub(crate) fn inside(plan: &Path, report: &Path) -> Result<ExitCode> {
             seconds: started.elapsed().as_secs_f64(),
             counts,
             skipped: None,
+            of: Some(suite.of.clone()),
         };
         lines.push(line);
         fs::write(report, serde_json::to_vec(&lines)?)?;
@@ -146,7 +197,7 @@ pub(crate) fn count(output: &str) -> Option<[u32; 3]> {
 }
 
 /// Each test that libtest's output names, and whether it passed.
-fn single(output: &str) -> Vec<(String, bool)> {
+pub(crate) fn single(output: &str) -> Vec<(String, bool)> {
     output
         .lines()
         .filter_map(|l| {

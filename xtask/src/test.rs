@@ -1,16 +1,17 @@
 //! `cargo xtask test`: everything that is tested, with a summary that names what ran and what did not.
 
 use crate::cell::{self, workspace};
+use crate::plan::{self, Choice, Of};
 use crate::report::{self, Line, skip, step};
-use crate::suites::{self, Suite, cargo_command, count, tee};
+use crate::suites::{self, Suite, Way, cargo_command, count, single, tee};
 use crate::{dist, guest_suites, say, setup, tidy};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use integration::guest::Ender;
 use integration::httpd::Mpm;
-use integration::method::{self, Method};
+use integration::method::Method;
 use integration::namespace::Contents;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ const SUITE_LIMIT: Duration = Duration::from_secs(20 * 60);
 const LONG_SUITE_LIMIT: Duration = Duration::from_secs(60 * 60);
 
 /// Arguments of `test`.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct Test {
     /// The volumes of a release: a thousand killed children, hundreds of brokers.
     #[arg(long)]
@@ -28,8 +29,11 @@ pub(crate) struct Test {
     /// Only what runs without root: format, lints, documentation, unit tests.
     #[arg(long)]
     unit: bool,
-    /// Only the suites inside worlds whose name contains this.
-    #[arg(long, value_name = "TEXT")]
+    /// Only what belongs to this suite of the test plan: http, acl, cache, pag, cgi, lanes, performance, release.
+    #[arg(long, value_name = "NAME", conflicts_with = "unit")]
+    suite: Option<String>,
+    /// Only the test programs inside worlds and guests whose name contains this.
+    #[arg(long, value_name = "TEXT", conflicts_with = "unit")]
     only: Option<String>,
     /// Only this MPM.
     #[arg(long, value_enum)]
@@ -45,6 +49,8 @@ struct WorldSuite {
     test: &'static str,
     /// Whether it is run under each MPM (`AFSWEB_MPM`).
     per_mpm: bool,
+    /// The MPMs that it has in the usual run; the others have it where something is asked for by name.
+    usual: &'static [Mpm],
     /// The methods by which users log in, one after the other (`AFSWEB_METHOD`); none: it has its own.
     methods: &'static [Method],
 }
@@ -52,12 +58,36 @@ struct WorldSuite {
 impl WorldSuite {
     /// One that does not depend on the MPM.
     const fn plain(package: &'static str, test: &'static str) -> Self {
-        Self { package, test, per_mpm: false, methods: &[] }
+        Self { package, test, per_mpm: false, usual: &[], methods: &[] }
     }
 
     /// One that is run under each MPM.
     const fn per_mpm(test: &'static str) -> Self {
-        Self { per_mpm: true, ..Self::plain("integration", test) }
+        Self { per_mpm: true, usual: &Mpm::ALL, ..Self::plain("integration", test) }
+    }
+
+    /// The same; but what it is about hardly depends on the MPM, so that one is enough in the usual run.
+    const fn mostly_event(test: &'static str) -> Self {
+        Self { usual: &[Mpm::Event], ..Self::per_mpm(test) }
+    }
+
+    /// The MPMs (none: it does not depend on them) and methods of a run.
+    fn mpms(&self, choice: &Choice<'_>) -> Vec<Option<Mpm>> {
+        if !self.per_mpm {
+            return vec![None];
+        }
+        let in_all = choice.is_named() || choice.suite.is_some();
+        choice.mpms(&Mpm::ALL, self.usual, in_all).into_iter().map(Some).collect()
+    }
+
+    /// By Kerberos 5 only with event, unless something was asked for by name.
+    fn methods(&self, choice: &Choice<'_>, mpm: Option<Mpm>) -> &'static [Method] {
+        match self.methods {
+            [_, ..] if !choice.is_named() && choice.suite.is_none() && mpm != Some(Mpm::Event) => {
+                &[Method::Kaserver]
+            }
+            all => all,
+        }
     }
 }
 
@@ -70,16 +100,16 @@ const SUITES: &[WorldSuite] = &[
     WorldSuite::plain("integration", "config"),
     WorldSuite::plain("integration", "realm"),
     WorldSuite { methods: &Method::ALL, ..WorldSuite::per_mpm("access") },
-    WorldSuite::per_mpm("logins"),
-    WorldSuite::per_mpm("krb5"),
-    WorldSuite::per_mpm("tickets"),
-    WorldSuite::per_mpm("services"),
+    WorldSuite { usual: &[Mpm::Prefork, Mpm::Event], ..WorldSuite::per_mpm("logins") },
+    WorldSuite::mostly_event("krb5"),
+    WorldSuite::mostly_event("tickets"),
+    WorldSuite::mostly_event("services"),
     WorldSuite::per_mpm("http"),
-    WorldSuite::per_mpm("writing"),
+    WorldSuite::mostly_event("writing"),
     WorldSuite::per_mpm("hostile"),
     WorldSuite::per_mpm("transport"),
     WorldSuite::per_mpm("lifecycle"),
-    WorldSuite::per_mpm("availability"),
+    WorldSuite::mostly_event("availability"),
     WorldSuite::per_mpm("stress"),
     WorldSuite::per_mpm("chaos"),
 ];
@@ -87,18 +117,29 @@ const SUITES: &[WorldSuite] = &[
 /// Size of the big file with `--long`: more than 32 bits can count.
 const LONG_FILE: u64 = (4 << 30) + 4_096;
 
+/// The client of worlds.
+const USERSPACE: &str = "userspace";
+
 /// The suite that tries the package, in a world that has nothing else of ours: package, test.
 const PACKAGE: (&str, &str) = ("integration", "dist");
 
 /// `cargo xtask test`.
 pub(crate) fn main(args: Test) -> Result<ExitCode> {
     let started = Instant::now();
+    let choice = Choice {
+        long: args.long,
+        suite: args.suite.as_deref().map(plan::subject).transpose()?,
+        only: args.only.as_deref(),
+        client: None,
+        mpm: args.mpm.map(Into::into),
+    };
+    must_choose(&args, &choice)?;
     if !args.unit {
         setup::need_root("the tests with real cells (or give --unit)")?;
         setup::ensure()?;
     }
     let mut lines = Vec::new();
-    if args.only.is_none() {
+    if args.only.is_none() && choice.suite.is_none() {
         lines.push(step("tidy", || tidy::run(workspace())));
         cargo(&mut lines, "fmt", &["fmt", "--all", "--check"], &[]);
         cargo(
@@ -125,101 +166,129 @@ pub(crate) fn main(args: Test) -> Result<ExitCode> {
     if args.unit {
         skip(&mut lines, "worlds", "--unit was given");
     } else {
-        worlds(&args, &mut lines)?;
-        guests(&args, &mut lines)?;
+        alone(&choice, &mut lines);
+        worlds(&choice, &mut lines)?;
+        guests(&args, &choice, &mut lines)?;
+        left_out(&args, &choice, &mut lines);
     }
-    Ok(report::summary(&lines, started.elapsed()))
+    Ok(report::summary(&lines, choice.subjects(), started.elapsed()))
 }
 
-fn worlds(args: &Test, lines: &mut Vec<Line>) -> Result<()> {
-    let is_chosen = |test: &str| args.only.as_ref().is_none_or(|o| test.contains(o.as_str()));
+/// Fails where nothing would be run: a check that looks at nothing cannot fail.
+fn must_choose(args: &Test, choice: &Choice<'_>) -> Result<()> {
+    let worlds = SUITES.iter().map(|s| s.test).chain([PACKAGE.1]);
+    let chosen = |test: &str| choice.tests_of(test).is_some();
+    if worlds.clone().any(chosen) || (!args.no_vm && guest_suites::names().any(chosen)) {
+        return Ok(());
+    }
+    let mut names: Vec<&str> = worlds.chain(guest_suites::names()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let only_guests = if guest_suites::names().any(chosen) { " without guests" } else { "" };
+    bail!("nothing to run is called so{only_guests}; there are: {}", names.join(", "));
+}
+
+/// The packages' own tests that a suite of the plan has.
+fn alone(choice: &Choice<'_>, lines: &mut Vec<Line>) {
+    // In the usual run they are among the unit tests.
+    let Some(suite) = choice.suite.filter(|_| choice.only.is_none()) else { return };
+    for (package, args) in suite.alone {
+        let what = args.last().copied().unwrap_or_default().trim_start_matches('-');
+        let args: Vec<&str> = ["test", "--package", package].iter().chain(*args).copied().collect();
+        counted(lines, &format!("{package} {what}"), &args);
+        if let Some(line) = lines.last_mut() {
+            line.of =
+                Some(Of { test: (*package).to_owned(), client: plan::NO_CLIENT.to_owned(), ..Of::default() });
+        }
+    }
+}
+
+fn worlds(choice: &Choice<'_>, lines: &mut Vec<Line>) -> Result<()> {
     say("building the test programs");
-    let mut chosen = Vec::new();
-    for suite in SUITES.iter().filter(|s| is_chosen(s.test)) {
+    let mut chosen: Vec<(&WorldSuite, PathBuf)> = Vec::new();
+    for suite in SUITES.iter().filter(|s| choice.tests_of(s.test).is_some() && !s.mpms(choice).is_empty()) {
         chosen.push((suite, suites::build(suite.package, suite.test)?));
     }
-    let named = args.long || args.only.is_some() || args.mpm.is_some();
-    let ways = |mpm: Option<Mpm>| -> Vec<Suite> {
-        let of_mpm = chosen.iter().filter(|(s, _)| s.per_mpm == mpm.is_some());
-        of_mpm.flat_map(|(suite, program)| in_all_ways(suite, program, mpm, args.long, named)).collect()
+    let in_world = |mpm: Option<Mpm>| -> Vec<Suite> {
+        let of_mpm = chosen.iter().filter(|(suite, _)| suite.mpms(choice).contains(&mpm));
+        of_mpm.flat_map(|(suite, program)| in_all_ways(suite, program, mpm, choice)).collect()
     };
-    let plain = ways(None);
-    run_in_world("plain", Contents::CellsAndPrograms, None, &plain, lines)?;
-    if is_chosen(PACKAGE.1) {
-        package(args, lines)?;
+    run_in_world("plain", Contents::CellsAndPrograms, None, &in_world(None), lines)?;
+    if choice.tests_of(PACKAGE.1).is_some() {
+        package(choice, lines)?;
     }
     for mpm in Mpm::ALL {
-        if args.mpm.is_some_and(|m| Mpm::from(m) != mpm) {
-            skip(lines, &format!("suites [{mpm}]"), "another MPM was asked for");
-            continue;
-        }
-        let suites = ways(Some(mpm));
         // One MPM is enough for it: what reads files is the same in all.
-        let big = (args.long && mpm == Mpm::Event && is_chosen("http")).then_some(LONG_FILE);
-        run_in_world(mpm.as_str(), Contents::CellsAndPrograms, big, &suites, lines)?;
+        let is_big = choice.long && mpm == Mpm::Event && choice.tests_of("http").is_some();
+        let big = is_big.then_some(LONG_FILE);
+        run_in_world(mpm.as_str(), Contents::CellsAndPrograms, big, &in_world(Some(mpm)), lines)?;
     }
-    if !named {
-        skip(
-            lines,
-            "access by krb5 [userspace; prefork, worker]",
-            "only with --only, --mpm or --long; so are access by kaserver and tickets in guests",
-        );
+    Ok(())
+}
+
+/// Says what was not run though it was asked for, or belongs to everything that there is.
+fn left_out(args: &Test, choice: &Choice<'_>, lines: &mut Vec<Line>) {
+    if let Some(mpm) = choice.mpm {
+        skip(lines, "other MPMs", &format!("only {mpm} was asked for"));
     }
-    if !args.long {
+    let mut out: Vec<(&str, String)> = Vec::new();
+    for row in SUITES.iter().filter(|row| choice.tests_of(row.test).is_some() && row.per_mpm) {
+        if choice.is_named() || choice.suite.is_some() {
+            break;
+        }
+        let others: Vec<Mpm> = Mpm::ALL.into_iter().filter(|m| !row.usual.contains(m)).collect();
+        out.extend(plan::ways("userspace", &others).map(|ways| (row.test, ways)));
+        if row.methods.len() > 1 {
+            out.push((row.test, "userspace; prefork, worker; by krb5".to_owned()));
+        }
+    }
+    if !args.no_vm {
+        out.extend(guest_suites::left_out(choice));
+    }
+    let how = if choice.suite.is_some() { "--only, --mpm, --long" } else { "--suite, --only, --mpm, --long" };
+    while let Some((_, ways)) = out.first().cloned() {
+        let tests: Vec<&str> = out.iter().filter(|(_, w)| *w == ways).map(|(test, _)| *test).collect();
+        skip(lines, &format!("not usual: [{ways}]"), &format!("{} (run with {how})", tests.join(", ")));
+        out.retain(|(_, w)| *w != ways);
+    }
+    if !choice.long {
         skip(
             lines,
             "volumes of a release",
             "only with --long: 1,000 killed children, 200 brokers, 50 nannies per MPM, a file of 4 GiB",
         );
     }
-    Ok(())
 }
 
-/// A suite with one MPM, by each of its methods; by Kerberos 5 only with event, unless a suite or an MPM was named.
-fn in_all_ways(suite: &WorldSuite, program: &Path, mpm: Option<Mpm>, long: bool, named: bool) -> Vec<Suite> {
-    let methods: Vec<Option<Method>> = match suite.methods {
-        [] => vec![None],
-        _ if !named && mpm != Some(Mpm::Event) => vec![Some(Method::Kaserver)],
-        some => some.iter().copied().map(Some).collect(),
+/// A suite with one MPM, by each of its methods.
+fn in_all_ways(suite: &WorldSuite, program: &Path, mpm: Option<Mpm>, choice: &Choice<'_>) -> Vec<Suite> {
+    let limit = if choice.long { LONG_SUITE_LIMIT } else { SUITE_LIMIT };
+    let filters = choice.tests_of(suite.test).unwrap_or_default();
+    let one = |way: Way| {
+        let mut made = Suite::new(suite.test, program, way, filters, choice.long);
+        if mpm.is_none() {
+            made.name = format!("{} {}", suite.package, suite.test);
+        }
+        if suite.test == "libafsauthent" {
+            made.args.push("--test-threads=2".to_owned());
+        }
+        Suite { limit_s: limit.as_secs(), ..made }
     };
-    let limit = if long { LONG_SUITE_LIMIT } else { SUITE_LIMIT };
-    let threads = if suite.test == "libafsauthent" { "2" } else { "1" };
-    let mut args = vec!["--include-ignored".to_owned(), format!("--test-threads={threads}")];
-    args.extend(suites::args_under(mpm).iter().map(|&a| a.to_owned()));
-    let one = |method: Option<Method>| {
-        let mut env = vec![("AFSWEB_LONG".to_owned(), u8::from(long).to_string())];
-        env.extend(mpm.map(|m| ("AFSWEB_MPM".to_owned(), m.as_str().to_owned())));
-        env.extend(method.map(|m| (method::VARIABLE.to_owned(), m.as_str().to_owned())));
-        let name = match mpm {
-            Some(mpm) => suites::name_with(
-                suite.test,
-                &[method.map(Method::as_str), Some("userspace"), Some(mpm.as_str())],
-            ),
-            None => format!("{} {}", suite.package, suite.test),
-        };
-        Suite { name, program: program.to_owned(), args: args.clone(), env, limit_s: limit.as_secs() }
-    };
-    methods.into_iter().map(one).collect()
+    Way::all(USERSPACE, &[mpm], suite.methods(choice, mpm)).into_iter().map(one).collect()
 }
 
 /// The suites in guests.
-fn guests(args: &Test, lines: &mut Vec<Line>) -> Result<()> {
+fn guests(args: &Test, choice: &Choice<'_>, lines: &mut Vec<Line>) -> Result<()> {
     if args.no_vm {
         skip(lines, "guests", "--no-vm was given");
         return Ok(());
     }
-    let choice = guest_suites::Choice {
-        long: args.long,
-        only: args.only.as_deref(),
-        client: None,
-        mpm: args.mpm.map(Into::into),
-    };
     // Ctrl-C ends this program, and the emulator with it.
-    guest_suites::run(&choice, &Ender::default(), lines)
+    guest_suites::run(choice, &Ender::default(), lines)
 }
 
 /// Builds the package and tries it on a stock Debian Apache.
-fn package(args: &Test, lines: &mut Vec<Line>) -> Result<()> {
+fn package(choice: &Choice<'_>, lines: &mut Vec<Line>) -> Result<()> {
     let mut made = None;
     lines.push(step("package", || {
         made = Some(dist::run(workspace(), &cell::target_dir()?)?);
@@ -227,14 +296,12 @@ fn package(args: &Test, lines: &mut Vec<Line>) -> Result<()> {
     }));
     let Some(made) = made else { return Ok(()) };
     let (package, test) = PACKAGE;
-    let limit = if args.long { LONG_SUITE_LIMIT } else { SUITE_LIMIT };
-    let suite = Suite {
-        name: format!("{package} {test}"),
-        program: suites::build(package, test)?,
-        args: vec!["--include-ignored".into(), "--test-threads=1".into()],
-        env: vec![("AFSWEB_DEB".into(), made.deb.display().to_string())],
-        limit_s: limit.as_secs(),
-    };
+    let limit = if choice.long { LONG_SUITE_LIMIT } else { SUITE_LIMIT };
+    let way = Way { client: USERSPACE, mpm: None, method: None };
+    let mut suite = Suite::new(test, &suites::build(package, test)?, way, &[], choice.long);
+    suite.name = format!("{package} {test}");
+    suite.env.push(("AFSWEB_DEB".into(), made.deb.display().to_string()));
+    suite.limit_s = limit.as_secs();
     run_in_world("dist", Contents::Cells, None, &[suite], lines)
 }
 
@@ -270,17 +337,20 @@ fn cargo(lines: &mut Vec<Line>, name: &str, args: &[&str], env: &[(&str, &str)])
 
 fn counted(lines: &mut Vec<Line>, name: &str, args: &[&str]) {
     let mut counts = None;
+    let mut tests = Vec::new();
     let mut line = step(name, || {
         let mut command = cargo_command();
         command.args(args).current_dir(workspace());
         let (ok, output) = tee(&mut command)?;
         counts = count(&output);
+        tests = single(&output);
         if !ok {
             bail!("cargo {} failed", args.join(" "));
         }
         Ok(())
     });
     line.counts = counts;
+    line.tests = tests;
     lines.push(line);
 }
 
@@ -290,5 +360,43 @@ fn deny(lines: &mut Vec<Line>) {
         cargo(lines, "deny", &["deny", "--offline", "check", "licenses", "bans", "sources"], &[]);
     } else {
         skip(lines, "deny", "cargo-deny is not installed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// These prove the harness, or the package as a whole.
+    const OUTSIDE: [&str; 3] = ["libafsauthent", "realm", "dist"];
+
+    #[test]
+    fn each_program_is_part_of_a_suite_of_the_plan() {
+        let all = SUITES.iter().map(|s| s.test).chain([PACKAGE.1]).chain(guest_suites::names());
+        let homeless: Vec<&str> = all
+            .filter(|test| !OUTSIDE.contains(test))
+            .filter(|test| plan::SUBJECTS.iter().all(|s| s.tests_of(test).is_none()))
+            .collect();
+        assert_eq!(homeless, Vec::<&str>::new(), "to be named in xtask/src/plan.rs");
+    }
+
+    #[test]
+    fn a_name_that_nothing_has_is_refused_with_those_that_there_are() {
+        let args = |no_vm| Test { no_vm, ..Test::default() };
+        let only = |name| Choice { only: Some(name), ..Choice::default() };
+        let said = must_choose(&args(false), &only("nothing")).unwrap_err().to_string();
+        assert!(said.contains("kernel_live") && said.contains("chaos"), "{said}");
+        assert!(must_choose(&args(false), &only("kernel_l")).is_ok());
+        assert!(must_choose(&args(true), &only("kernel_l")).is_err(), "it would need a guest");
+    }
+
+    #[test]
+    fn the_usual_run_has_each_program_at_least_once_and_a_named_one_has_it_under_all_mpms() {
+        let usual = Choice::default();
+        let named = Choice { suite: Some(plan::subject("cache").unwrap()), ..Choice::default() };
+        for row in SUITES {
+            assert!(!row.mpms(&usual).is_empty(), "{}", row.test);
+            assert_eq!(row.mpms(&named).len(), if row.per_mpm { 3 } else { 1 }, "{}", row.test);
+        }
     }
 }

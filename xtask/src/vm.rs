@@ -1,7 +1,7 @@
 //! `cargo xtask vm`: commands and tests in a guest, on an AFS client of its kernel.
 
-use crate::guest_suites::{self, Choice};
-use crate::{cell, guest_tree, report};
+use crate::plan::{self, Choice};
+use crate::{cell, guest_suites, guest_tree, report};
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use integration::guest::{Ender, Launcher};
@@ -29,7 +29,10 @@ pub(crate) struct Test {
     /// Only this client.
     #[arg(long, value_enum)]
     client: Option<ClientArg>,
-    /// Only the suites whose name contains this.
+    /// Only what belongs to this suite of the test plan.
+    #[arg(long, value_name = "NAME")]
+    suite: Option<String>,
+    /// Only the test programs whose name contains this.
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
     /// Only this MPM, where it matters.
@@ -87,6 +90,7 @@ fn test(args: &Test) -> Result<ExitCode> {
     let started = Instant::now();
     let choice = Choice {
         long: args.long,
+        suite: args.suite.as_deref().map(plan::subject).transpose()?,
         only: args.only.as_deref(),
         client: args.client.map(Into::into),
         mpm: args.mpm.map(Into::into),
@@ -96,7 +100,7 @@ fn test(args: &Test) -> Result<ExitCode> {
     if lines.is_empty() {
         bail!("no suite was chosen");
     }
-    Ok(report::summary(&lines, started.elapsed()))
+    Ok(report::summary(&lines, choice.subjects(), started.elapsed()))
 }
 
 /// Ends guests on Ctrl-C, SIGTERM and SIGHUP. Once in a process.
