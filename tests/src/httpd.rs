@@ -291,14 +291,42 @@ impl Httpd {
     ///
     /// # Errors
     /// A process stays, or the log has what must not be there; `allowed` are texts that the test provokes.
-    pub fn stop(mut self, allowed: &[&str]) -> Result<Duration> {
+    pub fn stop(self, allowed: &[&str]) -> Result<Duration> {
         let crashes = match self.mpm {
             Mpm::Event if !rest(&self.children()) => Crashes::from_now_on(&self.error_log()),
             _ => Crashes::Never,
         };
+        self.end(allowed, crashes, |process| process.stop().map(drop))
+    }
+
+    /// Tells it to end when the requests under way have been answered.
+    ///
+    /// # Errors
+    /// It has ended already.
+    pub fn begin_graceful_stop(&self) -> Result<()> {
+        self.process.signal(Signal::WINCH)
+    }
+
+    /// Waits for the end that [`Httpd::begin_graceful_stop`] has begun; otherwise as [`Httpd::stop`].
+    ///
+    /// # Errors
+    /// As [`Httpd::stop`].
+    pub fn finish_graceful_stop(self, allowed: &[&str]) -> Result<Duration> {
+        self.end(allowed, Crashes::Never, |process| {
+            wait::until("httpd's end", STOP_LIMIT, || process.ended()).map(drop)
+        })
+    }
+
+    /// Has it end, and looks whether all is well.
+    fn end(
+        mut self,
+        allowed: &[&str],
+        crashes: Crashes,
+        end: impl FnOnce(&mut Guarded) -> Result<()>,
+    ) -> Result<Duration> {
         let begin = Instant::now();
         let below = process::descendants_of(self.pid());
-        self.process.stop()?;
+        end(&mut self.process)?;
         let alive = || below.iter().copied().filter(|&p| process::is_alive(p)).collect::<Vec<_>>();
         wait::until_true("the end of all that httpd started", STOP_LIMIT, || Ok(alive().is_empty()))
             .with_context(|| format!("still there: {:?}", alive()))?;

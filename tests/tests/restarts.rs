@@ -1,0 +1,456 @@
+//! Restarts, replaced children and replaced programs under load: nobody is asked to log in again, nothing is left over.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "this is test code")]
+
+mod common;
+
+use common::{
+    answer_limit, broker_of, first, first_line, get_as, kaserver, long, nanny_of, password, report,
+    start_with, world,
+};
+use integration::content::{owner_file, owner_line, pattern};
+use integration::crowd::{self, Person};
+use integration::http::{Connection, Request, base64};
+use integration::httpd::{Httpd, Mpm};
+use integration::process::{self, signal_pid};
+use integration::wait;
+use integration::world::{FIRST_CELL, World};
+use rustix::process::Signal;
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Read as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// Says of each answer who it was for.
+const WHO: &str = "Header always set X-Visitor %{AFS_USER}e\n";
+/// Everybody who is logged in may read it.
+const PAGE: &str = "auth/page.html";
+
+/// As many workers as a crowd takes, in small children.
+fn many_workers(mpm: Mpm) -> String {
+    match mpm {
+        Mpm::Prefork => "StartServers 48\nMinSpareServers 8\nMaxSpareServers 96\nServerLimit 96\nMaxRequestWorkers 96\n",
+        _ => "StartServers 4\nServerLimit 24\nThreadsPerChild 16\nThreadLimit 16\nMinSpareThreads 32\nMaxSpareThreads 192\nMaxRequestWorkers 192\n",
+    }
+    .to_owned()
+}
+
+fn start_wide(world: &World, more: &str) -> Httpd {
+    start_with(world, &format!("{WHO}{more}"), |mut o| {
+        o.sizes = Some(many_workers(o.mpm));
+        o
+    })
+}
+
+/// How often the cell's kaserver has been asked to authenticate anybody since the last reset.
+fn logins(world: &World) -> u64 {
+    let stats: serde_json::Value = serde_json::from_str(&kaserver(world, FIRST_CELL, "stats")).unwrap();
+    stats["authenticate"].as_u64().unwrap()
+}
+
+/// Descriptors that a process has.
+fn descriptors(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+}
+
+/// The processes of ours and of httpd's that there are, whoever their parent is.
+fn all_processes() -> BTreeSet<u32> {
+    ["apache2", "weblog", "weblog-starter", "weblog-login"].iter().flat_map(|n| process::named(n)).collect()
+}
+
+/// What came of a load.
+#[derive(Debug, Default)]
+struct Tally {
+    right: AtomicU32,
+    /// Connections that had been kept from an earlier answer, and were closed: httpd may do that at any time.
+    kept_closed: AtomicU32,
+    slowest_ms: AtomicU32,
+    faults: Mutex<Vec<String>>,
+}
+
+impl Tally {
+    fn fault(&self, text: String) {
+        let mut faults = self.faults.lock().unwrap();
+        if faults.len() < 20 {
+            faults.push(text);
+        }
+    }
+}
+
+/// A logged-in visitor who asks again and again; every fourth one keeps his connection.
+fn visit(
+    httpd: std::net::SocketAddr,
+    n: usize,
+    who: &Person,
+    served: &AtomicU32,
+    stop: &AtomicBool,
+    tally: &Tally,
+) {
+    let keeps = n.is_multiple_of(4);
+    let mut request = Request::get(&first(PAGE)).login(&who.name, &who.password);
+    if !keeps {
+        request = request.header("Connection", "close");
+    }
+    let mut kept: Option<Connection> = None;
+    let mut turn = u64::try_from(n).unwrap();
+    while !stop.load(Ordering::Relaxed) {
+        let was_kept = kept.is_some();
+        let begin = Instant::now();
+        let opened = kept.take().map_or_else(|| Connection::open_within(httpd, answer_limit()), Ok);
+        let answer = opened.and_then(|mut c| Ok((c.send(&request)?, c)));
+        let took = begin.elapsed();
+        tally.slowest_ms.fetch_max(u32::try_from(took.as_millis()).unwrap(), Ordering::Relaxed);
+        match answer {
+            Ok((r, c)) => {
+                if (r.status, r.header("X-Visitor")) == (200, Some(who.name.as_str())) && r.complete {
+                    tally.right.fetch_add(1, Ordering::Relaxed);
+                    served.fetch_add(1, Ordering::Relaxed);
+                } else {
+                    tally.fault(format!("{}: {} for {:?}", who.name, r.status, r.header("X-Visitor")));
+                }
+                if keeps && r.header("Connection") != Some("close") {
+                    kept = Some(c);
+                }
+            }
+            Err(_) if was_kept => {
+                tally.kept_closed.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(e) => tally.fault(format!("{}: a new connection: {e:#}", who.name)),
+        }
+        turn = turn.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        std::thread::sleep(Duration::from_millis(100 + (turn >> 33) % 200) * wait::slow_factor());
+    }
+}
+
+/// Visits that go on.
+struct Load<'a> {
+    served: &'a [AtomicU32],
+    tally: &'a Tally,
+}
+
+impl Load<'_> {
+    /// Fails once an answer was wrong.
+    fn must_be_right(&self) {
+        assert_eq!(*self.tally.faults.lock().unwrap(), Vec::<String>::new());
+    }
+
+    /// Waits until each visitor has asked and been served once more.
+    fn all_served(&self) {
+        let count = || self.served.iter().map(|n| n.load(Ordering::Relaxed)).collect::<Vec<_>>();
+        let before = count();
+        wait::until_true("an answer for each visitor", Duration::from_secs(60), || {
+            self.must_be_right();
+            // One may have been under way already.
+            Ok(count().iter().zip(&before).all(|(now, before)| *now > before + 1))
+        })
+        .unwrap();
+    }
+}
+
+/// Has a crowd visit all the time while `f` does something.
+fn under_load(httpd: &mut Httpd, people: &[Person], f: impl FnOnce(&mut Httpd, &Load<'_>)) -> Tally {
+    let (stop, tally) = (AtomicBool::new(false), Tally::default());
+    let served: Vec<AtomicU32> = people.iter().map(|_| AtomicU32::new(0)).collect();
+    /// Ends the visits also when this thread panics.
+    struct Stop<'a>(&'a AtomicBool);
+    impl Drop for Stop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let address = httpd.address();
+    std::thread::scope(|s| {
+        let ends = Stop(&stop);
+        for (n, (who, served)) in people.iter().zip(&served).enumerate() {
+            let (stop, tally) = (&stop, &tally);
+            s.spawn(move || visit(address, n, who, served, stop, tally));
+        }
+        f(httpd, &Load { served: &served, tally: &tally });
+        drop(ends);
+    });
+    assert_eq!(*tally.faults.lock().unwrap(), Vec::<String>::new());
+    tally
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn graceful_restarts_under_load_log_nobody_out_and_answer_nothing_with_5xx() {
+    let world = world();
+    let slow = usize::try_from(wait::slow_factor()).unwrap();
+    let (restarts, visitors) = if long() { (50, 200) } else { (6, 60 / slow) };
+    let people = crowd::make(&world, FIRST_CELL, visitors).unwrap();
+    let before = all_processes();
+    let mut httpd = start_wide(&world, "");
+    kaserver(&world, FIRST_CELL, "stats reset");
+    let mut ours = None;
+    let mut fds = (0, 0, 0);
+    let began = Instant::now();
+    let tally = under_load(&mut httpd, &people, |httpd, load| {
+        load.all_served();
+        let (nanny, broker) = (nanny_of(httpd).unwrap(), broker_of(httpd).unwrap());
+        ours = Some((nanny, broker));
+        // The first one is the first to read the configuration again.
+        httpd.graceful().unwrap();
+        load.all_served();
+        fds = (descriptors(httpd.pid()), descriptors(nanny), descriptors(broker));
+        for _ in 1..restarts {
+            httpd.graceful().unwrap();
+            load.all_served();
+        }
+    });
+    let count = |n: &AtomicU32| n.load(Ordering::Relaxed);
+    let asked = logins(&world);
+    report(&format!(
+        "{restarts} graceful restarts under {visitors} logged-in visitors in {:.0?}: {} answers, all 200 and each his own; \
+         0 asked to log in again, 0 answers 5xx; {asked} logins at the cell; {} kept connections closed; slowest {} ms",
+        began.elapsed(),
+        count(&tally.right),
+        count(&tally.kept_closed),
+        count(&tally.slowest_ms)
+    ));
+    assert_eq!(asked, people.len() as u64, "one login each, before the first restart");
+    let (nanny, broker) = ours.unwrap();
+    assert_eq!((nanny_of(&httpd), broker_of(&httpd)), (Some(nanny), Some(broker)), "nanny and broker stay");
+    wait::until_true("as many descriptors as before", Duration::from_secs(20), || {
+        let now = (descriptors(httpd.pid()), descriptors(nanny), descriptors(broker));
+        Ok(now.0 <= fds.0 && now.1 <= fds.1 && now.2 <= fds.2)
+    })
+    .unwrap();
+    httpd.stop(&["long lost child"]).unwrap();
+    assert_eq!(all_processes(), before, "no orphans");
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn a_graceful_stop_lets_requests_under_way_end_and_then_ends_all() {
+    let world = world();
+    let before = all_processes();
+    let httpd = start_wide(&world, "");
+    let cell = world.cell(FIRST_CELL).unwrap();
+    assert_eq!(get_as(&world, &httpd, &first(&owner_file("alice")), "alice").status, 200);
+    // One whose answer is under way, and one who has yet to say who he is and was never here before.
+    let big = first("alice-sizes/12m.bin");
+    let mut reads = Connection::open(httpd.address()).unwrap();
+    reads.send_only(&Request::get(&big).login("alice", password(cell, "alice"))).unwrap();
+    let mut head = [0; 4096];
+    reads.socket().read_exact(&mut head).unwrap();
+    let mut asks = Connection::open(httpd.address()).unwrap();
+    asks.send_raw(format!("GET {} HTTP/1.1\r\nHost: localhost\r\n", first(&owner_file("bob"))).as_bytes())
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(300) * wait::slow_factor());
+    httpd.begin_graceful_stop().unwrap();
+    wait::until_true("nobody listens", Duration::from_secs(10), || {
+        Ok(std::net::TcpStream::connect(httpd.address()).is_err())
+    })
+    .unwrap();
+    let secret = base64(format!("bob:{}", password(cell, "bob")).as_bytes());
+    asks.send_raw(format!("Authorization: Basic {secret}\r\n\r\n").as_bytes()).unwrap();
+    let r = asks.receive(false).unwrap();
+    assert_eq!((r.status, first_line(&r)), (200, owner_line("bob", FIRST_CELL).trim_end().to_owned()));
+    let mut rest = Vec::new();
+    let wanted = pattern(0, 12 << 20);
+    let head_len = head.windows(4).position(|w| w == b"\r\n\r\n").unwrap() + 4;
+    let have = head.len() - head_len;
+    rest.resize(wanted.len() - have, 0);
+    reads.socket().read_exact(&mut rest).unwrap();
+    assert!(wanted.starts_with(&head[head_len..]) && wanted.ends_with(&rest), "another body");
+    drop((asks, reads));
+    httpd.finish_graceful_stop(&[]).unwrap();
+    assert_eq!(all_processes(), before, "no orphans");
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn children_that_are_replaced_all_the_time_cost_no_login_and_no_descriptor() {
+    let world = world();
+    let slow = wait::slow_factor();
+    let people = crowd::make(&world, FIRST_CELL, 10).unwrap();
+    let before = all_processes();
+    let more = format!("{WHO}MaxConnectionsPerChild 10");
+    let mut httpd = start_with(&world, &more, |mut o| {
+        if o.mpm != Mpm::Prefork {
+            o.sizes = Some(many_workers(o.mpm));
+        }
+        o
+    });
+    kaserver(&world, FIRST_CELL, "stats reset");
+    let mut seen = BTreeSet::new();
+    let wanted = if long() { 400 } else { 40 / usize::try_from(slow).unwrap() };
+    let mut fds = (0, 0);
+    let tally = under_load(&mut httpd, &people, |httpd, load| {
+        load.all_served();
+        fds = (descriptors(httpd.pid()), descriptors(broker_of(httpd).unwrap()));
+        let initial: BTreeSet<u32> = httpd.children().into_iter().collect();
+        wait::until_true("many children", Duration::from_secs(300), || {
+            seen.extend(httpd.children());
+            load.must_be_right();
+            Ok(seen.difference(&initial).count() >= wanted)
+        })
+        .unwrap();
+        load.all_served();
+    });
+    report(&format!(
+        "{} children in turn, {} answers, {} logins at the cell",
+        seen.len(),
+        tally.right.load(Ordering::Relaxed),
+        logins(&world)
+    ));
+    assert_eq!(logins(&world), people.len() as u64);
+    wait::until_true("as many descriptors as before", Duration::from_secs(20), || {
+        let now = (descriptors(httpd.pid()), descriptors(broker_of(&httpd).unwrap()));
+        Ok(now.0 <= fds.0 && now.1 <= fds.1)
+    })
+    .unwrap();
+    httpd.stop(&[]).unwrap();
+    assert_eq!(all_processes(), before, "no orphans");
+}
+
+/// Our programs in a directory of this test's, so that they can be replaced as dpkg does it.
+struct Installed(PathBuf);
+
+impl Installed {
+    fn new(world: &World) -> (Self, World) {
+        let dir = PathBuf::from("/usr/lib/afsweb-upgraded");
+        fs::create_dir_all(&dir).unwrap();
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
+        let mut world = world.clone();
+        let p = &mut world.programs;
+        for program in [&mut p.module, &mut p.weblog, &mut p.weblog_starter, &mut p.uafs] {
+            let from = program.clone().expect("it is built");
+            let to = dir.join(from.file_name().unwrap());
+            fs::copy(from, &to).unwrap();
+            *program = Some(to);
+        }
+        (Self(dir), world)
+    }
+
+    /// Puts another file in the place of each.
+    fn replace_all(&self) {
+        for entry in fs::read_dir(&self.0).unwrap() {
+            let path = entry.unwrap().path();
+            let new = path.with_extension("dpkg-new");
+            // A program does not mind what stands behind it.
+            let bytes = [fs::read(&path).unwrap(), b"another version".to_vec()].concat();
+            fs::write(&new, bytes).unwrap();
+            fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
+            fs::rename(&new, &path).unwrap();
+        }
+    }
+}
+
+impl Drop for Installed {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Whether a process runs what stands in this file now.
+fn runs_present(pid: u32, program: &Path) -> bool {
+    fs::metadata(format!("/proc/{pid}/exe")).is_ok_and(|m| m.ino() == fs::metadata(program).unwrap().ino())
+}
+
+/// Whether a process has mapped what stands in this file now.
+fn maps_present(pid: u32, object: &Path) -> bool {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+    let name = object.to_str().unwrap();
+    maps.lines().any(|l| l.ends_with(name)) && !maps.contains(&format!("{name} (deleted)"))
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn programs_that_are_replaced_under_a_living_broker_cost_no_login() {
+    let world = world();
+    let people = crowd::make(&world, FIRST_CELL, 10).unwrap();
+    let before = all_processes();
+    let (installed, world) = Installed::new(&world);
+    let (module, weblog) = (world.programs.module.clone().unwrap(), world.programs.weblog.clone().unwrap());
+    let starter = world.programs.weblog_starter.clone().unwrap();
+    let mut httpd = start_wide(&world, "");
+    kaserver(&world, FIRST_CELL, "stats reset");
+    let (nanny, broker) = (nanny_of(&httpd).unwrap(), broker_of(&httpd).unwrap());
+    let mut fds = 0;
+    under_load(&mut httpd, &people, |httpd, load| {
+        load.all_served();
+        httpd.graceful().unwrap();
+        load.all_served();
+        fds = descriptors(httpd.pid());
+        for _ in 0..3 {
+            installed.replace_all();
+            load.all_served();
+            httpd.graceful().unwrap();
+            load.all_served();
+        }
+    });
+    assert_eq!(logins(&world), people.len() as u64, "no login was lost");
+    assert_eq!((nanny_of(&httpd), broker_of(&httpd)), (Some(nanny), Some(broker)), "nanny and broker go on");
+    assert!(!runs_present(broker, &weblog), "as what they were");
+    wait::until_true("children with the present module", Duration::from_secs(20), || {
+        Ok(httpd.children().into_iter().all(|c| maps_present(c, &module)))
+    })
+    .unwrap();
+    wait::until_true("as many descriptors as before", Duration::from_secs(20), || {
+        Ok(descriptors(httpd.pid()) <= fds)
+    })
+    .unwrap();
+    // Authenticators are the same program as their broker, whatever is installed.
+    let alice = || get_as(&world, &httpd, &first(&owner_file("alice")), "alice");
+    assert_eq!(first_line(&alice()), owner_line("alice", FIRST_CELL).trim_end());
+    // What is started anew is what is there now.
+    signal_pid(broker, Signal::KILL).unwrap();
+    let runs = |who: fn(&Httpd) -> Option<u32>, old: u32, program: &Path| {
+        wait::until_true("another one", Duration::from_secs(20), || {
+            Ok(who(&httpd).is_some_and(|pid| pid != old && runs_present(pid, program)))
+        })
+        .unwrap();
+        wait::until_true("logins", Duration::from_secs(20), || Ok(alice().status == 200)).unwrap();
+    };
+    runs(broker_of, broker, &weblog);
+    signal_pid(nanny, Signal::KILL).unwrap();
+    runs(nanny_of, nanny, &starter);
+    httpd.stop(&[]).unwrap();
+    assert_eq!(all_processes(), before, "no orphans");
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn expirations_that_a_graceful_restart_changes_count_from_then_on() {
+    let world = world();
+    let mut httpd = start_wide(&world, "SetAFSCacheExpiration 300");
+    kaserver(&world, FIRST_CELL, "stats reset");
+    let address = httpd.address();
+    let alice = Request::get(&first(PAGE)).login("alice", password(world.cell(FIRST_CELL).unwrap(), "alice"));
+    let visit = || assert_eq!(integration::http::request(address, &alice).unwrap().status, 200);
+    let mut set = |expiration: u64| {
+        httpd
+            .rewrite(|t| {
+                let line = t.lines().find(|l| l.starts_with("SetAFSCacheExpiration")).unwrap();
+                t.replace(line, &format!("SetAFSCacheExpiration {expiration}"))
+            })
+            .unwrap();
+        httpd.graceful().unwrap();
+    };
+    visit();
+    std::thread::sleep(Duration::from_millis(1500));
+    visit();
+    assert_eq!(logins(&world), 1);
+    set(1);
+    // The broker gets a configuration a moment after httpd has taken it.
+    wait::until_true("logins that are forgotten", Duration::from_secs(30), || {
+        visit();
+        Ok(logins(&world) >= 3)
+    })
+    .unwrap();
+    set(300);
+    wait::until_true("logins that are kept", Duration::from_secs(30), || {
+        visit();
+        let before = logins(&world);
+        std::thread::sleep(Duration::from_millis(1500));
+        visit();
+        Ok(logins(&world) == before)
+    })
+    .unwrap();
+    httpd.stop(&[]).unwrap();
+}
