@@ -63,6 +63,23 @@ pub enum Client {
     Kernel(Standing),
 }
 
+/// What changes when the contents of a file change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Version {
+    /// The data version, where the client tells it.
+    pub data: u32,
+    /// Bytes.
+    pub size: u64,
+    /// Time of the last change.
+    pub mtime_us: i64,
+}
+
+impl From<Stat> for Version {
+    fn from(stat: Stat) -> Self {
+        Self { data: stat.data_version, size: stat.size, mtime_us: stat.mtime.saturating_mul(1_000_000) }
+    }
+}
+
 /// What AFS knows of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attributes {
@@ -224,20 +241,21 @@ impl Afs {
     /// # Errors
     /// An errno.
     pub fn open(&'static self, who: &Who, path: &[u8]) -> Result<(Content, Attributes), i32> {
-        let (file, attributes) = self.call(
+        let (file, version, attributes) = self.call(
             who,
             path,
             |files, scope| {
                 let file = files.open(path)?;
                 let stat = file.stat(scope)?;
-                Ok((Opened::Userspace(file), stat.into()))
+                Ok((Opened::Userspace(file), stat.into(), stat.into()))
             },
             || {
                 kernel_files::open(path, &self.mount)
-                    .map(|(file, attributes)| (Opened::Kernel(file), attributes))
+                    .map(|(file, version, attributes)| (Opened::Kernel(file), version, attributes))
             },
         )?;
-        Ok((Content { afs: self, who: who.clone(), directory: self.directory(path), file }, attributes))
+        let directory = self.directory(path);
+        Ok((Content { afs: self, who: who.clone(), directory, file, version }, attributes))
     }
 
     /// All of a small file.
@@ -245,6 +263,21 @@ impl Afs {
     /// # Errors
     /// An errno; EFBIG for one that is not small.
     pub fn read_small(&'static self, who: &Who, path: &[u8]) -> Result<Vec<u8>, i32> {
+        let mut read = self.read_at_once(who, path);
+        for _ in 0..REPLACED {
+            if !read.as_ref().is_err_and(|errno| was_replaced(*errno)) {
+                break;
+            }
+            read = self.read_at_once(who, path);
+        }
+        read
+    }
+
+    /// The same, if it stays as it is meanwhile.
+    ///
+    /// # Errors
+    /// As [`Afs::read_small`], and what [`was_replaced`] knows.
+    fn read_at_once(&'static self, who: &Who, path: &[u8]) -> Result<Vec<u8>, i32> {
         let (mut file, attributes) = self.open(who, path)?;
         if attributes.info.kind != FileKind::Plain {
             return Err(libc::ENOENT);
@@ -288,6 +321,28 @@ pub struct Content {
     directory: Directory,
     /// The file.
     file: Opened,
+    /// Of this all that is read has to be.
+    version: Version,
+}
+
+/// So often something is opened again that was replaced or changed before any of it was used.
+pub const REPLACED: u32 = 5;
+
+/// Does the error of a read say that the file is no longer what was opened? One that was replaced cannot be read any more,
+/// and one that was changed is not read further, since that would be another one's end.
+#[must_use]
+pub fn was_replaced(errno: i32) -> bool {
+    matches!(errno, libc::EIO | libc::ESTALE)
+}
+
+impl Content {
+    /// What was read, if the file is what it was when it was opened.
+    ///
+    /// # Errors
+    /// ESTALE.
+    fn unchanged<T>(&self, read: T, now: Version) -> Result<T, i32> {
+        if now == self.version { Ok(read) } else { Err(libc::ESTALE) }
+    }
 }
 
 impl ReadAt for Content {
@@ -297,11 +352,13 @@ impl ReadAt for Content {
         match (&self.file, &self.afs.client) {
             (Opened::Userspace(file), _) => {
                 let scope = pag.enter().map_err(|e| errno(&e))?;
-                file.pread_uninit(&scope, to, at).map_err(|e| errno(&e))
+                let read = file.pread_uninit(&scope, to, at).map_err(|e| errno(&e))?;
+                self.unchanged(read, file.stat(&scope).map_err(|e| errno(&e))?.into())
             }
-            (Opened::Kernel(file), Client::Kernel(standing)) => {
-                standing.within(pag, || kernel_files::read_at(file, at, to))
-            }
+            (Opened::Kernel(file), Client::Kernel(standing)) => standing.within(pag, || {
+                let read = kernel_files::read_at(file, at, to)?;
+                self.unchanged(read, kernel_files::version(file)?)
+            }),
             (Opened::Kernel(_), Client::Userspace(_)) => Err(libc::EBADF),
         }
     }

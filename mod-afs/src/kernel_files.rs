@@ -3,7 +3,7 @@
 //! The kernel follows a symbolic link in AFS to wherever it points, also to this machine's own files. So everything is
 //! opened first, and then looked whether it lies below the mount directory.
 
-use crate::content::{self, Attributes};
+use crate::content::{self, Attributes, Version};
 use crate::httpd::{FileInfo, FileKind};
 use std::ffi::OsStr;
 use std::fs::{File, Metadata, OpenOptions};
@@ -95,7 +95,7 @@ pub fn list(path: &[u8], mount: &str) -> Result<(), i32> {
 ///
 /// # Errors
 /// As [`stat`].
-pub fn open(path: &[u8], mount: &str) -> Result<(File, Attributes), i32> {
+pub fn open(path: &[u8], mount: &str) -> Result<(File, Version, Attributes), i32> {
     // Never waits for somebody at the other end, should it be no file.
     let file = OpenOptions::new()
         .read(true)
@@ -104,7 +104,20 @@ pub fn open(path: &[u8], mount: &str) -> Result<(File, Attributes), i32> {
         .map_err(|e| refused(path, &e))?;
     inside(&file, mount)?;
     let attributes = file.metadata().map(|m| attributes(&m)).map_err(|e| errno(&e))?;
-    Ok((file, attributes))
+    Ok((file, version_in(&attributes.info), attributes))
+}
+
+/// What an open file is like now. The data version is not to be had by stat(2).
+///
+/// # Errors
+/// An errno.
+pub fn version(file: &File) -> Result<Version, i32> {
+    file.metadata().map(|m| version_in(&attributes(&m).info)).map_err(|e| errno(&e))
+}
+
+/// The same of attributes.
+fn version_in(info: &FileInfo) -> Version {
+    Version { data: 0, size: info.size, mtime_us: info.mtime_us }
 }
 
 /// Reads up to `to.len()` bytes from byte `at` on: gives the part of `to` that they are in now; empty only at the end.
@@ -179,7 +192,7 @@ mod tests {
         let kind = |r: Result<Attributes, i32>| r.map(|a| a.info.kind);
         for name in ["good", "sub/file"] {
             assert_eq!(kind(stat(&at(name), root)), Ok(FileKind::Plain), "{name}");
-            let (file, found) = open(&at(name), root).unwrap();
+            let (file, _, found) = open(&at(name), root).unwrap();
             let mut to = [MaybeUninit::uninit(); 8];
             assert_eq!((&*read_at(&file, 1, &mut to).unwrap(), found.info.size), (&b"ext"[..], 4));
         }

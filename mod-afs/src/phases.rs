@@ -39,9 +39,6 @@ const REFUSAL_TIME: Duration = Duration::from_millis(100);
 const GRACE: Duration = Duration::from_secs(1);
 /// A request waits so long for the token of a service identity, which the broker has before it is asked for.
 const SERVICE_WAIT: Duration = Duration::from_secs(5);
-/// So often a file is opened again whose first bytes cannot be read, of which nothing has been sent: one that is replaced
-/// after it was opened is gone.
-const REPLACED: u32 = 5;
 
 /// What decides who somebody is: where it is the same, an identity may be used again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -782,8 +779,9 @@ fn serve(r: &mut Request<'_>, afs: &'static Afs, name: &[u8]) -> Result<Status, 
         return Err(Status::NOT_FOUND);
     }
     let mut sent = send(r, afs, &who, name);
-    for _ in 0..REPLACED {
-        if sent != Err(libc::EIO) {
+    // Of what cannot be read from its beginning on, nothing has been sent.
+    for _ in 0..content::REPLACED {
+        if !sent.as_ref().is_err_and(|errno| content::was_replaced(*errno)) {
             break;
         }
         sent = send(r, afs, &who, name);

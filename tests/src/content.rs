@@ -308,6 +308,9 @@ fn first_cell(m: &mut Maker<'_>, sizes: Sizes) {
     m.mount("replica-rw", MountKind::ReadWrite, "vol.rep", Some(public()));
     m.public("replica-rw/page.html", "<p>from the replica</p>\n");
     m.mount("replica", MountKind::Normal, "vol.rep.readonly", None);
+    // The suite `release` writes the first and makes the copies that the second leads to.
+    m.mount("release-rw", MountKind::ReadWrite, "vol.rel", Some(public()));
+    m.mount("released", MountKind::Normal, "vol.rel.readonly", None);
     m.mount("dangling", MountKind::Normal, "no.such.volume", None);
     writable(m);
 

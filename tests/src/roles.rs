@@ -26,6 +26,8 @@ pub(crate) const OVER_USR_INNER: &str = "over-usr-inner";
 pub(crate) const CONTENT: &str = "world-content";
 /// Role: says what is in a directory in AFS.
 pub(crate) const SEEN: &str = "world-seen";
+/// Role: says what is in a file in AFS.
+pub(crate) const TEXT: &str = "world-text";
 /// Role: writes a file in AFS.
 pub(crate) const CHANGE: &str = "world-change";
 /// Role: the broker's side of a lane, for measuring.
@@ -51,6 +53,7 @@ pub fn dispatch() -> Option<ExitCode> {
         OVER_USR_INNER => namespace::over_usr_inner(&args),
         CONTENT => fill::fill(&args).map(|()| ExitCode::SUCCESS),
         SEEN => seen::look(&args).map(|()| ExitCode::SUCCESS),
+        TEXT => seen::read(&args).map(|()| ExitCode::SUCCESS),
         CHANGE => seen::write(&args).map(|()| ExitCode::SUCCESS),
         LANE_RESPONDER => lane_pair::lane_responder(),
         BARE_RESPONDER => lane_pair::bare_responder(),

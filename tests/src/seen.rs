@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 /// A client starts and looks at some files.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// Longest file that is looked into.
+const TEXT_MAX: usize = 1 << 20;
+
 /// Something in a directory.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Seen {
@@ -57,11 +60,27 @@ pub fn names(cell: &str, path: &str) -> Result<Vec<String>> {
 /// It could not be written.
 pub fn change(cell: &str, path: &str, text: &str) -> Result<Duration> {
     let mut command = Command::new(SELF_INSIDE);
-    command.arg(roles::CHANGE).arg(format!("/afs/.{cell}/{path}")).arg(text);
+    command.arg(roles::CHANGE).arg(format!("/afs/.{cell}/{path}"));
     // It waits for clients that are gone.
-    let out = process::run(&mut command, 4 * LIMIT)?;
-    let line = out.lines().find_map(|l| l.strip_prefix("took ")).context("nothing was said")?;
+    let out = process::output_with_input(&mut command, text.as_bytes(), 4 * LIMIT)?;
+    let said = String::from_utf8_lossy(&out.stdout);
+    let line = said.lines().find_map(|l| l.strip_prefix("took "));
+    let line =
+        line.with_context(|| format!("{path}: {}: {}", out.status, String::from_utf8_lossy(&out.stderr)))?;
     Ok(Duration::from_micros(line.parse()?))
+}
+
+/// What is in a file of a cell; `path` is below `/afs/<cell>`.
+///
+/// # Errors
+/// There is no such file, or it is no text.
+pub fn text(cell: &str, path: &str) -> Result<String> {
+    let mut command = Command::new(SELF_INSIDE);
+    command.arg(roles::TEXT).arg(format!("/afs/.{cell}/{path}"));
+    let out = process::run(&mut command, LIMIT)?;
+    // The library speaks, too.
+    let line = out.lines().rfind(|l| l.starts_with('"')).context("nothing was said")?;
+    Ok(serde_json::from_str(line)?)
 }
 
 /// The role that looks. Argument: the path.
@@ -86,9 +105,20 @@ pub(crate) fn look(args: &[String]) -> Result<()> {
     })
 }
 
-/// The role that writes. Arguments: path and text.
+/// The role that reads. Argument: the path.
+pub(crate) fn read(args: &[String]) -> Result<()> {
+    let [path] = args else { bail!("PATH") };
+    as_administrator(Duration::from_secs(20), |files, _| {
+        let bytes = files.read_file(path.as_bytes(), TEXT_MAX)?;
+        let text = String::from_utf8(bytes).context("no text")?;
+        Ok(writeln!(std::io::stdout(), "\n{}", serde_json::to_string(&text)?)?)
+    })
+}
+
+/// The role that writes what it reads. Argument: the path.
 pub(crate) fn write(args: &[String]) -> Result<()> {
-    let [path, text] = args else { bail!("PATH TEXT") };
+    let [path] = args else { bail!("PATH") };
+    let text = std::io::read_to_string(std::io::stdin())?;
     as_administrator(3 * LIMIT, |files, scope| {
         let path = path.as_bytes();
         if files.stat(path).is_err() {
@@ -96,7 +126,10 @@ pub(crate) fn write(args: &[String]) -> Result<()> {
         }
         let begin = Instant::now();
         let file = files.open_to_write(path, true)?;
-        file.pwrite(scope, text.as_bytes(), 0)?;
+        let mut at = 0;
+        while let Some(rest) = text.as_bytes().get(at..).filter(|rest| !rest.is_empty()) {
+            at += file.pwrite(scope, rest, u64::try_from(at)?)?;
+        }
         file.close()?;
         writeln!(std::io::stdout(), "\ntook {}", begin.elapsed().as_micros())?;
         Ok(())

@@ -356,6 +356,7 @@ pub const CELLS: [CellSpec; 2] = [
             ("user.bob", 0),
             ("user.carol", 0),
             ("vol.rep", 0),
+            ("vol.rel", 0),
             ("vol.far", 1),
             ("vol.quota", 0),
         ],

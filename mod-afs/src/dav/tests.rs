@@ -35,6 +35,8 @@ struct State {
     mounts: Vec<Vec<u8>>,
     room: Option<u64>,
     failing: Vec<(Step, i32)>,
+    /// What somebody else changes as soon as anything is read.
+    changes: Option<(Vec<u8>, Node)>,
     left: Vec<Vec<u8>>,
 }
 
@@ -161,6 +163,8 @@ impl Source for Open {
         let rest = self.bytes.get(usize::try_from(offset).unwrap()..).unwrap_or_default();
         let n = rest.len().min(to.len()).min(2);
         to[..n].copy_from_slice(&rest[..n]);
+        let changed = self.memory.state().changes.take();
+        self.memory.state().nodes.extend(changed);
         Ok(n)
     }
 }
@@ -453,6 +457,15 @@ fn trees_are_copied_with_their_links() {
     copy(&m, "d/s", "e", true).unwrap();
     copy(&m, "x", "f", true).unwrap();
     assert_eq!(m.shown(), "d=/ d/a=1 d/l=->a d/s=/ d/s/b=2 e=/ e/b=2 f=other x=other y=2");
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_copied_is_not_copied() {
+    let m = Memory::with(&[("from", "one version"), ("to", "as it was")]);
+    m.state().changes = Some((b"/afs/c/from".to_vec(), Node::File(b"ANOTHER ONE".to_vec(), 0o644)));
+    let failed = copy(&m, "from", "to", false).unwrap_err();
+    assert_eq!(failed, [(b"/afs/c/to".to_vec(), Problem::Changed)]);
+    assert_eq!(m.shown(), "from=ANOTHER ONE to=as it was");
 }
 
 #[test]

@@ -169,9 +169,11 @@ fn finish(files: &dyn Files, aside: Option<&[u8]>, path: &[u8], replaced: bool) 
 /// Copies the contents of a file, and its mode.
 ///
 /// # Errors
-/// What AFS says.
+/// What AFS says; [`Problem::Changed`] if what was copied has changed meanwhile, and so may be half of one and half of the
+/// other.
 fn copy_file(again: &dyn Fn() -> Box<dyn Files>, from: &[u8], to: &[u8]) -> Result<(), Problem> {
     let files = again();
+    let before = files.etag(from)?;
     let size = files.look(from)?.size;
     let mut source = files.open_to_read(from)?;
     let mut put = Put::begin(again(), to, Some(size), false)?;
@@ -180,7 +182,7 @@ fn copy_file(again: &dyn Fn() -> Box<dyn Files>, from: &[u8], to: &[u8]) -> Resu
     loop {
         let n = source.read_at(&mut piece, at)?;
         if n == 0 {
-            return put.commit().map(drop);
+            return if files.etag(from)? == before { put.commit().map(drop) } else { Err(Problem::Changed) };
         }
         put.write(piece.get(..n).unwrap_or_default())?;
         at += n as u64;
