@@ -214,7 +214,7 @@ impl Thing {
         let follows = r.options().follow_links;
         let mut members = Vec::new();
         for name in files.names(&self.path)? {
-            if name.starts_with(put::PREFIX) {
+            if put::is_passing(&name) {
                 continue;
             }
             let path = join(&self.path, &name);

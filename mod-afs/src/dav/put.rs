@@ -13,6 +13,8 @@ use std::os::unix::fs::FileExt as _;
 
 /// How temporary names begin. Nobody gets to such names by a URL, and no collection shows them.
 pub const PREFIX: &[u8] = b".afsweb-";
+/// How names begin that clients in the kernel give to files which are removed while somebody reads them.
+const REMOVED: &[u8] = b".__afs";
 /// So many bytes are written at once.
 const PIECE: usize = 256 << 10;
 /// By so much a server lets a store go over the quota (`fileserver -spare`), bytes.
@@ -84,6 +86,12 @@ impl From<i32> for Problem {
     fn from(errno: i32) -> Self {
         Self::Afs(errno)
     }
+}
+
+/// Is this the name of a file that is not there yet, or no longer?
+#[must_use]
+pub fn is_passing(name: &[u8]) -> bool {
+    name.starts_with(PREFIX) || name.starts_with(REMOVED)
 }
 
 /// A new name that nobody can guess, in the directory of `path`.

@@ -218,7 +218,7 @@ fn copy_directory(
     // Before the new one is made, which may lie in it.
     let names = if deep { files.names(from).map_err(|e| one(from, e.into()))? } else { Vec::new() };
     files.mkdir(to).map_err(|e| one(to, e.into()))?;
-    for name in names.iter().filter(|n| !n.starts_with(put::PREFIX)) {
+    for name in names.iter().filter(|n| !put::is_passing(n)) {
         let (from, to) = (join(from, name), join(to, name));
         match files.look(&from).map_err(|e| one(&from, e.into()))?.kind {
             Kind::Directory => copy_directory(again, &from, &to, deep, volume, depth + 1)?,
