@@ -266,9 +266,11 @@ impl Writer {
     /// Closes it and says whether all that was written is stored.
     ///
     /// # Errors
-    /// What close(2) gives, such as `EDQUOT`. It is closed then, too.
+    /// What fsync(2) gives, such as `EDQUOT`, or else close(2). It is closed then, too.
     pub fn close(self) -> Result<(), Error> {
-        close(self.0).map_err(|errno| Error::Errno { call: "close", errno })
+        // kAFS stores only when the last reference is gone, and tells nobody what came of it.
+        let stored = rustix::fs::fsync(&self.0).map_err(failed("fsync"));
+        stored.and(close(self.0).map_err(|errno| Error::Errno { call: "close", errno }))
     }
 }
 
