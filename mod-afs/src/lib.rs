@@ -19,6 +19,7 @@ pub mod full_restart;
 pub mod httpd;
 pub mod identity;
 pub mod kernel_files;
+pub mod listing;
 pub mod nanny;
 pub mod phases;
 pub mod prompt;

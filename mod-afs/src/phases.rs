@@ -763,6 +763,9 @@ fn serve(r: &mut Request<'_>, afs: &'static Afs, name: &[u8]) -> Result<Status, 
     match r.file_kind() {
         FileKind::Plain => {}
         FileKind::None => return Err(Status::NOT_FOUND),
+        FileKind::Directory if r.options().indexes && would_run(r).is_none() => {
+            return crate::listing::send(r, afs, &who, name).unwrap_or_else(|errno| Err(afs_says(r, errno)));
+        }
         FileKind::Directory => {
             r.log(Level::Info, "a directory without an index");
             return Err(refuse(r, Answer::Forbidden, "no-index", None));

@@ -30,6 +30,8 @@ pub(crate) const SEEN: &str = "world-seen";
 pub(crate) const TEXT: &str = "world-text";
 /// Role: writes a file in AFS.
 pub(crate) const CHANGE: &str = "world-change";
+/// Role: makes many files in a directory in AFS.
+pub(crate) const MANY: &str = "world-many";
 /// Role: the broker's side of a lane, for measuring.
 pub(crate) const LANE_RESPONDER: &str = "lane-responder";
 /// Role: answers bytes with bytes, for measuring.
@@ -55,6 +57,7 @@ pub fn dispatch() -> Option<ExitCode> {
         SEEN => seen::look(&args).map(|()| ExitCode::SUCCESS),
         TEXT => seen::read(&args).map(|()| ExitCode::SUCCESS),
         CHANGE => seen::write(&args).map(|()| ExitCode::SUCCESS),
+        MANY => seen::make(&args).map(|()| ExitCode::SUCCESS),
         LANE_RESPONDER => lane_pair::lane_responder(),
         BARE_RESPONDER => lane_pair::bare_responder(),
         MACHINE => machine::become_program(&args).map(|()| ExitCode::SUCCESS),

@@ -83,6 +83,16 @@ pub fn text(cell: &str, path: &str) -> Result<String> {
     Ok(serde_json::from_str(line)?)
 }
 
+/// Makes a directory with `count` empty files in it, `00000.txt` and so on; `path` is below `/afs/<cell>`.
+///
+/// # Errors
+/// It is there already, or its server does not answer.
+pub fn make_many(cell: &str, path: &str, count: usize) -> Result<()> {
+    let mut command = Command::new(SELF_INSIDE);
+    command.arg(roles::MANY).arg(format!("/afs/.{cell}/{path}")).arg(count.to_string());
+    process::run(&mut command, 5 * LIMIT).map(drop)
+}
+
 /// The role that looks. Argument: the path.
 pub(crate) fn look(args: &[String]) -> Result<()> {
     let [path] = args else { bail!("PATH") };
@@ -132,6 +142,19 @@ pub(crate) fn write(args: &[String]) -> Result<()> {
         }
         file.close()?;
         writeln!(std::io::stdout(), "\ntook {}", begin.elapsed().as_micros())?;
+        Ok(())
+    })
+}
+
+/// The role that makes many files. Arguments: the directory, how many.
+pub(crate) fn make(args: &[String]) -> Result<()> {
+    let [path, count] = args else { bail!("PATH COUNT") };
+    let count: usize = count.parse()?;
+    as_administrator(Duration::from_secs(20), |files, _| {
+        files.mkdir(path.as_bytes())?;
+        for n in 0..count {
+            files.create(format!("{path}/{n:05}.txt").as_bytes(), 0o644)?.close()?;
+        }
         Ok(())
     })
 }

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{first, first_line, get_as, password, start, start_with, timed, world};
+use common::{first, first_line, get_as, password, peak_rss_kib, start, start_with, timed, world};
 use integration::content::{NAMES, PUBLIC_LINE, owner_file, owner_line, pattern};
 use integration::http::{Connection, Request, Response, escape};
 use integration::world::{FIRST_CELL, SECOND_CELL};
@@ -268,15 +268,6 @@ fn a_large_file_needs_little_memory_and_a_slow_reader_gets_all_of_it() {
     let end = httpd.request(&Request::get(&path).header("Range", "bytes=-20")).unwrap();
     assert_eq!((end.status, end.body), (206, pattern(world.sizes.big - 20, 20)), "the last bytes");
     httpd.stop(&[]).unwrap();
-}
-
-/// The largest peak of resident memory among the children.
-fn peak_rss_kib(httpd: &integration::httpd::Httpd) -> u64 {
-    let peak = |pid: u32| -> Option<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?.trim().strip_suffix(" kB")?.trim().parse().ok()
-    };
-    httpd.children().into_iter().filter_map(peak).max().unwrap_or(0)
 }
 
 #[test]

@@ -6,15 +6,15 @@
 mod common;
 
 use common::keys::{Keys, identity};
-use common::{FILE_DEADLINE_S, first, get_as, password, report, second, start_with, timed, world};
+use common::{
+    FILE_DEADLINE_S, Stopped, ask, first, get_as, password, report, second, start_with, timed, world,
+};
 use integration::content::NAMES;
 use integration::http::{Connection, Request, Response, base64, escape};
 use integration::httpd::Httpd;
-use integration::process::signal_pid;
 use integration::seen;
 use integration::wait;
 use integration::world::{FIRST_CELL, PUBLISHER, World};
-use rustix::process::Signal;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::chown;
 use std::path::PathBuf;
@@ -47,12 +47,6 @@ fn start(world: &World, more: &str) -> Httpd {
         o.modules = vec!["dav".into(), "dav_lock".into()];
         o
     })
-}
-
-/// A request of a user of the first cell.
-fn ask(world: &World, httpd: &Httpd, user: &str, request: Request) -> Response {
-    let cell = world.cell(FIRST_CELL).unwrap();
-    httpd.request(&request.login(user, password(cell, user))).unwrap()
 }
 
 /// A PUT of a user of the first cell.
@@ -499,23 +493,6 @@ fn d64_an_upload_that_is_broken_off_leaves_what_was_there() {
     assert_eq!(get_as(&world, &httpd, &old, "alice").text(), "as it was");
     assert_eq!(get_as(&world, &httpd, &in_place, "alice").body, before);
     httpd.stop(&[]).unwrap();
-}
-
-/// Goes on when it goes, also when a test fails.
-struct Stopped(u32);
-
-impl Stopped {
-    fn server(world: &World, address: Ipv4Addr) -> Self {
-        let pid = world.cell(FIRST_CELL).unwrap().server("fileserver", address).unwrap().pid;
-        signal_pid(pid, Signal::STOP).unwrap();
-        Self(pid)
-    }
-}
-
-impl Drop for Stopped {
-    fn drop(&mut self) {
-        signal_pid(self.0, Signal::CONT).unwrap();
-    }
 }
 
 #[test]

@@ -41,6 +41,7 @@ pub(crate) const SUBJECTS: &[Subject] = &[
             all("http"),
             all("conformance"),
             all("features"),
+            all("listings"),
             all("writing"),
             all("transport"),
         ],

@@ -9,7 +9,10 @@ use integration::http::{Request, Response};
 use integration::httpd::{Httpd, Mpm, Options};
 use integration::kdc::{Kdc, Manner};
 use integration::method::Method;
+use integration::process::signal_pid;
 use integration::world::{Cell, FIRST_CELL, FIRST_REALM, SECOND_CELL, World};
+use rustix::process::Signal;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -110,6 +113,12 @@ pub(crate) fn get_as(world: &World, httpd: &Httpd, path: &str, user: &str) -> Re
     httpd.get_as(path, user, password(cell, user)).unwrap()
 }
 
+/// A request of a user of the first cell.
+pub(crate) fn ask(world: &World, httpd: &Httpd, user: &str, request: Request) -> Response {
+    let cell = world.cell(FIRST_CELL).unwrap();
+    httpd.request(&request.login(user, password(cell, user))).unwrap()
+}
+
 /// The first line of a body.
 pub(crate) fn first_line(r: &Response) -> String {
     r.text().lines().next().unwrap_or_default().to_owned()
@@ -184,6 +193,23 @@ impl<'a> KdcMischief<'a> {
 impl Drop for KdcMischief<'_> {
     fn drop(&mut self) {
         (self.undo)(&self.kdc).unwrap();
+    }
+}
+
+/// A server of the first cell that stands still; it goes on when this goes, also when a test fails.
+pub(crate) struct Stopped(u32);
+
+impl Stopped {
+    pub(crate) fn server(world: &World, address: Ipv4Addr) -> Self {
+        let pid = world.cell(FIRST_CELL).unwrap().server("fileserver", address).unwrap().pid;
+        signal_pid(pid, Signal::STOP).unwrap();
+        Self(pid)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        signal_pid(self.0, Signal::CONT).unwrap();
     }
 }
 
@@ -286,4 +312,13 @@ pub(crate) fn broker_of(httpd: &Httpd) -> Option<u32> {
 /// The nanny of an httpd.
 pub(crate) fn nanny_of(httpd: &Httpd) -> Option<u32> {
     below(httpd.pid(), "weblog-starter").into_iter().next()
+}
+
+/// The largest peak of resident memory among the children.
+pub(crate) fn peak_rss_kib(httpd: &Httpd) -> u64 {
+    let peak = |pid: u32| -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?.trim().strip_suffix(" kB")?.trim().parse().ok()
+    };
+    httpd.children().into_iter().filter_map(peak).max().unwrap_or(0)
 }

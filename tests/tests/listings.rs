@@ -1,0 +1,299 @@
+//! Listings of directories: ours with the user-space client, httpd's own with a client in the kernel, each as the visitor.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "this is test code")]
+
+mod common;
+
+use common::{
+    FILE_DEADLINE_S, Stopped, afs_client, answer_limit, ask, first, get_as, peak_rss_kib, report, start_with,
+    timed, world,
+};
+use integration::content::NAMES;
+use integration::http::{Request, Response, escape};
+use integration::httpd::Httpd;
+use integration::world::{FIRST_CELL, World};
+use integration::{seen, wait};
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+/// An httpd that lists directories, whatever index files they have, and can be written to.
+fn start(world: &World, more: &str) -> Httpd {
+    let lists = format!(
+        "<Directory /afs>\nOptions FollowSymLinks Indexes\nDirectoryIndex disabled\n</Directory>\n\
+         <Location /afs/{FIRST_CELL}>\nDav afs\nIndexOptions FancyIndexing ShowForbidden NameWidth=*\n\
+         IndexIgnore .??* *~ *# RCS CVS *,v *,t\n</Location>\n{more}"
+    );
+    start_with(world, &lists, |mut o| {
+        o.modules.push("dav".into());
+        o
+    })
+}
+
+/// Whether listings are ours, not httpd's.
+fn ours() -> bool {
+    afs_client() == "userspace"
+}
+
+/// The targets of all links of a page, as they would be asked for.
+fn links(page: &Response) -> Vec<String> {
+    let page = page.text();
+    let quoted = page.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next());
+    quoted.map(|link| link.replace("&amp;", "&")).collect()
+}
+
+/// The row of a listing that links to `link`; empty if there is none.
+fn row(page: &Response, link: &str) -> String {
+    let quoted = format!("href=\"{link}\"");
+    page.text().lines().find(|l| l.contains(&quoted)).unwrap_or_default().to_owned()
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn d58_a_listing_is_the_visitors_and_asks_for_login_where_afs_does() {
+    let world = world();
+    let httpd = start(&world, "");
+    let dir = first("alice-only/");
+    for _ in 0..3 {
+        let r = httpd.get(&dir).unwrap();
+        assert_eq!(r.status, 401, "{}", r.text());
+        assert_eq!(
+            r.header("WWW-Authenticate"),
+            Some(format!("Basic realm=\"AFS cell {FIRST_CELL}\"").as_str())
+        );
+        let r = get_as(&world, &httpd, &dir, "alice");
+        assert_eq!((r.status, r.header("Cache-Control")), (200, Some("private")), "{}", r.text());
+        assert!(r.header("Vary").is_some_and(|v| v.contains("Authorization")), "{:?}", r.headers);
+        assert!(links(&r).contains(&"page.html".to_owned()), "{}", r.text());
+        let r = get_as(&world, &httpd, &dir, "bob");
+        assert_eq!(r.status, 403);
+        assert!(!r.text().contains("page.html"), "{}", r.text());
+        assert_eq!(httpd.get_as(&dir, "alice", "wrong").unwrap().status, 401);
+    }
+    // Who may list but not read sees the names, also those of what asks him to log in.
+    let r = httpd.get(&first("listed/")).unwrap();
+    assert_eq!(r.status, 200, "{}", r.text());
+    let anonymous = row(&r, "page.html");
+    assert!(!anonymous.is_empty() && !anonymous.contains("20"), "a name without a date: {}", r.text());
+    let r = httpd.get(&first("home/")).unwrap();
+    assert_eq!(r.status, 200);
+    for user in ["alice", "bob"] {
+        assert!(r.text().contains(&format!("href=\"{user}/\"")), "{}", r.text());
+    }
+    // kAFS goes on saying that what nobody may read does not exist, see docs/admin.md.
+    if afs_client() != "kafs" {
+        let alices = row(&get_as(&world, &httpd, &first("listed/"), "alice"), "page.html");
+        assert!(alices.contains(">20") || alices.contains(" 20"), "a date: {alices}");
+    }
+    // And what everybody may see, everybody sees with all that is known of it, before anybody has logged in.
+    let r = httpd.get(&first("public/list/")).unwrap();
+    assert_eq!((r.status, r.header("Cache-Control")), (200, None));
+    assert!(row(&r, "one.txt").contains("14"), "its size: {}", r.text());
+    assert!(links(&r).contains(&"sub/".to_owned()), "a directory is marked: {}", r.text());
+    httpd.stop(&["NoSuchDirective"]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn d63_whatever_a_name_is_it_is_text_in_the_listing_and_its_link_leads_to_it() {
+    let world = world();
+    let httpd = start(&world, "");
+    let dir = format!("write/alice/listing-{}", std::process::id());
+    let at = |name: &str| format!("{}/{name}", first(&dir));
+    let mkcol = |path: &str| ask(&world, &httpd, "alice", Request::new("MKCOL", path)).status;
+    assert_eq!(mkcol(&first(&dir)), 201);
+    // Directories with such names, and a name that is no text at all.
+    let directory = "d <i>&amp; \"%41?x#y";
+    assert_eq!(mkcol(&at(&escape(directory))), 201);
+    for name in ["%FF%FEbytes", "javascript%3Aalert(1)", ".dotfile", "backup~"] {
+        let r = ask(&world, &httpd, "alice", Request::new("PUT", &at(name)).body(name.as_bytes()));
+        assert_eq!(r.status, 201, "{name}: {}", r.text());
+    }
+    let r = get_as(&world, &httpd, &format!("{}/", first(&dir)), "bob");
+    assert_eq!(r.status, 200, "{}", r.text());
+    let text = r.text();
+    assert!(text.contains("d &lt;i&gt;&amp;amp; ") && !text.contains("<i>"), "{text}");
+    assert!(!text.contains("dotfile") && !text.contains("backup"), "{text}");
+    let found = links(&r);
+    // Each by its link, which is relative, and no scheme of its own.
+    for (has, body) in [("%fe", "%FF%FEbytes"), ("alert", "javascript%3Aalert(1)")] {
+        let link = found.iter().find(|l| l.to_lowercase().contains(has)).expect(has);
+        assert!(!link.starts_with("javascript:"), "{link}");
+        let link = link.strip_prefix("./").unwrap_or(link);
+        let r = get_as(&world, &httpd, &at(link), "bob");
+        assert_eq!((r.status, r.text().as_str()), (200, body), "{link}");
+    }
+    let link = found.iter().find(|l| l.starts_with("d%20")).expect("the directory");
+    assert!(link.ends_with('/'), "{link}");
+    assert_eq!(get_as(&world, &httpd, &at(link), "bob").status, 200);
+    // And what lies in the world.
+    let r = httpd.get(&first("public/names/")).unwrap();
+    let (text, found) = (r.text(), links(&r));
+    assert!(!text.contains("<b>") && text.contains("&lt;b&gt;bold&amp;amp;.txt"), "{text}");
+    // httpd takes no control characters in a URL.
+    let names: Vec<&str> = NAMES.into_iter().filter(|n| !n.contains(|c: char| c.is_control())).collect();
+    let bodies: Vec<String> = found
+        .iter()
+        .map(|link| httpd.get(&format!("{}{link}", first("public/names/"))).unwrap())
+        .filter(|r| r.status == 200)
+        .map(|r| r.text())
+        .collect();
+    for name in names {
+        assert!(bodies.iter().any(|b| b.lines().nth(1) == Some(name)), "{name}: {bodies:?}");
+    }
+    if ours() {
+        assert_eq!(r.header("Content-Type"), Some("text/html;charset=utf-8"));
+        assert_eq!(r.header("Content-Security-Policy"), Some("default-src 'none'"));
+    }
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn a_listing_is_asked_for_by_head_and_by_conditions_and_changes_with_its_directory() {
+    let world = world();
+    let httpd = start(&world, "");
+    let dir = format!("{}/", first(&format!("write/alice/again-{}", std::process::id())));
+    assert_eq!(ask(&world, &httpd, "alice", Request::new("MKCOL", &dir)).status, 201);
+    let put = |name: &str, body: &[u8]| {
+        let request = Request::new("PUT", &format!("{dir}{name}")).body(body);
+        assert!(ask(&world, &httpd, "alice", request).status < 300);
+    };
+    for name in ["b", "a", "B", "10", "9"] {
+        put(name, b"x");
+    }
+    let get = get_as(&world, &httpd, &dir, "bob");
+    assert_eq!(get.status, 200);
+    let head = ask(&world, &httpd, "bob", Request::new("HEAD", &dir));
+    assert_eq!((head.status, head.body.len()), (200, 0));
+    assert_eq!(head.header("Content-Type"), get.header("Content-Type"));
+    if ours() {
+        let in_order: Vec<String> = links(&get).into_iter().skip(1).collect();
+        assert_eq!(in_order, ["10", "9", "B", "a", "b"], "in the order of their bytes, behind the parent");
+        assert_eq!(head.header("Content-Length"), get.header("Content-Length"));
+        let etag = get.header("ETag").unwrap().to_owned();
+        assert_eq!(head.header("ETag"), Some(etag.as_str()));
+        let ask_if =
+            |etag: &str| ask(&world, &httpd, "bob", Request::get(&dir).header("If-None-Match", etag));
+        for _ in 0..10 {
+            let r = get_as(&world, &httpd, &dir, "bob");
+            assert!(r.body == get.body && r.header("ETag") == Some(&etag), "the same whoever serves it");
+            assert_eq!(ask_if(&etag).status, 304);
+        }
+        put("a", b"another size");
+        assert_eq!(ask_if(&etag).status, 200);
+    }
+    put("new", b"x");
+    wait::until_true("the new name", Duration::from_secs(20), || {
+        Ok(get_as(&world, &httpd, &dir, "bob").text().contains("href=\"new\""))
+    })
+    .unwrap();
+    // Nothing else is done to a listing.
+    for method in ["POST", "PATCH"] {
+        let r = ask(&world, &httpd, "alice", Request::new(method, &dir).body(b"x"));
+        assert!([403, 405].contains(&r.status), "{method}: {}", r.status);
+    }
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn options_decide_whether_directories_are_listed_and_links_are_followed() {
+    let world = world();
+    let more = format!(
+        "<Directory /afs/{FIRST_CELL}/public>\nOptions -Indexes\n</Directory>\n\
+         <Directory /afs/{FIRST_CELL}/public/deep>\nOptions +Indexes\n</Directory>\n"
+    );
+    let httpd = start(&world, &more);
+    assert_eq!(httpd.get(&first("public/list/")).unwrap().status, 403);
+    assert_eq!(httpd.get(&first("public/deep/")).unwrap().status, 200);
+    assert_eq!(httpd.get(&first("public/deep")).unwrap().status, 301);
+    let r = httpd.get(&first("links/")).unwrap();
+    let found = links(&r);
+    for link in ["inside", "directory/", "absolute", "other-cell", "private"] {
+        assert!(found.iter().any(|l| l == link), "{link}: {found:?}");
+    }
+    if ours() {
+        for link in ["outside", "up", "loop", "missing"] {
+            assert!(!found.iter().any(|l| l.starts_with(link)), "{link}: {found:?}");
+        }
+    }
+    httpd.stop(&[]).unwrap();
+    let httpd = start(
+        &world,
+        &format!("<Directory /afs/{FIRST_CELL}/links>\nOptions -FollowSymLinks\n</Directory>\n"),
+    );
+    let r = httpd.get(&first("links/")).unwrap();
+    assert_eq!(r.status, 200);
+    if ours() {
+        assert_eq!(links(&r), ["../"], "{}", r.text());
+    }
+    for link in ["inside", "directory/"] {
+        assert_eq!(httpd.get(&first(&format!("links/{link}"))).unwrap().status, 403, "{link}");
+    }
+    httpd.stop(&["symbolic link not allowed"]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn a_directory_of_ten_thousand_names_is_listed_while_others_are_served() {
+    // Making it takes an emulated machine too long, and there the listing is httpd's own.
+    if !ours() {
+        return;
+    }
+    let world = world();
+    let httpd = start(&world, "");
+    let count = 10_000;
+    let path = format!("public/many-{}", std::process::id());
+    let ((), took) = timed(|| seen::make_many(FIRST_CELL, &path, count).unwrap());
+    report(&format!("{count} files were made in {took:?}"));
+    let dir = first(&format!("{path}/"));
+    let before = peak_rss_kib(&httpd);
+    for round in 0..3 {
+        std::thread::scope(|s| {
+            let listing = s.spawn(|| timed(|| httpd.get(&dir).unwrap()));
+            let mut slowest = Duration::ZERO;
+            while !listing.is_finished() {
+                let (r, took) = timed(|| get_as(&world, &httpd, &first("public/page.html"), "alice"));
+                assert_eq!(r.status, 200);
+                slowest = slowest.max(took);
+            }
+            let (r, took) = listing.join().unwrap();
+            assert_eq!(r.status, 200);
+            assert_eq!(links(&r).len(), count + 1);
+            assert!(r.text().contains("href=\"09999.txt\""));
+            report(&format!(
+                "round {round}: {took:?}, {} bytes; others waited {slowest:?} at most",
+                r.body.len()
+            ));
+            assert!(took < answer_limit(), "{took:?}");
+            assert!(slowest < Duration::from_secs(3), "{slowest:?}");
+        });
+    }
+    let grown = peak_rss_kib(&httpd).saturating_sub(before);
+    report(&format!("memory grew by {grown} KiB"));
+    assert!(grown < 64 * 1024, "{grown} KiB");
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn a_silent_server_costs_a_listing_its_details_and_not_its_names() {
+    // A client in the kernel has its own patience.
+    if !ours() {
+        return;
+    }
+    let world = world();
+    let httpd = start(&world, "");
+    let stopped = Stopped::server(&world, Ipv4Addr::new(192, 0, 2, 3));
+    let (r, took) = timed(|| httpd.get(&first("")).unwrap());
+    assert_eq!(r.status, 200);
+    assert!(row(&r, "far").contains("<td></td>"), "{}", r.text());
+    assert!(row(&r, "public/").contains(">20"), "{}", r.text());
+    report(&format!("with a silent server: {took:?}"));
+    assert!(took < Duration::from_secs(3 * FILE_DEADLINE_S), "{took:?}");
+    drop(stopped);
+    wait::until_true("the server", Duration::from_secs(180), || {
+        Ok(links(&httpd.get(&first(""))?).contains(&"far/".to_owned()))
+    })
+    .unwrap();
+    httpd.stop(&[]).unwrap();
+}
