@@ -254,6 +254,24 @@ impl Phases for Module {
         }
     }
 
+    fn type_checker(r: &mut Request<'_>) -> Status {
+        if !r.state::<Visit>().is_some_and(|visit| visit.in_afs)
+            || r.file_kind() != FileKind::None
+            || !r.options().multi_views
+        {
+            return Status::DECLINED;
+        }
+        if kernel::standing().is_some() {
+            return stand(r).map_or_else(|status| status, |()| Status::DECLINED);
+        }
+        // mod_negotiation would look for variants on this machine; what is to be made is what it is called.
+        if !r.is_get_or_head() {
+            return Status::OK;
+        }
+        r.log(Level::Info, "MultiViews finds no variants in AFS with this client");
+        refuse(r, Answer::NotFound, "absent", None)
+    }
+
     fn fixups(r: &mut Request<'_>) -> Status {
         let Some(settled) = settled(r) else { return Status::DECLINED };
         if let Who::Service(holder) = &settled.who {
@@ -281,10 +299,6 @@ impl Phases for Module {
         if in_afs && kernel::standing().is_some() {
             // What other modules look up from here on, they look up as the visitor.
             return stand(r).map_or_else(|status| status, |()| Status::DECLINED);
-        }
-        if in_afs && r.is_get_or_head() && r.file_kind() == FileKind::None && r.options().multi_views {
-            // mod_negotiation would look for variants on this machine.
-            return refuse(r, Answer::NotFound, "absent", None);
         }
         Status::DECLINED
     }
@@ -756,6 +770,9 @@ fn serve(r: &mut Request<'_>, afs: &'static Afs, name: &[u8]) -> Result<Status, 
         Method::Other => {
             if crate::dav::changes(r.method().to_bytes()) {
                 r.log(Level::Warning, "nothing is written here: `Dav afs` in this location would allow it");
+            } else {
+                let method = r.method().to_string_lossy().into_owned();
+                r.log(Level::Info, &format!("{method} changes nothing in AFS"));
             }
             return Err(Status::METHOD_NOT_ALLOWED);
         }

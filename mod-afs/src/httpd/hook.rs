@@ -109,6 +109,12 @@ pub trait Phases {
         Status::DECLINED
     }
 
+    /// Before it is found out what the file is, and which of several variants: OK if that is
+    /// not to be asked, DECLINED to go on, or an error.
+    fn type_checker(_r: &mut Request<'_>) -> Status {
+        Status::DECLINED
+    }
+
     /// Before the handler: OK, DECLINED or an error.
     fn fixups(_r: &mut Request<'_>) -> Status {
         Status::DECLINED
@@ -152,6 +158,7 @@ request_phase!(translate_name);
 request_phase!(map_to_storage);
 request_phase!(access_checker);
 request_phase!(check_user_id);
+request_phase!(type_checker);
 request_phase!(fixups);
 request_phase!(handler);
 
@@ -471,6 +478,8 @@ pub(super) unsafe extern "C" fn register(p: *mut sys::apr_pool_t) {
         sys::ap_hook_open_htaccess(Some(open_htaccess), NONE, NONE, first);
         sys::ap_hook_check_access(Some(access_checker), NONE, NONE, middle, per_conf);
         sys::ap_hook_check_authn(Some(check_user_id), NONE, NONE, first, per_conf);
+        // Before mod_negotiation, which is first and looks for variants.
+        sys::ap_hook_type_checker(Some(type_checker), NONE, NONE, really_first);
         sys::ap_hook_fixups(Some(fixups), NONE, NONE, first);
         sys::ap_hook_handler(Some(handler), NONE, NONE, really_first);
         sys::ap_hook_log_transaction(Some(log_transaction), NONE, NONE, middle);
