@@ -96,6 +96,8 @@ pub enum Item {
 pub enum Body {
     /// These bytes.
     Bytes(Vec<u8>),
+    /// These bytes, of a program.
+    Program(Vec<u8>),
     /// So many bytes of [`pattern`].
     Pattern(u64),
 }
@@ -183,6 +185,12 @@ impl Maker<'_> {
         let padding = "x".repeat(63);
         let body = format!("{}{}", owner_line(owner, cell), format!("{padding}\n").repeat(16));
         self.bytes(path, body.as_bytes());
+    }
+
+    /// A shell script that answers with text.
+    fn program(&mut self, path: &str, commands: &str) {
+        let text = format!("#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\n'\n{commands}\n");
+        self.items.push(Item::File { path: path.into(), body: Body::Program(text.into_bytes()) });
     }
 
     fn pattern(&mut self, path: &str, size: u64) {
@@ -280,6 +288,20 @@ fn first_cell(m: &mut Maker<'_>, sizes: Sizes) {
     m.owned("alice-only/page.html", "alice");
     m.owned("alice-only/index.html", "alice");
     m.bytes("alice-only/.htaccess", b"Header set X-Alice yes\n");
+    m.owned("alice-only/chosen.en.html", "alice");
+    m.owned("alice-only/chosen.de.html", "alice");
+    m.bytes(
+        "alice-only/page.shtml",
+        b"<!--#echo var=\"REMOTE_USER\" -->\n<!--#include virtual=\"page.html\" -->\n",
+    );
+    m.plain_directory("alice-only/sub");
+    m.program("alice-only/run.cgi", "echo \"user=$REMOTE_USER\"\nhead -1 page.html");
+    m.program(
+        "public/run.cgi",
+        &format!(
+            "echo \"user=$REMOTE_USER\"\nhead -1 page.html\nhead -1 /afs/{FIRST_CELL}/alice-only/page.html"
+        ),
+    );
     m.directory("not-bob", Acl::default().allow(AUTH, "rl").deny("bob", "rl"));
     m.public("not-bob/page.html", "");
     m.directory("friends", Acl::default().allow("alice", "rl").allow("alice:friends", "rl"));

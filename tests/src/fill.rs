@@ -77,6 +77,11 @@ fn make(files: &Files<'_>, cell: &str, item: &Item) -> Result<()> {
             }
         }
         Item::File { path, body: Body::Bytes(bytes) } => files.write_file(&full(path), bytes)?,
+        Item::File { path, body: Body::Program(text) } => {
+            let file = files.create(&full(path), 0o755)?;
+            file.pwrite(files.scope(), text, 0)?;
+            file.close()?;
+        }
         Item::File { path, body: Body::Pattern(size) } => {
             let file = files.create(&full(path), 0o644)?;
             let mut at = 0;

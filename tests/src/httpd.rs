@@ -113,6 +113,8 @@ pub struct Options {
     pub module: bool,
     /// More modules of Debian's, by name without `mod_`.
     pub modules: Vec<String>,
+    /// Modules that a configuration usually has and this one has not.
+    pub without: Vec<String>,
     /// Configuration at server level, behind everything else.
     pub extra: String,
     /// Replaces the standard configuration of our module.
@@ -132,6 +134,7 @@ impl Options {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             module: true,
             modules: Vec::new(),
+            without: Vec::new(),
             extra: String::new(),
             afs: None,
             sizes: None,
@@ -407,7 +410,8 @@ fn configure(world: &World, options: Options) -> Result<(PathBuf, SocketAddr)> {
 /// The configuration file.
 fn text(world: &World, options: &Options, dir: &Path, site: &Path, address: SocketAddr) -> Result<String> {
     let mut t = format!("LoadModule mpm_{0}_module {MODULES}/mod_mpm_{0}.so\n", options.mpm);
-    for name in COMMON.iter().copied().chain(options.modules.iter().map(String::as_str)) {
+    let common = COMMON.iter().copied().filter(|name| !options.without.iter().any(|w| w == name));
+    for name in common.chain(options.modules.iter().map(String::as_str)) {
         t.push_str(&format!("LoadModule {name}_module {MODULES}/mod_{name}.so\n"));
     }
     t.push_str(options.sizes.as_deref().unwrap_or(options.mpm.sizes()));
@@ -416,7 +420,7 @@ fn text(world: &World, options: &Options, dir: &Path, site: &Path, address: Sock
         "ServerName localhost\nListen {address}\nUser www-data\nGroup www-data\n\
          PidFile {d}/httpd.pid\nDefaultRuntimeDir {s}/run\nErrorLog {d}/error.log\nLogLevel {}\n\
          LogFormat \"%h %u %t \\\"%r\\\" %>s %B\" short\nTransferLog {d}/access.log\n\
-         TypesConfig /etc/mime.types\nDirectoryIndex index.html\nDocumentRoot {s}/htdocs\n\
+         TypesConfig /etc/mime.types\n<IfModule mod_dir.c>\nDirectoryIndex index.html\n</IfModule>\nDocumentRoot {s}/htdocs\n\
          KeepAlive On\nMaxKeepAliveRequests 0\nKeepAliveTimeout 30\nTimeout 60\nGracefulShutdownTimeout 10\n\
          <Directory />\nAllowOverride None\nRequire all denied\n</Directory>\n\
          <Directory {s}/htdocs>\nRequire all granted\n</Directory>\n",

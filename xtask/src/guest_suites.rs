@@ -61,6 +61,7 @@ const GUEST_SUITES: &[GuestSuite] = &[
     GuestSuite { args: &["--skip", "hundreds_of_requests"], ..GuestSuite::under_mpms("logins", &[]) },
     GuestSuite::under_mpms("http", &[]),
     GuestSuite::under_mpms("hostile", &[]),
+    GuestSuite::under_mpms("features", &[]),
     GuestSuite::under_mpms("listings", &[]),
     GuestSuite::under_mpms("writing", &[]),
     GuestSuite::under_mpms("transport", &[]),

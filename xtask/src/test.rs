@@ -105,6 +105,7 @@ const SUITES: &[WorldSuite] = &[
     WorldSuite::mostly_event("tickets"),
     WorldSuite::mostly_event("services"),
     WorldSuite::per_mpm("http"),
+    WorldSuite::per_mpm("features"),
     WorldSuite::per_mpm("listings"),
     WorldSuite::mostly_event("writing"),
     WorldSuite::per_mpm("hostile"),
