@@ -234,6 +234,33 @@ fn options_decide_whether_directories_are_listed_and_links_are_followed() {
 
 #[test]
 #[ignore = "needs a world: run by cargo xtask test"]
+fn a_public_area_asks_nobody_for_a_password_and_shows_what_everybody_may_see() {
+    let world = world();
+    let area =
+        |path: &str, login: &str| format!("<Location {}>\nAFSLogin {login}\n</Location>\n", first(path));
+    let more = area("alice-only", "none") + &area("listed", "none") + &area("public", "required");
+    let httpd = start(&world, &more);
+    let ask_both =
+        |path: &str| [httpd.get(&first(path)).unwrap(), get_as(&world, &httpd, &first(path), "alice")];
+    for path in ["alice-only/", "alice-only/page.html", "listed/page.html"] {
+        for r in ask_both(path) {
+            assert_eq!((r.status, r.header("WWW-Authenticate")), (403, None), "{path}");
+            assert!(!r.text().contains("owner: "), "{path}");
+        }
+    }
+    for r in ask_both("listed/") {
+        assert_eq!((r.status, r.header("Cache-Control")), (200, None), "everybody's");
+        assert!(!row(&r, "page.html").is_empty(), "{}", r.text());
+    }
+    // And where everybody has to say who he is, also for a listing that everybody may see.
+    let [nobodys, alices] = ask_both("public/list/");
+    assert_eq!((nobodys.status, alices.status), (401, 200));
+    assert!(nobodys.header("WWW-Authenticate").is_some());
+    httpd.stop(&["NoSuchDirective"]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
 fn a_directory_of_ten_thousand_names_is_listed_while_others_are_served() {
     // Making it takes an emulated machine too long, and there the listing is httpd's own.
     if !ours() {
