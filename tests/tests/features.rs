@@ -231,7 +231,7 @@ rows! {
             seen(&r, is_alices(&r) && r.header("Content-Language") == Some("de"))
         };
     users_directories, "users' directories": ["dav", "dir"],
-        "<IfModule mod_userdir.c>\nUserDir {C}/home/*\n</IfModule>\n\
+        "<IfModule mod_userdir.c>\nUserDir /srv/nowhere/*/www {C}/home/*\n</IfModule>\n\
          <LocationMatch \"^/~\">\nAFSAuthType AFS\nDav afs\nOptions +Indexes\n</LocationMatch>",
         |world, httpd| read_and_written(world, httpd, "/~alice");
     alias, "Alias": ["dav", "dir"],
@@ -245,14 +245,13 @@ rows! {
     rewrite_files, "RewriteCond -f, -d": ["rewrite"],
         "<IfModule mod_rewrite.c>\nRewriteEngine On\nRewriteCond {H}/owner.txt -f\n\
          RewriteCond {C}/alice-only/sub -d\nRewriteRule ^(?:{C}|/elsewhere)/go$ {C}/public/page.html [PT]\n\
-         </IfModule>",
+         RewriteCond {H}/owner.txt -F\nRewriteRule ^{C}/go-F$ {C}/public/page.html [PT]\n</IfModule>",
         |world, httpd| {
             // Without a Location of ours, it is nobody who asks.
             assert_eq!(get_as(world, httpd, "/elsewhere/go", "alice").status, 404);
-            match for_alice_alone(world, httpd, &first("go")) {
-                Seen::Refused(404) => Seen::Nothing,
-                other => other,
-            }
+            let by_stat = for_alice_alone(world, httpd, &first("go"));
+            assert_eq!(for_alice_alone(world, httpd, &first("go-F")), by_stat, "-F asks the kernel, too");
+            if by_stat == Seen::Refused(404) { Seen::Nothing } else { by_stat }
         };
     server_side_includes, "server-side includes": ["include"],
         "<Directory /afs>\nOptions +Includes\n</Directory>\nAddType text/html .shtml\n\
