@@ -230,11 +230,11 @@ rows! {
             let r = ask(world, httpd, "alice", request());
             seen(&r, is_alices(&r) && r.header("Content-Language") == Some("de"))
         };
-    users_directories, "users' directories": ["dav", "dir"],
+    users_directories, "users' directories": ["autoindex", "dav", "dir"],
         "<IfModule mod_userdir.c>\nUserDir /srv/nowhere/*/www {C}/home/*\n</IfModule>\n\
          <LocationMatch \"^/~\">\nAFSAuthType AFS\nDav afs\nOptions +Indexes\n</LocationMatch>",
         |world, httpd| read_and_written(world, httpd, "/~alice");
-    alias, "Alias": ["dav", "dir"],
+    alias, "Alias": ["autoindex", "dav", "dir"],
         "<IfModule mod_alias.c>\nAlias /alices {H}\n</IfModule>\n\
          <Location /alices>\nAFSAuthType AFS\nDav afs\nOptions +Indexes\n</Location>",
         |world, httpd| read_and_written(world, httpd, "/alices");
@@ -415,7 +415,7 @@ fn transferred(world: &World, httpd: &Httpd, method: &str, then: u16) -> Seen {
     seen(&r, r.status == 201 && there && get_as(world, httpd, &from, "alice").status == then)
 }
 
-/// Alice's directory under another URL: read, listed where no module of httpd's is needed for it, and written to, by her alone.
+/// Alice's directory under another URL: read, listed and written to, by her alone.
 fn read_and_written(world: &World, httpd: &Httpd, prefix: &str) -> Seen {
     let at = |name: &str| format!("{prefix}/{name}");
     let r = get_as(world, httpd, &at("owner.txt"), "alice");
@@ -435,10 +435,9 @@ fn read_and_written(world: &World, httpd: &Httpd, prefix: &str) -> Seen {
     assert_eq!(status("MKCOL", &dir), 201);
     assert_eq!(ask(world, httpd, "alice", Request::new("PUT", &file).body(b"text")).status, 201);
     assert_eq!(get_as(world, httpd, &file, "alice").text(), "text");
-    if afs_client() == "userspace" {
-        let r = get_as(world, httpd, &format!("{dir}/"), "alice");
-        assert!(r.text().contains("href=\"file.txt\""), "{} {}", r.status, r.text());
-    }
+    assert_eq!(httpd.get(&format!("{dir}/")).unwrap().status, 401);
+    let r = get_as(world, httpd, &format!("{dir}/"), "alice");
+    assert!(r.text().contains("href=\"file.txt\""), "{} {}", r.status, r.text());
     assert_eq!(ask(world, httpd, "bob", Request::new("DELETE", &file)).status, 403);
     assert_eq!(status("DELETE", &file), 204);
     assert_eq!(get_as(world, httpd, &file, "alice").status, 404);
