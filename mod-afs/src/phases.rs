@@ -399,6 +399,11 @@ fn look_at_location(r: &mut Request<'_>) -> Status {
             return Status::DECLINED;
         }
     }
+    if config.auth_type() == AuthType::Afs && r.method().to_bytes() == b"TRACE" {
+        // httpd would send the header with the password back.
+        r.allow_get();
+        return Status::METHOD_NOT_ALLOWED;
+    }
     let configs = r.dir_configs();
     if let Some(visit) = visit(r) {
         visit.location = Some((configs, config));
