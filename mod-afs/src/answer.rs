@@ -24,6 +24,10 @@ pub enum Answer {
     Conflict,
     /// 412: what is there is not what the request was made for.
     Changed,
+    /// 415: a file that is not sent as it is to be stored.
+    Coded,
+    /// 501: a transfer coding that httpd does not know.
+    Unknown,
     /// 502: the destination is of another kind than the source.
     Elsewhere,
     /// 507: no room for it.
@@ -43,6 +47,8 @@ impl Answer {
             Self::NotFound => 404,
             Self::Conflict => 409,
             Self::Changed => 412,
+            Self::Coded => 415,
+            Self::Unknown => 501,
             Self::Elsewhere => 502,
             Self::Full => 507,
             Self::Unavailable => 503,

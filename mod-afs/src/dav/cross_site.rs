@@ -54,6 +54,18 @@ fn is_own(origin: &[u8], asked: Asked<'_>) -> bool {
     !name.is_empty() && name.eq_ignore_ascii_case(own) && its_port.unwrap_or(port) == own_port.unwrap_or(port)
 }
 
+/// Does this `Destination` name another server than the one that the request went to? What is no absolute URL, or cannot
+/// be compared for want of a Host, is not for this to judge.
+#[must_use]
+pub fn is_elsewhere(destination: &[u8], asked: Asked<'_>) -> bool {
+    let destination = destination.trim_ascii();
+    let Some(scheme) = destination.windows(3).position(|w| w == b"://") else { return false };
+    let authority = scheme + 3;
+    let behind = destination.get(authority..).unwrap_or_default();
+    let len = behind.iter().position(|b| b"/?#".contains(b)).unwrap_or(behind.len());
+    asked.host.is_some() && !is_own(destination.get(..authority + len).unwrap_or_default(), asked)
+}
+
 /// The two parts of `host[:port]`; an IPv6 address stands in brackets.
 fn host_and_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
     let colon = authority.iter().rposition(|b| *b == b':');
@@ -75,6 +87,30 @@ mod tests {
         let some = |text: &'static str| (!text.is_empty()).then_some(text.as_bytes());
         let leak = |text: &str| -> &'static str { Box::leak(text.to_owned().into_boxed_str()) };
         is_foreign(Asked { site: some(leak(site)), origin: some(leak(origin)), host: some(leak(host)), tls })
+    }
+
+    #[test]
+    fn a_destination_on_another_server_is_told_from_one_here() {
+        let asked = |tls| Asked { host: Some(b"www.example.com:8080"), tls, ..Asked::default() };
+        for (destination, elsewhere) in [
+            (&b"http://www.example.com:8080/afs/x"[..], false),
+            (b" HTTP://WWW.example.com:8080/afs/x?y ", false),
+            (b"http://www.example.com:8080", false),
+            (b"http://www.example.com/afs/x", true),
+            (b"http://www.example.com:8081/afs/x", true),
+            (b"http://other.example:8080/afs/x", true),
+            (b"http://www.example.com:8080@other.example/afs/x", true),
+            (b"http://other.example#www.example.com:8080/", true),
+            // mod_dav's to refuse.
+            (b"/afs/x", false),
+            (b"::", false),
+            (b"", false),
+        ] {
+            let text = String::from_utf8_lossy(destination);
+            assert_eq!(is_elsewhere(destination, asked(false)), elsewhere, "{text}");
+        }
+        assert!(is_elsewhere(b"http://www.example.com:8080/x", asked(true)));
+        assert!(!is_elsewhere(b"http://other.example/x", Asked::default()), "no Host");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! mod_dav speaks the protocol, checks conditions and locks, and asks for one step after the other; each is done here as
 //! the visitor. The decision is AFS's answer to the step itself.
 
+pub mod codings;
 pub mod cross_site;
 pub mod files;
 pub mod leftovers;
@@ -456,6 +457,8 @@ pub fn hand_over(r: &mut Request<'_>) -> Option<Status> {
         host: r.header_in(c"Host").map(CStr::to_bytes),
         tls: r.is_https(),
     };
+    let elsewhere = matches!(r.method().to_bytes(), b"COPY" | b"MOVE")
+        && r.header_in(c"Destination").is_some_and(|to| cross_site::is_elsewhere(to.to_bytes(), asked));
     // A form of another site may be meant for a program that everybody may ask; not with a visitor's password.
     let harmless = r.method().to_bytes() == b"POST" && r.header_in(c"Authorization").is_none();
     if !cross_site::is_safe(r.method().to_bytes()) && !harmless && cross_site::is_foreign(asked) {
@@ -473,6 +476,13 @@ pub fn hand_over(r: &mut Request<'_>) -> Option<Status> {
                 let answer = if is_final { Answer::Forbidden } else { Answer::Challenge };
                 return Some(phases::refuse(r, answer, "login-wanted", None));
             }
+            if let Some(refused) = coded_body(r) {
+                return Some(refused);
+            }
+            // mod_dav looks at the scheme alone.
+            if elsewhere {
+                return Some(phases::refuse(r, Answer::Elsewhere, "other-server", None));
+            }
             // mod_dav asks nobody but its own tables for a lock.
             if r.method().to_bytes() == b"LOCK"
                 && let Err(no) = Thing::of(r).and_then(|thing| thing.may_lock())
@@ -489,6 +499,21 @@ pub fn hand_over(r: &mut Request<'_>) -> Option<Status> {
         }
         _ => None,
     }
+}
+
+/// The refusal of a body that would be stored in a coding.
+fn coded_body(r: &mut Request<'_>) -> Option<Status> {
+    let (answer, text) = if codings::is_strange(r.header_in(c"Transfer-Encoding").map(CStr::to_bytes)) {
+        (Answer::Unknown, "a body in another transfer coding than chunks")
+    } else if r.method().to_bytes() == b"PUT"
+        && codings::is_coded(r.header_in(c"Content-Encoding").map(CStr::to_bytes))
+    {
+        (Answer::Coded, "a file in a coding, which AFS has no place to say")
+    } else {
+        return None;
+    };
+    r.log(Level::Info, text);
+    Some(phases::refuse(r, answer, "coded", None))
 }
 
 /// A date as HTTP has it.
