@@ -8,7 +8,7 @@ use crate::kernel_files;
 use crate::standing::Standing;
 use crate::waiting::{Directory, Waiting};
 use pag::userspace::{File, Files, Kind, Stat, Userspace};
-use pag::{Pag, PagScope};
+use pag::{ClientKind, Pag, PagScope};
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 
@@ -189,6 +189,13 @@ impl Afs {
         let _wait = self.waiting.map(|waiting| waiting.begin(self.directory(path)));
         let Client::Kernel(standing) = &self.client else { return Err(libc::EBADF) };
         standing.within(self.pag(who), f)
+    }
+
+    /// Does the path go by a second name of a cell, for which no rule of httpd's was written?
+    #[must_use]
+    pub fn is_alias(&self, who: &Who, path: &[u8]) -> bool {
+        self.standing().is_some_and(|standing| standing.client().kind() == ClientKind::Kafs)
+            && self.call_kernel(who, path, || Ok(kernel_files::is_alias(path, &self.mount))).unwrap_or(false)
     }
 
     /// Where the client shows its files: absolute, without a slash at the end.

@@ -81,6 +81,22 @@ pub fn lstat(path: &[u8], mount: &str) -> Result<Attributes, i32> {
     look(path, mount, false)
 }
 
+/// The name right below `mount` that a path goes through, and the same in lower case, if that is another one.
+fn cell_in_lower_case(path: &[u8], mount: &str) -> Option<(Vec<u8>, Vec<u8>)> {
+    let below = path.strip_prefix(mount.as_bytes())?.strip_prefix(b"/")?;
+    let cell = below.split(|b| *b == b'/').next().filter(|cell| cell.iter().any(u8::is_ascii_uppercase))?;
+    let at = |name: &[u8]| [mount.as_bytes(), b"/", name].concat();
+    Some((at(cell), at(&cell.to_ascii_lowercase())))
+}
+
+/// Does the path go by a second name of a cell? kAFS takes `CELL` for `cell`, of which httpd's own rules for paths know nothing.
+#[must_use]
+pub fn is_alias(path: &[u8], mount: &str) -> bool {
+    let Some((as_is, lower)) = cell_in_lower_case(path, mount) else { return false };
+    let which = |path: &[u8]| stat(path, mount).map(|found| (found.info.device, found.info.inode));
+    matches!((which(&as_is), which(&lower)), (Ok(one), Ok(other)) if one == other)
+}
+
 /// May the names in this directory be read?
 ///
 /// # Errors
@@ -169,6 +185,28 @@ fn attributes(m: &Metadata) -> Attributes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cell_in_capitals_is_told_from_a_name_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let mount = dir.path().canonicalize().unwrap();
+        for name in ["cell", "OTHER", "other"] {
+            std::fs::create_dir(mount.join(name)).unwrap();
+        }
+        std::os::unix::fs::symlink("cell", mount.join("Cell")).unwrap();
+        let root = mount.to_str().unwrap();
+        for (name, alias) in [
+            ("Cell", true),
+            ("Cell/x/y", true),
+            ("cell/X", false),
+            ("OTHER/x", false),
+            ("ABSENT/x", false),
+            ("", false),
+        ] {
+            let path = mount.join(name).into_os_string().into_encoded_bytes();
+            assert_eq!(is_alias(&path, root), alias, "{name}");
+        }
+    }
 
     #[test]
     fn links_that_lead_out_of_the_mount_directory_lead_nowhere() {

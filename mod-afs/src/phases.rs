@@ -608,6 +608,9 @@ fn walk(r: &mut Request<'_>) -> Result<(), Status> {
         r.log(Level::Error, "too many workers wait for this directory's file server already");
         return Err(refuse(r, Answer::Unavailable, "too-many-wait", None));
     }
+    if settled(r).is_some_and(|settled| afs.is_alias(&settled.who, &name)) {
+        return Err(refuse(r, Answer::NotFound, "absent", None));
+    }
     if let Some(visit) = visit(r) {
         visit.in_afs = true;
         visit.trouble = None;
