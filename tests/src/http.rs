@@ -1,7 +1,7 @@
 //! A small HTTP/1.1 client for tests: it keeps connections, sends raw bytes, and gives the whole answer with its headers.
 
 use anyhow::{Context as _, Result, bail};
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -118,6 +118,8 @@ impl Response {
 #[derive(Debug)]
 pub struct Connection {
     stream: BufReader<TcpStream>,
+    /// See [`Connection::interim`].
+    interim: u32,
 }
 
 impl Connection {
@@ -139,7 +141,7 @@ impl Connection {
         stream.set_read_timeout(Some(limit))?;
         stream.set_write_timeout(Some(limit))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream: BufReader::new(stream) })
+        Ok(Self { stream: BufReader::new(stream), interim: 0 })
     }
 
     /// Sends a request and reads its answer; the connection can be used again.
@@ -189,6 +191,7 @@ impl Connection {
             headers.push((name.to_owned(), value.trim().to_owned()));
         }
         if status == 100 {
+            self.interim += 1;
             return self.receive(head);
         }
         let mut response = Response { status, headers, body: Vec::new(), complete: true };
@@ -238,6 +241,23 @@ impl Connection {
                 bail!("a chunk ended early");
             }
         }
+    }
+
+    /// How many answers were only "continue".
+    #[must_use]
+    pub fn interim(&self) -> u32 {
+        self.interim
+    }
+
+    /// All that comes until the other side closes, and whether it does.
+    #[must_use]
+    pub fn rest(&mut self) -> (Vec<u8>, bool) {
+        let mut bytes = Vec::new();
+        let closed = match self.stream.read_to_end(&mut bytes) {
+            Ok(_) => true,
+            Err(e) => e.kind() == ErrorKind::ConnectionReset,
+        };
+        (bytes, closed)
     }
 
     /// The socket, for tests that set its options or close one direction.

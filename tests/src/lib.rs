@@ -34,6 +34,7 @@ pub mod process;
 mod realm;
 pub mod roles;
 pub mod seen;
+pub mod table;
 pub mod ticket;
 pub mod token;
 pub mod wait;

@@ -60,6 +60,7 @@ const GUEST_SUITES: &[GuestSuite] = &[
     // What is left out is about the broker under a load that takes an emulated machine too long.
     GuestSuite { args: &["--skip", "hundreds_of_requests"], ..GuestSuite::under_mpms("logins", &[]) },
     GuestSuite::under_mpms("http", &[]),
+    GuestSuite::under_mpms("conformance", &[]),
     GuestSuite::under_mpms("hostile", &[]),
     GuestSuite::under_mpms("features", &[]),
     GuestSuite::under_mpms("listings", &[]),

@@ -13,6 +13,7 @@
 mod apt;
 mod bench;
 mod cell;
+mod conformance;
 mod defects;
 mod demo;
 mod directives;

@@ -1,8 +1,9 @@
 //! What came of tests: a line for each step, and the summary of all.
 
 use crate::plan::{self, Of, Subject};
-use crate::{say, suites};
+use crate::{conformance, say, suites};
 use anyhow::Result;
+use integration::table::Answered;
 use serde::{Deserialize, Serialize};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -18,6 +19,9 @@ pub(crate) struct Line {
     /// Each single test that ran in a world or guest, and whether it passed.
     #[serde(default)]
     pub(crate) tests: Vec<(String, bool)>,
+    /// Each row of a table of requests that was printed.
+    #[serde(default)]
+    pub(crate) rows: Vec<Answered>,
     /// Why it did not run.
     pub(crate) skipped: Option<String>,
     /// The test program that ran, and where.
@@ -34,6 +38,7 @@ impl Line {
             seconds,
             counts: None,
             tests: Vec::new(),
+            rows: Vec::new(),
             skipped: None,
             of: None,
         }
@@ -77,6 +82,14 @@ pub(crate) fn summary(lines: &[Line], plan: &[Subject], total: Duration) -> Exit
         println!("{:<38} {:>8} {:>9.1}  {note}", l.name, result, l.seconds);
     }
     matrix(lines, suites::MATRIX);
+    let rows = conformance::matrix(lines);
+    if !rows.is_empty() {
+        println!(
+            "\nconformance, the status of each row on each AFS client with each MPM (* : not as expected, explained below; \
+             ! : failed; - : not sent there; 0 : closed, 9 : HTTP/0.9):\n"
+        );
+        rows.iter().for_each(|line| println!("{line}"));
+    }
     let plan = plan::table(lines, plan);
     if !plan.is_empty() {
         println!(

@@ -3,7 +3,7 @@
 use crate::cell::{self, workspace};
 use crate::plan::Of;
 use crate::report::Line;
-use crate::say;
+use crate::{conformance, say};
 use anyhow::{Context as _, Result, bail};
 use integration::httpd::Mpm;
 use integration::method::{self, Method};
@@ -154,6 +154,7 @@ pub(crate) fn inside(plan: &Path, report: &Path) -> Result<ExitCode> {
         let line = Line {
             name: suite.name.clone(),
             tests: single(&output),
+            rows: conformance::rows(&output),
             // A program that ran no test at all proves nothing.
             passed: passed && counts.is_some_and(|c| c.first().is_some_and(|n| *n > 0)),
             seconds: started.elapsed().as_secs_f64(),

@@ -107,6 +107,7 @@ const SUITES: &[WorldSuite] = &[
     WorldSuite::per_mpm("http"),
     WorldSuite::per_mpm("features"),
     WorldSuite::per_mpm("listings"),
+    WorldSuite::per_mpm("conformance"),
     WorldSuite::mostly_event("writing"),
     WorldSuite::per_mpm("hostile"),
     WorldSuite::per_mpm("transport"),
