@@ -18,6 +18,7 @@ pub mod crowd;
 pub mod error_log;
 pub mod far;
 mod fill;
+pub mod footprint;
 pub mod guest;
 pub mod http;
 pub mod http2;

@@ -5,6 +5,7 @@
 
 mod common;
 
+use common::load::{Dice, Faults};
 use common::{answer_limit, below, broker_of, first, get_as, nanny_of, password, start_with, world};
 use integration::content::{PUBLIC_LINE, owner_file, owner_line};
 use integration::http::{Connection, Request};
@@ -13,7 +14,6 @@ use integration::process::signal_pid;
 use integration::wait;
 use integration::world::{FIRST_CELL, World};
 use rustix::process::Signal;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -23,18 +23,6 @@ const CLIENTS: u64 = 12;
 /// So many right answers prove something.
 const ENOUGH: u64 = 500;
 
-/// A small generator (xorshift), so that a run can be repeated with its seed.
-struct Dice(u64);
-
-impl Dice {
-    fn throw(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
-    }
-}
-
 #[derive(Default)]
 struct Tally {
     right: AtomicU64,
@@ -43,27 +31,18 @@ struct Tally {
     /// Of these, on a connection that had been kept from an earlier answer: httpd may close such a one at any time.
     cut_kept: AtomicU64,
     slowest_ms: AtomicU64,
-    faults: Mutex<Vec<String>>,
-}
-
-impl Tally {
-    fn fault(&self, text: String) {
-        let mut faults = self.faults.lock().unwrap();
-        if faults.len() < 20 {
-            faults.push(text);
-        }
-    }
+    faults: Faults,
 }
 
 /// One client: keeps a connection for some requests, changes visitors on it.
 fn client(world: &World, httpd: &Httpd, seed: u64, stop: &AtomicBool, tally: &Tally) {
     let cell = world.cell(FIRST_CELL).unwrap();
-    let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    let mut dice = Dice::new(seed);
     let mut connection: Option<Connection> = None;
     while !stop.load(Ordering::Relaxed) {
-        let who = dice.throw(11);
-        let visitor = VISITORS.get(usize::try_from(who).unwrap()).copied();
-        let of = VISITORS[usize::try_from(dice.throw(10)).unwrap()];
+        let who = dice.place(11);
+        let visitor = VISITORS.get(who).copied();
+        let of = VISITORS[dice.place(10)];
         let own = visitor.unwrap_or(of);
         let (path, status, line) = match dice.throw(4) {
             0 => (first("public/page.html"), 200, PUBLIC_LINE.to_owned()),
@@ -97,7 +76,7 @@ fn client(world: &World, httpd: &Httpd, seed: u64, stop: &AtomicBool, tally: &Ta
         let took = begin.elapsed();
         tally.slowest_ms.fetch_max(u64::try_from(took.as_millis()).unwrap(), Ordering::Relaxed);
         if took > answer_limit() {
-            tally.fault(format!("{visitor:?} waited {took:?} for {path}"));
+            tally.faults.add(format!("{visitor:?} waited {took:?} for {path}"));
         }
         let r = match answer {
             Ok(r) => r,
@@ -121,7 +100,7 @@ fn client(world: &World, httpd: &Httpd, seed: u64, stop: &AtomicBool, tally: &Ta
             if r.complete { &tally.right } else { &tally.cut }.fetch_add(1, Ordering::Relaxed);
         } else {
             let head: String = text.chars().take(60).collect();
-            tally.fault(format!(
+            tally.faults.add(format!(
                 "{visitor:?} asked for {path}: wanted {status} {line:?}, got {} {head:?}",
                 r.status
             ));
@@ -134,7 +113,7 @@ fn client(world: &World, httpd: &Httpd, seed: u64, stop: &AtomicBool, tally: &Ta
 
 /// Kills `children` children, `brokers` brokers and `nannies` nannies, one after the other, at moments that nobody can foresee.
 fn killer(httpd: &Httpd, children: u64, brokers: u64, nannies: u64) -> (u64, u64, u64) {
-    let mut dice = Dice(0x1234_5678_9ABC_DEF1);
+    let mut dice = Dice::new(0x1234_5678_9ABC_DEF1);
     let (mut c, mut b, mut n) = (0, 0, 0);
     let limit = Instant::now() + Duration::from_secs(if children > 500 { 3000 } else { 240 });
     let mut last_broker = 0;
@@ -158,7 +137,7 @@ fn killer(httpd: &Httpd, children: u64, brokers: u64, nannies: u64) -> (u64, u64
         if c < children {
             let all = httpd.children();
             if all.len() > 1 {
-                let pick = usize::try_from(dice.throw(all.len() as u64)).unwrap();
+                let pick = dice.place(all.len());
                 if signal_pid(all[pick], Signal::KILL).is_ok() {
                     c += 1;
                 }
@@ -214,7 +193,7 @@ fn whoever_is_killed_every_body_belongs_to_the_visitor_who_asked() {
         count(&tally.cut_kept),
         count(&tally.slowest_ms)
     ));
-    assert_eq!(*tally.faults.lock().unwrap(), Vec::<String>::new());
+    tally.faults.must_be_none();
     assert_eq!(killed, (children, brokers, nannies));
     assert!(count(&tally.right) >= ENOUGH, "too little was served to prove anything");
 

@@ -223,15 +223,8 @@ fn graceful_restarts_under_load_mix_nobody_up() {
     assert_eq!(get_as(&world, &httpd, &first(&owner_file("alice")), "alice").status, 200);
     let stop = std::sync::atomic::AtomicBool::new(false);
     let address = httpd.address();
-    /// Ends the clients also when this thread panics.
-    struct Stop<'a>(&'a std::sync::atomic::AtomicBool);
-    impl Drop for Stop<'_> {
-        fn drop(&mut self) {
-            self.0.store(true, std::sync::atomic::Ordering::Relaxed);
-        }
-    }
     std::thread::scope(|s| {
-        let ends = Stop(&stop);
+        let end = common::load::End(&stop);
         const USERS: [&str; 6] = ["alice", "bob", "carol", "dave", "erin", "frank"];
         let rights = [const { std::sync::atomic::AtomicU32::new(0) }; USERS.len()];
         let rights = &*Box::leak(Box::new(rights));
@@ -274,7 +267,7 @@ fn graceful_restarts_under_load_mix_nobody_up() {
         let all = wait::until_true("an answer for each client", Duration::from_secs(60), || {
             Ok(served().iter().zip(before).all(|(now, before)| *now > before.max(10)))
         });
-        drop(ends);
+        drop(end);
         for c in clients {
             c.join().unwrap();
         }

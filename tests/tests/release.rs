@@ -8,6 +8,7 @@
 
 mod common;
 
+use common::load::{End, Faults};
 use common::{answer_limit, first, long, password, report, start, world};
 use integration::http::{Connection, Request};
 use integration::httpd::Httpd;
@@ -103,16 +104,7 @@ struct Tally {
     broken_off: Mutex<BTreeMap<&'static str, u64>>,
     /// Requests whose answer was older than that of the same visitor before.
     backwards: AtomicU64,
-    faults: Mutex<Vec<String>>,
-}
-
-impl Tally {
-    fn fault(&self, text: String) {
-        let mut faults = self.faults.lock().unwrap();
-        if faults.len() < 20 {
-            faults.push(text);
-        }
-    }
+    faults: Faults,
 }
 
 /// One who reads one file after the other; `versions`: the least and the largest that there can be.
@@ -140,7 +132,7 @@ fn read(
         let (r, c) = match answer {
             Ok(answer) => answer,
             Err(e) => {
-                tally.fault(format!("{name}: {e:#}"));
+                tally.faults.add(format!("{name}: {e:#}"));
                 continue;
             }
         };
@@ -155,12 +147,12 @@ fn read(
                 } else if lines * 16 > 256 * 1024 {
                     *tally.broken_off.lock().unwrap().entry(name).or_default() += 1;
                 } else {
-                    tally.fault(format!("{name}: {} bytes instead of {}", body.len(), 16 * lines));
+                    tally.faults.add(format!("{name}: {} bytes instead of {}", body.len(), 16 * lines));
                 }
             }
             version => {
                 let seen: std::collections::BTreeSet<&str> = body.lines().take(100_000).collect();
-                tally.fault(format!(
+                tally.faults.add(format!(
                     "{name}: {} of version {version:?}, {least} to {largest} are right; {:?}",
                     r.status,
                     seen.iter().take(4).collect::<Vec<_>>()
@@ -186,6 +178,7 @@ fn each_file_is_of_one_version_while_its_volume_is_released_and_of_the_new_one_a
     let mut took = Vec::new();
     let mut until_new = Vec::new();
     std::thread::scope(|s| {
+        let end = End(&stop);
         for n in 0..8 {
             let (world, httpd, versions, stop, tally) = (&world, &httpd, (&least, &largest), &stop, &tally);
             s.spawn(move || read(world, httpd, n, versions, stop, tally));
@@ -205,13 +198,13 @@ fn each_file_is_of_one_version_while_its_volume_is_released_and_of_the_new_one_a
             until_new.push(ended.elapsed());
             std::thread::sleep(Duration::from_millis(500));
             least.store(version, Ordering::SeqCst);
-            if all.is_err() || !tally.faults.lock().unwrap().is_empty() {
+            if all.is_err() || !tally.faults.are_none() {
                 break;
             }
             // As long again nobody gets anything older.
             std::thread::sleep(Duration::from_millis(700));
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(end);
     });
     report(&format!(
         "{} releases to two servers of {:.1?}; {} whole answers, each of one version; broken off: {:?}; {} older than the one before (during a release); all had the new one {:.1?} after its end",
@@ -222,7 +215,7 @@ fn each_file_is_of_one_version_while_its_volume_is_released_and_of_the_new_one_a
         tally.backwards.load(Ordering::Relaxed),
         until_new.iter().max().unwrap(),
     ));
-    assert_eq!(*tally.faults.lock().unwrap(), Vec::<String>::new());
+    tally.faults.must_be_none();
     assert_eq!(took.len() as u64, releases);
     let now = httpd.children();
     assert!(children.iter().all(|c| now.contains(c)), "the same children all the time: {children:?} {now:?}");
@@ -275,8 +268,9 @@ fn who_releases_what_is_pointed_to_before_what_points_to_it_breaks_no_link_meanw
     release(&world);
     let httpd = start(&world, "");
     let stop = AtomicBool::new(false);
-    let (followed, faults) = (AtomicU64::new(0), Mutex::new(Vec::new()));
+    let (followed, faults) = (AtomicU64::new(0), Faults::default());
     std::thread::scope(|s| {
+        let end = End(&stop);
         for who in VISITORS {
             let (world, httpd, stop, followed, faults) = (&world, &httpd, &stop, &followed, &faults);
             s.spawn(move || {
@@ -284,12 +278,12 @@ fn who_releases_what_is_pointed_to_before_what_points_to_it_breaks_no_link_meanw
                     let get = |name: &str| httpd.request(&ask(world, who, name)).unwrap();
                     let pointer = get("pointer.txt");
                     let Some(version) = version_of(&pointer.text()).filter(|_| pointer.status == 200) else {
-                        faults.lock().unwrap().push(format!("pointer: {}", pointer.status));
+                        faults.add(format!("pointer: {}", pointer.status));
                         return;
                     };
                     let part = get(&format!("part-{version}.txt"));
                     if part.status != 200 || part.text() != text(version, 8) {
-                        faults.lock().unwrap().push(format!("{version}: {}", part.status));
+                        faults.add(format!("{version}: {}", part.status));
                         return;
                     }
                     followed.fetch_add(1, Ordering::Relaxed);
@@ -303,10 +297,10 @@ fn who_releases_what_is_pointed_to_before_what_points_to_it_breaks_no_link_meanw
             put("pointer.txt".to_owned(), &text(version, 1));
             release(&world);
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(end);
     });
     report(&format!("{} pointers followed", followed.load(Ordering::Relaxed)));
-    assert_eq!(*faults.lock().unwrap(), Vec::<String>::new());
+    faults.must_be_none();
     assert!(followed.load(Ordering::Relaxed) > 30, "too little was served to prove anything");
     httpd.stop(&[]).unwrap();
 }

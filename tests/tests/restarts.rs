@@ -3,12 +3,14 @@
 
 mod common;
 
+use common::load::{End, Faults};
 use common::{
     answer_limit, broker_of, first, first_line, get_as, kaserver, long, nanny_of, password, report,
     start_with, world,
 };
 use integration::content::{owner_file, owner_line, pattern};
 use integration::crowd::{self, Person};
+use integration::footprint;
 use integration::http::{Connection, Request, base64};
 use integration::httpd::{Httpd, Mpm};
 use integration::process::{self, signal_pid};
@@ -20,7 +22,6 @@ use std::fs;
 use std::io::Read as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -52,8 +53,8 @@ fn logins(world: &World) -> u64 {
 }
 
 /// Descriptors that a process has.
-fn descriptors(pid: u32) -> usize {
-    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+fn descriptors(pid: u32) -> u64 {
+    footprint::of(pid).unwrap().descriptors
 }
 
 /// The processes of ours and of httpd's that there are, whoever their parent is.
@@ -68,16 +69,7 @@ struct Tally {
     /// Connections that had been kept from an earlier answer, and were closed: httpd may do that at any time.
     kept_closed: AtomicU32,
     slowest_ms: AtomicU32,
-    faults: Mutex<Vec<String>>,
-}
-
-impl Tally {
-    fn fault(&self, text: String) {
-        let mut faults = self.faults.lock().unwrap();
-        if faults.len() < 20 {
-            faults.push(text);
-        }
-    }
+    faults: Faults,
 }
 
 /// A logged-in visitor who asks again and again; every fourth one keeps his connection.
@@ -109,7 +101,7 @@ fn visit(
                     tally.right.fetch_add(1, Ordering::Relaxed);
                     served.fetch_add(1, Ordering::Relaxed);
                 } else {
-                    tally.fault(format!("{}: {} for {:?}", who.name, r.status, r.header("X-Visitor")));
+                    tally.faults.add(format!("{}: {} for {:?}", who.name, r.status, r.header("X-Visitor")));
                 }
                 if keeps && r.header("Connection") != Some("close") {
                     kept = Some(c);
@@ -118,7 +110,7 @@ fn visit(
             Err(_) if was_kept => {
                 tally.kept_closed.fetch_add(1, Ordering::Relaxed);
             }
-            Err(e) => tally.fault(format!("{}: a new connection: {e:#}", who.name)),
+            Err(e) => tally.faults.add(format!("{}: a new connection: {e:#}", who.name)),
         }
         turn = turn.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         std::thread::sleep(Duration::from_millis(100 + (turn >> 33) % 200) * wait::slow_factor());
@@ -132,17 +124,12 @@ struct Load<'a> {
 }
 
 impl Load<'_> {
-    /// Fails once an answer was wrong.
-    fn must_be_right(&self) {
-        assert_eq!(*self.tally.faults.lock().unwrap(), Vec::<String>::new());
-    }
-
     /// Waits until each visitor has asked and been served once more.
     fn all_served(&self) {
         let count = || self.served.iter().map(|n| n.load(Ordering::Relaxed)).collect::<Vec<_>>();
         let before = count();
         wait::until_true("an answer for each visitor", Duration::from_secs(60), || {
-            self.must_be_right();
+            self.tally.faults.must_be_none();
             // One may have been under way already.
             Ok(count().iter().zip(&before).all(|(now, before)| *now > before + 1))
         })
@@ -154,24 +141,17 @@ impl Load<'_> {
 fn under_load(httpd: &mut Httpd, people: &[Person], f: impl FnOnce(&mut Httpd, &Load<'_>)) -> Tally {
     let (stop, tally) = (AtomicBool::new(false), Tally::default());
     let served: Vec<AtomicU32> = people.iter().map(|_| AtomicU32::new(0)).collect();
-    /// Ends the visits also when this thread panics.
-    struct Stop<'a>(&'a AtomicBool);
-    impl Drop for Stop<'_> {
-        fn drop(&mut self) {
-            self.0.store(true, Ordering::Relaxed);
-        }
-    }
     let address = httpd.address();
     std::thread::scope(|s| {
-        let ends = Stop(&stop);
+        let end = End(&stop);
         for (n, (who, served)) in people.iter().zip(&served).enumerate() {
             let (stop, tally) = (&stop, &tally);
             s.spawn(move || visit(address, n, who, served, stop, tally));
         }
         f(httpd, &Load { served: &served, tally: &tally });
-        drop(ends);
+        drop(end);
     });
-    assert_eq!(*tally.faults.lock().unwrap(), Vec::<String>::new());
+    tally.faults.must_be_none();
     tally
 }
 
@@ -286,7 +266,7 @@ fn children_that_are_replaced_all_the_time_cost_no_login_and_no_descriptor() {
         let initial: BTreeSet<u32> = httpd.children().into_iter().collect();
         wait::until_true("many children", Duration::from_secs(300), || {
             seen.extend(httpd.children());
-            load.must_be_right();
+            load.tally.faults.must_be_none();
             Ok(seen.difference(&initial).count() >= wanted)
         })
         .unwrap();

@@ -4,6 +4,7 @@
 
 mod common;
 
+use common::load::{Dice, Faults};
 use common::{afs_client, broker_of, first, long, password, report, start, world};
 use integration::content::{PUBLIC_LINE, owner_file, owner_line, pattern};
 use integration::http::{Connection, Request};
@@ -12,7 +13,6 @@ use integration::process::signal_pid;
 use integration::wait;
 use integration::world::{FIRST_CELL, World};
 use rustix::process::Signal;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -26,19 +26,7 @@ struct Tally {
     right: AtomicU64,
     unavailable: AtomicU64,
     broken_off: AtomicU64,
-    faults: Mutex<Vec<String>>,
-}
-
-/// A small generator (xorshift), so that a run can be repeated with its seed.
-struct Dice(u64);
-
-impl Dice {
-    fn throw(&mut self, sides: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % sides as u64).unwrap()
-    }
+    faults: Faults,
 }
 
 /// What must come: status, and the beginning of the body (nothing of anybody's where it is an error).
@@ -56,14 +44,14 @@ fn wanted(who: Option<&str>, path: &str) -> (u16, Vec<u8>) {
 /// One client: asks for anything as anybody, keeps some connections, breaks some transfers off.
 fn client(world: &World, httpd: &Httpd, seed: u64, stop: &AtomicBool, tally: &Tally) {
     let cell = world.cell(FIRST_CELL).unwrap();
-    let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    let mut dice = Dice::new(seed);
     let mut kept: Option<Connection> = None;
     while !stop.load(Ordering::Relaxed) {
-        let who = VISITORS.get(dice.throw(VISITORS.len() + 1)).copied();
+        let who = VISITORS.get(dice.place(VISITORS.len() + 1)).copied();
         let path = match dice.throw(8) {
             0 => first("public/page.html"),
             1 => first(LARGE.0),
-            2 => first(&owner_file(VISITORS[dice.throw(VISITORS.len())])),
+            2 => first(&owner_file(VISITORS[dice.place(VISITORS.len())])),
             _ => first(&owner_file(who.unwrap_or("alice"))),
         };
         let mut request = Request::get(&path);
@@ -78,7 +66,7 @@ fn client(world: &World, httpd: &Httpd, seed: u64, stop: &AtomicBool, tally: &Ta
         if dice.throw(12) == 0 {
             // Asks, and goes away while the answer comes.
             let _ = c.send_only(&request);
-            std::thread::sleep(Duration::from_millis(dice.throw(10) as u64));
+            std::thread::sleep(Duration::from_millis(dice.throw(10)));
             tally.broken_off.fetch_add(1, Ordering::Relaxed);
             continue;
         }
@@ -93,11 +81,7 @@ fn client(world: &World, httpd: &Httpd, seed: u64, stop: &AtomicBool, tally: &Ta
         };
         if !right {
             let head: String = r.text().chars().take(60).collect();
-            let text = format!("{who:?} asked for {path}: wanted {status}, got {} {head:?}", r.status);
-            let mut faults = tally.faults.lock().unwrap();
-            if faults.len() < 20 {
-                faults.push(text);
-            }
+            tally.faults.add(format!("{who:?} asked for {path}: wanted {status}, got {} {head:?}", r.status));
         } else if r.status == 503 {
             tally.unavailable.fetch_add(1, Ordering::Relaxed);
         } else if r.complete {
@@ -125,19 +109,19 @@ fn no_byte_of_anybody_elses_file_is_served_under_stress() {
             let (world, httpd, stop, tally) = (&world, &httpd, &stop, &tally);
             s.spawn(move || client(world, httpd, seed, stop, tally));
         }
-        let mut dice = Dice(0x1234_5678_9ABC_DEF1);
+        let mut dice = Dice::new(0x1234_5678_9ABC_DEF1);
         // A new child takes an emulated machine seconds.
         let (child, broker) = (2 * slow, 10 * slow);
         for round in 1.. {
             let right = tally.right.load(Ordering::Relaxed);
-            if right >= enough || began.elapsed() > limit || !tally.faults.lock().unwrap().is_empty() {
+            if right >= enough || began.elapsed() > limit || !tally.faults.are_none() {
                 break;
             }
             std::thread::sleep(Duration::from_millis(500));
             let all = httpd.children();
             if round % child == 0
                 && all.len() > 1
-                && signal_pid(all[dice.throw(all.len())], Signal::KILL).is_ok()
+                && signal_pid(all[dice.place(all.len())], Signal::KILL).is_ok()
             {
                 children += 1;
             }
@@ -161,7 +145,7 @@ fn no_byte_of_anybody_elses_file_is_served_under_stress() {
         count(&tally.broken_off),
         began.elapsed(),
     ));
-    assert_eq!(*tally.faults.lock().unwrap(), Vec::<String>::new());
+    tally.faults.must_be_none();
     assert!(count(&tally.right) >= enough, "too little was served to prove anything");
     httpd.stop(&["exit signal Killed", "weblog"]).unwrap();
 }

@@ -114,6 +114,7 @@ const SUITES: &[WorldSuite] = &[
     WorldSuite::per_mpm("lifecycle"),
     WorldSuite::per_mpm("restarts"),
     WorldSuite::mostly_event("release"),
+    WorldSuite::mostly_event("leaks"),
     WorldSuite::mostly_event("availability"),
     WorldSuite::per_mpm("stress"),
     WorldSuite::per_mpm("chaos"),

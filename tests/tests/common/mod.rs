@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "this is test code")]
 
 pub(crate) mod keys;
+pub(crate) mod load;
 pub(crate) mod tls;
 
 use integration::http::{Request, Response};
