@@ -85,6 +85,8 @@ impl Settled {
 struct Visit {
     /// What the Location sections say, once they have been looked at.
     location: Option<(DirConfigs, DirConfig)>,
+    /// They were looked at before the URL was decoded.
+    encoded: bool,
     /// Whose request it is, once that is settled.
     settled: Option<Settled>,
     /// Its file is in AFS and served by our client.
@@ -176,12 +178,12 @@ impl Phases for Module {
     }
 
     fn pre_translate_name(r: &mut Request<'_>) -> Status {
-        look_at_location(r)
+        look_at_location(r, true)
     }
 
     fn translate_name(r: &mut Request<'_>) -> Status {
         // Again: only now is the URL decoded, and another Location may match.
-        match look_at_location(r) {
+        match look_at_location(r, false) {
             Status::DECLINED => map_location(r),
             status => status,
         }
@@ -389,7 +391,7 @@ fn visit<'v>(r: &'v mut Request<'_>) -> Option<&'v mut Visit> {
 }
 
 /// Notes what the Location sections say; one with `AFSAuthType AFS` settles who the visitor is.
-fn look_at_location(r: &mut Request<'_>) -> Status {
+fn look_at_location(r: &mut Request<'_>, encoded: bool) -> Status {
     let config = r.dir_config().clone();
     let by_location =
         config.auth_type() == AuthType::Afs && r.default_dir_config().auth_type() != AuthType::Afs;
@@ -407,6 +409,7 @@ fn look_at_location(r: &mut Request<'_>) -> Status {
     let configs = r.dir_configs();
     if let Some(visit) = visit(r) {
         visit.location = Some((configs, config));
+        visit.encoded = encoded;
     }
     if !by_location {
         // Whatever an encoded URL seemed to match.
@@ -738,7 +741,9 @@ fn challenge(r: &Request<'_>, server: &ServerConfig) -> String {
         .filter(|prompt| default.prompt.as_ref() != Some(prompt))
         .or(r.dir_config().prompt.as_ref())
         .or(location.prompt.as_ref());
-    let url = r.uri().to_string_lossy();
+    let encoded = r.state::<Visit>().is_some_and(|visit| visit.encoded);
+    let url =
+        if encoded { prompt::decoded(r.uri().to_bytes()) } else { r.uri().to_string_lossy().into_owned() };
     let default_cell = location.default_cell(server).map(Cell::as_str);
     let cell = path_cell(r, server);
     let values = prompt::Values { cell: cell.as_deref(), default_cell, url: &url };

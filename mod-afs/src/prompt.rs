@@ -160,6 +160,30 @@ fn first_two_parts(url: &str) -> Option<&str> {
     url.get(..=end).map(|two| two.strip_suffix('/').unwrap_or(two))
 }
 
+/// A URL's path without its escapes, as httpd will have it: a realm is the same whenever it is told.
+#[must_use]
+pub fn decoded(url: &[u8]) -> String {
+    let mut out = Vec::with_capacity(url.len());
+    let mut rest = url;
+    while let Some((&byte, behind)) = rest.split_first() {
+        let digits =
+            behind.first_chunk::<2>().filter(|d| byte == b'%' && d.iter().all(u8::is_ascii_hexdigit));
+        let value =
+            digits.and_then(|d| core::str::from_utf8(d).ok()).and_then(|d| u8::from_str_radix(d, 16).ok());
+        match value {
+            Some(value) => {
+                out.push(value);
+                rest = behind.get(2..).unwrap_or_default();
+            }
+            None => {
+                out.push(byte);
+                rest = behind;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
 /// The realm of a location: its prompt, else the `/afs/<cell>` part of the URL. Not quoted yet, never empty.
 #[must_use]
 pub fn realm(prompt: Option<&Prompt>, values: Values<'_>) -> String {
@@ -197,6 +221,20 @@ mod tests {
         default_cell: Some("home.example"),
         url: "/afs/cell.example/user/x",
     };
+    #[test]
+    fn escapes_of_a_url_are_undone_once() {
+        for (url, want) in [
+            ("/afs/a%20b/c", "/afs/a b/c"),
+            ("/gr%C3%BCn", "/gr\u{fc}n"),
+            ("/100%2541", "/100%41"),
+            ("/%", "/%"),
+            ("/%4", "/%4"),
+            ("/%+1/%zz", "/%+1/%zz"),
+        ] {
+            assert_eq!(decoded(url.as_bytes()), want, "{url}");
+        }
+    }
+
     const NOTHING: Values<'static> = Values { cell: None, default_cell: None, url: "/" };
 
     fn check(text: &str, values: Values<'_>) -> String {

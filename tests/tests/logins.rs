@@ -377,3 +377,25 @@ fn d53_the_values_that_the_original_recommended_serve_visitors() {
         }
     }
 }
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn a_place_is_called_the_same_whenever_it_asks() {
+    let world = world();
+    let httpd = start(
+        &world,
+        &format!(
+            "Alias /u {}\n<Location /u>\nAFSAuthType AFS\nAFSLoginPrompt \"<%unowhere>\"\n</Location>",
+            first("alice-only")
+        ),
+    );
+    // Refused by AFS, when the URL has been decoded; and before that, for a wrong password.
+    let path = "/u/a%20b%C3%BC/page.html";
+    let realms = [httpd.get(path).unwrap(), httpd.get_as(path, "alice", "wrong").unwrap()].map(|r| {
+        assert_eq!(r.status, 401);
+        r.header("WWW-Authenticate").unwrap().to_owned()
+    });
+    assert!(realms[0].contains("/u/a b"), "{realms:?}");
+    assert_eq!(realms[0], realms[1]);
+    httpd.stop(&[]).unwrap();
+}
