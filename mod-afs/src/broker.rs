@@ -13,7 +13,9 @@ use std::collections::hash_map::Entry as Slot;
 use std::net::IpAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
-use weblog_proto::{Failure, GetToken, Granted, Reply, Request, Service};
+use weblog_proto::{Failure, Granted, Reply, Request, Service};
+
+mod groups;
 
 use crate::identity::Credentials;
 use crate::waiting::Wait;
@@ -61,6 +63,8 @@ pub trait Ask: Send + Sync {
 pub struct Visitor {
     /// User and cell.
     pub principal: Principal,
+    /// What the cell calls him.
+    pub name: String,
     /// Holds his token, and nobody else's.
     pub pag: Pag,
     /// When his token ends, seconds since 1970 UTC.
@@ -192,15 +196,7 @@ impl Wanted<'_> {
     /// The question.
     fn request(&self) -> Request {
         match self {
-            Self::Visitor(claim, terms) => Request::GetToken(GetToken {
-                user: claim.principal.name().to_owned(),
-                cell: claim.principal.cell().as_str().to_owned(),
-                realm: claim.principal.realm().map(|realm| realm.as_str().to_owned()),
-                password: claim.password.clone(),
-                address: terms.address,
-                token_lifetime_s: terms.token_lifetime_s,
-                cache_expiration_s: terms.cache_expiration_s,
-            }),
+            Self::Visitor(claim, terms) => Request::GetToken(groups::get_token(claim, terms)),
             Self::Service(service, _) => Request::Service((*service).clone()),
         }
     }
@@ -273,6 +269,11 @@ impl fmt::Debug for Logins {
 /// Takes a lock, also after a panic of its owner: each change below leaves a usable state behind.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The broker has answered something that was not asked.
+fn another_answer() -> NoVisitor {
+    NoVisitor::Away("it answered another question".to_owned())
 }
 
 /// Seconds since 1970 UTC.
@@ -419,21 +420,31 @@ impl Logins {
     /// # Errors
     /// [`NoVisitor`], at the deadline at the latest.
     fn ask(&self, wanted: Wanted<'_>) -> Result<Granted, NoVisitor> {
-        let (request, deadline) = (wanted.request(), wanted.deadline());
+        let home = wanted.principal().home();
+        match self.exchange(&wanted.request(), &home, wanted.deadline())? {
+            Reply::Granted(granted) => Ok(granted),
+            _ => Err(another_answer()),
+        }
+    }
+
+    /// Puts a question to the broker until it has decided; what comes is neither a failure nor pending.
+    ///
+    /// # Errors
+    /// [`NoVisitor`], at the deadline at the latest.
+    fn exchange(&self, request: &Request, home: &Home, deadline: Instant) -> Result<Reply, NoVisitor> {
         // Counted only once it is slow: what the broker knows already is never refused because others wait.
         let mut wait = None;
         let configured = Instant::now() + CONFIGURED;
         loop {
-            let mut reply = self.broker.exchange(&request, deadline)?;
+            let mut reply = self.broker.exchange(request, deadline)?;
             if matches!(reply, Reply::Failed(Failure::CellNotAllowed)) && Instant::now() < configured {
                 reply = Reply::Pending { retry_ms: CONFIGURED_RETRY_MS };
             }
             match reply {
-                Reply::Granted(granted) => return Ok(granted),
                 Reply::Failed(failure) => return Err(NoVisitor::Broker(failure)),
                 Reply::Pending { retry_ms } => {
                     if wait.is_none() {
-                        wait = self.broker.begin(&wanted.principal().home())?;
+                        wait = self.broker.begin(home)?;
                     }
                     let ms = retry_ms.clamp(*RETRY_MS.start(), *RETRY_MS.end());
                     let pause = Duration::from_millis(u64::from(ms));
@@ -442,7 +453,7 @@ impl Logins {
                     }
                     std::thread::sleep(pause);
                 }
-                Reply::Pong => return Err(NoVisitor::Away("it answered another question".to_owned())),
+                decided => return Ok(decided),
             }
         }
     }
@@ -470,6 +481,7 @@ impl Logins {
         pag.set_token(token).map_err(NoVisitor::Client)?;
         Ok(Arc::new(Visitor {
             principal: principal.clone(),
+            name: granted.name.clone(),
             pag,
             token_end: token.end,
             afs_id: token.afs_id,

@@ -44,7 +44,7 @@ fn reply() -> Result<Reply> {
         end: i64::from(u32::MAX),
         ticket: Zeroizing::new(vec![7; TICKET]),
     };
-    Ok(Reply::Granted(Granted { token, valid_s: 600, password_expires_days: None }))
+    Ok(Reply::Granted(Granted { token, name: "alice".to_owned(), valid_s: 600, password_expires_days: None }))
 }
 
 /// Keeps the calling thread, and what it starts, on one processor; given back when this goes.

@@ -3,9 +3,9 @@
 //! Knows nothing of caches, limits or lanes. A login that it was given always ends, in [`Pool::turn`] or by [`Pool::kill`].
 
 use crate::audit::{Level, Log};
-use crate::frames::{Collected, Collector, Order, READY, decode_outcome};
+use crate::frames::{Collected, Collector, Order, READY, decode_answer};
 use crate::logins::{Job, LoginId};
-use crate::outcome::{Outcome, Refusal};
+use crate::outcome::{Answer, Refusal};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
@@ -97,14 +97,14 @@ pub struct Turn {
     /// An authenticator has got these.
     pub handed: Vec<LoginId>,
     /// These have ended.
-    pub ended: Vec<(LoginId, Outcome)>,
+    pub ended: Vec<(LoginId, Answer)>,
 }
 
 /// The outcome of a login whose authenticator failed us.
 ///
 /// # Errors
 /// Always: it is a refusal.
-fn broken() -> Outcome {
+fn broken() -> Answer {
     Err(Refusal::local(Failure::Internal))
 }
 
@@ -234,7 +234,7 @@ impl Pool {
     }
 
     /// Gives waiting logins to ready authenticators.
-    fn hand_out(&mut self, now_ms: u64, handed: &mut Vec<LoginId>, ended: &mut Vec<(LoginId, Outcome)>) {
+    fn hand_out(&mut self, now_ms: u64, handed: &mut Vec<LoginId>, ended: &mut Vec<(LoginId, Answer)>) {
         while let Some(a) = self.processes.iter_mut().find(|a| a.state == State::Ready) {
             let Some((login, job)) = self.waiting.pop_front() else { return };
             match a.give(login, &job, now_ms) {
@@ -352,14 +352,12 @@ impl Authenticator {
         let left_s = job.deadline_ms.saturating_sub(now_ms).div_ceil(1000);
         let order = Order {
             who: job.who.clone(),
-            secret: job.secret.clone(),
-            lifetime_s: job.lifetime_s,
+            errand: job.errand.clone(),
             budget_s: u32::try_from(left_s).unwrap_or(u32::MAX),
-            way: job.way.clone(),
         };
         let Some(frame) = order.encode() else { return Given::Unfit };
         let Some(pipe) = self.order.take() else { return Given::Dead };
-        // Shorter than PIPE_BUF and the pipe is empty: all of it or nothing.
+        // The pipe is empty and has room for several; if the kernel has made it smaller, the order is not taken half.
         match rustix::io::write(&pipe, frame.bytes()) {
             Ok(n) if n == frame.bytes().len() => {
                 self.state = State::Busy(login);
@@ -371,7 +369,7 @@ impl Authenticator {
     }
 
     /// Reads what there is; reports the login if its answer is complete.
-    fn read_answer(&mut self, now_ms: u64, failures: &mut u32, ended: &mut Vec<(LoginId, Outcome)>) {
+    fn read_answer(&mut self, now_ms: u64, failures: &mut u32, ended: &mut Vec<(LoginId, Answer)>) {
         let Some(answer) = &self.answer else { return };
         if self.state == State::Starting {
             let mut ready = [0];
@@ -395,7 +393,7 @@ impl Authenticator {
             }
             let outcome = match self.collector.collected() {
                 Collected::More => continue,
-                Collected::Body(body) => decode_outcome(body).unwrap_or_else(broken),
+                Collected::Body(body) => decode_answer(body).unwrap_or_else(broken),
                 Collected::Nonsense => broken(),
             };
             self.collector = Collector::default();

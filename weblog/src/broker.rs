@@ -357,6 +357,11 @@ impl Broker {
             size(ready),
             size(self.lanes.iter().flatten().count()),
             self.dropped_replies,
+            c.group_requests,
+            c.group_cached,
+            c.group_asked,
+            c.group_unavailable,
+            c.group_entries,
         ];
         for (i, value) in values.into_iter().enumerate() {
             self.board.set_counter(i, value);

@@ -7,6 +7,7 @@
 //! | `Ping` | `Pong` at once | always | once a lane: a lane has one asker |
 //! | `Service` | [`Dispatch::service`] | as `GetToken`; identities of the configuration only | same; begins no login |
 //! | `GetToken` | [`Dispatch::get_token`] | once there is a configuration; before, the asker is to ask again | same; logins: per cell, in all, and by [`crate::limiter`] |
+//! | `Member` | [`Dispatch::member`] | as `GetToken`, by the same credentials | same; questions to protection servers: per cell and in all |
 //!
 //! An asker whose login takes longer than a moment is told to ask again, so that no lane waits for a cell.
 
@@ -14,8 +15,8 @@ use crate::audit::{self, Level, Line, Source, Verdict};
 use crate::clock::Now;
 use crate::config::{CellSettings, Settings};
 use crate::limiter::{Limiter, Limits};
-use crate::logins::{Bounds, Job, Login, LoginId, LoginKey, Logins, NotBegun, Secret, Waiter, Way};
-use crate::outcome::{Outcome, Refusal, Success};
+use crate::logins::{Bounds, Errand, Job, Login, LoginId, LoginKey, Logins, NotBegun, Secret, Waiter, Way};
+use crate::outcome::{Answer, Fruit, Outcome, Refusal, Success};
 use crate::services::{Act, Services};
 use afsweb_cache::{Store, VerifierKey, expires_ms};
 use core::fmt::Write as _;
@@ -24,6 +25,12 @@ use pag::{Cell, Home, Principal, Realm, Token};
 use std::collections::VecDeque;
 use weblog_proto::reply::FailureClass;
 use weblog_proto::{Failure, GetToken, Granted, Reply, Request, Service};
+
+mod groups;
+mod target;
+
+use groups::Groups;
+pub use target::{Behind, Target};
 
 /// So long an asker waits for his login before he is told to ask again; at once, if half of the lanes hold one who waits:
 /// the others are for those whose answer is known.
@@ -73,6 +80,8 @@ pub enum Effect<A> {
 /// A token in the cache.
 struct Entry {
     token: Token,
+    /// What the cell calls its owner.
+    name: String,
     password_expires_days: Option<u8>,
     /// When the login ended.
     made: Now,
@@ -80,82 +89,6 @@ struct Entry {
     lifetime_s: u32,
     /// End of the entry.
     expires_ms: u64,
-}
-
-/// What an administrator writes behind the `@`: the name of a cell, of a realm in whatever case, or of both.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Behind {
-    cell: Option<Cell>,
-    realm: Option<Realm>,
-}
-
-impl Behind {
-    /// What `name` may mean.
-    ///
-    /// # Errors
-    /// Neither of a cell nor of a realm.
-    pub fn new(name: &str) -> Result<Self, pag::cell::CellError> {
-        let (cell, realm) = (Cell::new(name), Realm::new(name).ok());
-        match (&cell, &realm) {
-            (Err(why), None) => Err(*why),
-            _ => Ok(Self { cell: cell.ok(), realm }),
-        }
-    }
-
-    /// Whether it means that one.
-    fn is(&self, home: &Home) -> bool {
-        match home {
-            Home::Cell(cell) => self.cell.as_ref() == Some(cell),
-            Home::Realm(realm) => self.realm.as_ref().is_some_and(|r| r.is_called(realm.as_str())),
-        }
-    }
-}
-
-impl core::fmt::Display for Behind {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let realm = self.realm.as_ref().map(Realm::as_str);
-        f.write_str(realm.or(self.cell.as_ref().map(Cell::as_str)).unwrap_or_default())
-    }
-}
-
-/// Whom to forget.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
-    /// One user, by name and what stands behind the `@`: a cell, or a realm that he named.
-    User(String, Behind),
-    /// All whose cell or realm is called so.
-    Every(Behind),
-    /// All users of a cell, of whatever realm.
-    Cell(Cell),
-    /// All users of a realm that they named.
-    Realm(Realm),
-    /// Everybody.
-    All,
-}
-
-impl Target {
-    /// Whether it is about this user.
-    fn covers(&self, who: &Principal) -> bool {
-        match self {
-            Self::User(name, behind) => name == who.name() && behind.is(&who.home()),
-            Self::Every(behind) => behind.is(&who.home()) || behind.cell.as_ref() == Some(who.cell()),
-            Self::Cell(cell) => cell == who.cell(),
-            Self::Realm(realm) => who.realm() == Some(realm),
-            Self::All => true,
-        }
-    }
-}
-
-impl core::fmt::Display for Target {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            Self::User(name, behind) => write!(f, "{name}@{behind}"),
-            Self::Every(behind) => write!(f, "@{behind}"),
-            Self::Cell(cell) => write!(f, "@{cell}"),
-            Self::Realm(realm) => write!(f, "@{realm}"),
-            Self::All => f.write_str("everybody"),
-        }
-    }
 }
 
 /// Numbers for the status page.
@@ -183,6 +116,16 @@ pub struct Counts {
     pub running: u64,
     /// Logins that wait for their turn.
     pub waiting: u64,
+    /// Questions for groups.
+    pub group_requests: u64,
+    /// Such as were answered from memory.
+    pub group_cached: u64,
+    /// Such as were handed to an authenticator.
+    pub group_asked: u64,
+    /// Such as had no answer.
+    pub group_unavailable: u64,
+    /// Memberships in memory.
+    pub group_entries: u64,
 }
 
 /// The core of the broker.
@@ -195,6 +138,7 @@ pub struct Dispatch<A> {
     refused: Store<LoginKey, Failure>,
     limiter: Limiter,
     logins: Logins<A>,
+    groups: Groups<A>,
     services: Services,
     counts: Counts,
     out: VecDeque<Effect<A>>,
@@ -217,7 +161,8 @@ impl<A> Dispatch<A> {
             cache: Store::new(NonZeroUsize::MIN),
             refused: Store::new(REFUSED_ENTRIES),
             limiter: Limiter::new(Limits { per_user: 0, per_address: 0, window_ms: 1000 }),
-            logins: Logins::new(Bounds { per_cell: 0, total: 0, queue_per_cell: 0 }),
+            logins: Logins::new(Bounds { per_cell: 0, total: 0, queue_per_cell: 0 }, LoginId(1)),
+            groups: Groups::new(),
             services: Services::default(),
             counts: Counts::default(),
             out: VecDeque::new(),
@@ -239,6 +184,7 @@ impl<A> Dispatch<A> {
             cache_entries: size(self.cache.len()),
             running: size(running),
             waiting: size(waiting),
+            group_entries: size(self.groups.len()),
             ..self.counts
         }
     }
@@ -260,6 +206,7 @@ impl<A> Dispatch<A> {
         self.limiter.set_limits(new.limits);
         self.logins.set_bounds(new.bounds);
         self.logins.reset_breakers(now.ms);
+        self.groups.configure(new.bounds, now.ms);
         if self.cache.capacity() != new.cache_entries {
             self.resize_cache(new.cache_entries, now);
         }
@@ -268,10 +215,12 @@ impl<A> Dispatch<A> {
             self.forget(&target, now);
         }
         if let Some(settings) = &self.settings {
-            self.logins.retain_homes(|home| match home {
+            let keep = |home: &Home| match home {
                 Home::Cell(cell) => settings.cells.contains_key(cell),
                 Home::Realm(realm) => settings.realms.contains(realm),
-            });
+            };
+            self.logins.retain_homes(keep);
+            self.groups.retain_homes(keep);
         }
         let services = self.settings.as_ref().map(|s| s.services.clone()).unwrap_or_default();
         let acts = self.services.set(&services, now);
@@ -296,19 +245,19 @@ impl<A> Dispatch<A> {
 
     /// A request has come in on a lane.
     pub fn request(&mut self, lane: usize, asker: A, request: Request, now: Now) {
+        // Whoever asked on this lane before has given up, else nobody else could ask there.
+        self.logins.leave(lane);
+        self.groups.leave(lane);
         match request {
-            Request::Ping => {
-                self.logins.leave(lane);
-                self.reply(lane, asker, Reply::Pong);
-            }
+            Request::Ping => self.reply(lane, asker, Reply::Pong),
             Request::Service(service) => self.service(lane, asker, &service, now),
             Request::GetToken(get) => self.get_token(lane, asker, get, now),
+            Request::Member(member) => self.member(lane, asker, member, now),
         }
     }
 
     /// Somebody serves what a service identity is for.
     pub fn service(&mut self, lane: usize, asker: A, service: &Service, now: Now) {
-        self.logins.leave(lane);
         let reply = match &self.settings {
             Some(_) => self.services.answer(service, now),
             None => Reply::Pending { retry_ms: UNCONFIGURED_RETRY_MS },
@@ -336,10 +285,12 @@ impl<A> Dispatch<A> {
                     let (Some(way), Some(settings)) = (way, &self.settings) else { continue };
                     let job = Job {
                         who: service.who,
-                        secret: Secret::KeyFile(service.key_file),
-                        lifetime_s: 0,
+                        errand: Errand::Login {
+                            secret: Secret::KeyFile(service.key_file),
+                            lifetime_s: 0,
+                            way,
+                        },
                         deadline_ms: now.ms.saturating_add(settings.login_deadline_ms.into()),
-                        way,
                     };
                     self.counts.logins = self.counts.logins.saturating_add(1);
                     self.out.push_back(Effect::Start { login, job });
@@ -351,34 +302,13 @@ impl<A> Dispatch<A> {
     /// Somebody's credentials: answers from memory, joins a login or begins one.
     pub fn get_token(&mut self, lane: usize, asker: A, get: GetToken, now: Now) {
         self.counts.requests = self.counts.requests.saturating_add(1);
-        // Whoever asked on this lane before has given up, else nobody else could ask there.
-        self.logins.leave(lane);
-        let Some(settings) = &self.settings else {
-            // Workers may ask before the nanny has handed the configuration on.
-            return self.reply(lane, asker, Reply::Pending { retry_ms: UNCONFIGURED_RETRY_MS });
+        let key = match self.key_of(&get) {
+            Ok(key) => key,
+            Err(reply) => return self.turn_away(lane, asker, &get, reply),
         };
-        let who = match check(settings, &get) {
-            Ok(who) => who,
-            Err(failure) => return self.deny(lane, asker, &get, failure, Source::Checks),
-        };
-        let verifier = self.key.verifier(&[
-            who.cell().as_str().as_bytes(),
-            who.realm().map_or("", Realm::as_str).as_bytes(),
-            who.name().as_bytes(),
-            get.password.expose(),
-        ]);
-        let key = LoginKey { who, verifier };
-
         let granted = self.cached(&key, &get, now);
-        let under_way = self.logins.find(&key);
-        // Not the one who began it: his own attempt counts as used up.
-        let of_another =
-            under_way.and_then(|id| self.logins.get(id)).is_some_and(|l| l.address != get.address);
-        if (granted.is_some() || of_another)
-            && let Some(limit) = self.limiter.hides(&key.who, get.address, now.ms)
-        {
-            self.counts.stopped = self.counts.stopped.saturating_add(1);
-            return self.deny(lane, asker, &get, Failure::Overload, Source::Limit(limit.word()));
+        if let Some(limit) = self.hides(&key, &get, granted.is_some(), now) {
+            return self.deny(lane, asker, &get, Failure::Overload, Source::Limit(limit));
         }
         if let Some(granted) = granted {
             self.counts.cached = self.counts.cached.saturating_add(1);
@@ -391,20 +321,71 @@ impl<A> Dispatch<A> {
             ));
             return self.reply(lane, asker, Reply::Granted(granted));
         }
-        let park_ms = if self.logins.waiting() < self.lanes / 2 { PARK_MS } else { 0 };
+        self.log_in(lane, asker, &get, key, true, now);
+    }
+
+    /// Whom these credentials are for, and what his entry is found by.
+    ///
+    /// # Errors
+    /// The answer, if they are for nobody or nothing is known yet.
+    fn key_of(&self, get: &GetToken) -> Result<LoginKey, Reply> {
+        // Workers may ask before the nanny has handed the configuration on.
+        let settings = self.settings.as_ref().ok_or(Reply::Pending { retry_ms: UNCONFIGURED_RETRY_MS })?;
+        let who = check(settings, get).map_err(Reply::Failed)?;
+        let verifier = self.key.verifier(&[
+            who.cell().as_str().as_bytes(),
+            who.realm().map_or("", Realm::as_str).as_bytes(),
+            who.name().as_bytes(),
+            get.password.expose(),
+        ]);
+        Ok(LoginKey { who, verifier })
+    }
+
+    /// Says what [`Dispatch::key_of`] wants to be said.
+    fn turn_away(&mut self, lane: usize, asker: A, get: &GetToken, reply: Reply) {
+        match reply {
+            Reply::Failed(failure) => self.deny(lane, asker, get, failure, Source::Checks),
+            other => self.reply(lane, asker, other),
+        }
+    }
+
+    /// Which limit keeps the memory from telling this asker what it knows, if he would learn something.
+    fn hides(&mut self, key: &LoginKey, get: &GetToken, known: bool, now: Now) -> Option<&'static str> {
+        let under_way = self.logins.find(key).and_then(|id| self.logins.get(id));
+        // Not the one who began it: his own attempt counts as used up.
+        let of_another = under_way.is_some_and(|login| login.address != get.address);
+        if !known && !of_another {
+            return None;
+        }
+        let limit = self.limiter.hides(&key.who, get.address, now.ms)?;
+        self.counts.stopped = self.counts.stopped.saturating_add(1);
+        Some(limit.word())
+    }
+
+    /// When whoever waits from now on is told to ask again.
+    fn park_until_ms(&self, now: Now) -> u64 {
+        let waiting = self.logins.waiting().saturating_add(self.groups.waiting());
+        let park_ms = if waiting < self.lanes / 2 { PARK_MS } else { 0 };
+        now.ms.saturating_add(park_ms)
+    }
+
+    /// Joins a login or begins one.
+    fn log_in(&mut self, lane: usize, asker: A, get: &GetToken, key: LoginKey, wants_token: bool, now: Now) {
+        let until_ms = self.park_until_ms(now);
         let waiter = |asker| Waiter {
             lane,
             asker,
             address: get.address,
             lifetime_s: get.token_lifetime_s,
             cache_s: get.cache_expiration_s,
-            until_ms: now.ms.saturating_add(park_ms),
+            until_ms,
+            wants_token,
         };
-        if let Some(login) = under_way {
+        if let Some(login) = self.logins.find(&key) {
             return self.logins.join(login, waiter(asker));
         }
         if let Some(failure) = self.refused.get(&key, now.ms).copied() {
-            return self.deny(lane, asker, &get, failure, Source::Memory);
+            return self.deny(lane, asker, get, failure, Source::Memory);
         }
         if let Err(why) = self.logins.may_begin(&key.who.home(), now.ms) {
             self.counts.stopped = self.counts.stopped.saturating_add(1);
@@ -412,25 +393,27 @@ impl<A> Dispatch<A> {
                 NotBegun::CellSilent => (Failure::CellUnreachable, "not asked, no answer lately"),
                 NotBegun::QueueFull => (Failure::Overload, "too many logins wait"),
             };
-            return self.deny(lane, asker, &get, failure, Source::Busy(word));
+            return self.deny(lane, asker, get, failure, Source::Busy(word));
         }
         let attempt = match self.limiter.begin(&key.who, get.address, now.ms) {
             Ok(attempt) => attempt,
             Err(limit) => {
                 self.counts.stopped = self.counts.stopped.saturating_add(1);
-                return self.deny(lane, asker, &get, Failure::Overload, Source::Limit(limit.word()));
+                return self.deny(lane, asker, get, Failure::Overload, Source::Limit(limit.word()));
             }
         };
         let Some(way) = self.settings.as_ref().and_then(|s| way(s, key.who.cell())) else {
-            return self.deny(lane, asker, &get, Failure::CellNotAllowed, Source::Checks);
+            return self.deny(lane, asker, get, Failure::CellNotAllowed, Source::Checks);
         };
         let deadline = self.settings.as_ref().map_or(0, |s| u64::from(s.login_deadline_ms));
         let job = Job {
             who: key.who.clone(),
-            secret: Secret::Password(get.password.clone()),
-            lifetime_s: get.token_lifetime_s,
+            errand: Errand::Login {
+                secret: Secret::Password(get.password.clone()),
+                lifetime_s: get.token_lifetime_s,
+                way,
+            },
             deadline_ms: now.ms.saturating_add(deadline),
-            way,
         };
         let first = waiter(asker);
         self.logins.begin(key, job, attempt, first, now.ms);
@@ -445,11 +428,22 @@ impl<A> Dispatch<A> {
 
     /// An authenticator has got this login.
     pub fn handed(&mut self, login: LoginId) {
-        self.logins.handed(login);
+        if Groups::<A>::is_ours(login) {
+            self.groups.handed(login);
+        } else {
+            self.logins.handed(login);
+        }
     }
 
-    /// A login has ended, says its authenticator.
-    pub fn ended(&mut self, login: LoginId, outcome: Outcome, now: Now) {
+    /// A login or a question has ended, says its authenticator.
+    pub fn ended(&mut self, login: LoginId, answer: Answer, now: Now) {
+        if Groups::<A>::is_ours(login) {
+            return self.group_ended(login, answer, now);
+        }
+        let outcome = answer.and_then(|fruit| match fruit {
+            Fruit::Login(success) => Ok(success),
+            Fruit::Group(_) => Err(Refusal::local(Failure::Internal)),
+        });
         if Services::is_ours(login) {
             let Some(who) = self.services.who(login) else { return };
             let outcome = outcome.and_then(|success| plausible(success, who, now));
@@ -551,6 +545,7 @@ impl<A> Dispatch<A> {
         let expires = expires_ms(now.ms, now.unix_s, success.token.end, limit).unwrap_or(now.ms);
         let entry = Entry {
             token: success.token,
+            name: success.name,
             password_expires_days: success.password_expires_days,
             made: now,
             lifetime_s: login.lifetime_s,
@@ -558,8 +553,9 @@ impl<A> Dispatch<A> {
         };
         let retry_ms = self.retry_ms();
         for waiter in login.waiters {
-            let reply = usable(&entry, waiter.lifetime_s, waiter.cache_s, now)
-                .map_or(Reply::Pending { retry_ms }, Reply::Granted);
+            let granted = usable(&entry, waiter.lifetime_s, waiter.cache_s, now);
+            let reply =
+                granted.filter(|_| waiter.wants_token).map_or(Reply::Pending { retry_ms }, Reply::Granted);
             self.reply(waiter.lane, waiter.asker, reply);
         }
         // Another password of this user has been changed since: what was kept under it is stale, here and in children.
@@ -588,6 +584,7 @@ impl<A> Dispatch<A> {
 
     /// Forgets somebody: tokens, refusals, failed logins, and logins under way. Children are told in any case.
     pub fn forget(&mut self, target: &Target, now: Now) -> usize {
+        let target = &target.known_to(self.settings.as_ref());
         let tokens = self.cache.take_matching(|key, _| target.covers(&key.who)).len();
         drop(self.refused.take_matching(|key, _| target.covers(&key.who)));
         for id in self.logins.matching(|login| target.covers(&login.key.who)) {
@@ -602,6 +599,7 @@ impl<A> Dispatch<A> {
                 self.reply(waiter.lane, waiter.asker, Reply::Pending { retry_ms });
             }
         }
+        self.forget_groups(target, now);
         let of_services = self.services.forget(|who| target.covers(who), now);
         self.serve_services(now);
         match target {
@@ -628,6 +626,7 @@ impl<A> Dispatch<A> {
         for waiter in self.logins.impatient(now.ms) {
             self.reply(waiter.lane, waiter.asker, Reply::Pending { retry_ms });
         }
+        self.tick_groups(now);
         drop(self.cache.sweep(now.ms));
         drop(self.refused.sweep(now.ms));
         self.limiter.sweep(now.ms);
@@ -646,7 +645,7 @@ impl<A> Dispatch<A> {
     #[must_use]
     pub fn next_tick_ms(&self) -> Option<u64> {
         let others = [self.cache.next_expiry_ms(), self.refused.next_expiry_ms(), self.services.next_ms()];
-        others.into_iter().chain([self.logins.next_event_ms()]).flatten().min()
+        others.into_iter().chain([self.logins.next_event_ms(), self.groups.next_event_ms()]).flatten().min()
     }
 
     /// State in a few lines of text for the administrator.
@@ -679,6 +678,7 @@ impl<A> Dispatch<A> {
             text.push_str(home.as_str());
             text.push('\n');
         }
+        self.groups_status(&mut text);
         text.push_str(&self.services.status(now));
         text
     }
@@ -756,6 +756,7 @@ fn usable(entry: &Entry, lifetime_s: u32, cache_s: u32, now: Now) -> Option<Gran
     let first = age_ms == 0 && left_s > 0;
     (short_enough && (valid_s > 0 || first)).then(|| Granted {
         token: entry.token.clone(),
+        name: entry.name.clone(),
         valid_s: u32::try_from(valid_s.max(1)).unwrap_or(u32::MAX),
         password_expires_days: entry.password_expires_days,
     })

@@ -18,6 +18,7 @@ pub mod kaserver;
 pub mod krb5;
 pub mod limiter;
 pub mod logins;
+pub mod membership;
 pub mod one_login;
 pub mod outcome;
 pub mod privilege;

@@ -1,4 +1,5 @@
-//! The logins under way: one per (user, cell, verifier of the password), the others wait for its answer.
+//! The logins under way: one per (user, cell, verifier of the password), the others wait for its answer. Questions to
+//! protection servers are kept by the same rules.
 //!
 //! Pure: knows no processes, no pipes, no clock. Bounds how many run per cell and in all, keeps those that must wait in
 //! bounded queues, one per cell, served in turn, and stops asking a cell that is silent (see [`crate::breaker`]).
@@ -7,7 +8,7 @@
 use crate::breaker::{Breaker, Gate};
 use crate::limiter::Attempt;
 use afsweb_cache::Verifier;
-use pag::{Home, Principal, Realm};
+use pag::{Home, Principal, Realm, Token};
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use weblog_proto::{Method, Password};
@@ -21,7 +22,7 @@ pub struct LoginId(pub u64);
 pub struct LoginKey {
     /// User and cell.
     pub who: Principal,
-    /// Keyed verifier of the password.
+    /// Keyed verifier of the password; of a question, of what is asked.
     pub verifier: Verifier,
 }
 
@@ -30,14 +31,31 @@ pub struct LoginKey {
 pub struct Job {
     /// User and cell.
     pub who: Principal,
-    /// What he shows.
-    pub secret: Secret,
-    /// Lifetime to ask for, seconds; 0 = what the cell gives.
-    pub lifetime_s: u32,
+    /// What is to be done.
+    pub errand: Errand,
     /// When it must be over.
     pub deadline_ms: u64,
-    /// By which servers.
-    pub way: Way,
+}
+
+/// What an authenticator does.
+#[derive(Debug, Clone)]
+pub enum Errand {
+    /// Logs somebody in.
+    Login {
+        /// What he shows.
+        secret: Secret,
+        /// Lifetime to ask for, seconds; 0 = what the cell gives.
+        lifetime_s: u32,
+        /// By which servers.
+        way: Way,
+    },
+    /// Asks the cell's protection server whether somebody is in a group, as himself.
+    Group {
+        /// His token.
+        token: Token,
+        /// The group.
+        group: String,
+    },
 }
 
 /// By what somebody shows who he is.
@@ -86,11 +104,13 @@ pub struct Waiter<A> {
     pub cache_s: u32,
     /// When he is told to ask again later.
     pub until_ms: u64,
+    /// He asked for the token, not for what is to be done with it.
+    pub wants_token: bool,
 }
 
-/// One login.
+/// One login. `T`: what the limiter knows it by.
 #[derive(Debug)]
-pub struct Login<A> {
+pub struct Login<A, T = Attempt> {
     /// What it is for.
     pub key: LoginKey,
     /// Lifetime that was asked for.
@@ -104,7 +124,7 @@ pub struct Login<A> {
     /// When it must be over.
     pub deadline_ms: u64,
     /// For the limiter.
-    pub attempt: Attempt,
+    pub attempt: T,
     /// Who gets the answer.
     pub waiters: Vec<Waiter<A>>,
     /// Not yet handed to an authenticator: here is what that one will need.
@@ -124,7 +144,7 @@ enum Stage {
     Handed,
 }
 
-impl<A> Login<A> {
+impl<A, T> Login<A, T> {
     /// Whether it has had its turn: an authenticator has it, or will have it as soon as there is one.
     #[must_use]
     pub fn is_running(&self) -> bool {
@@ -157,24 +177,24 @@ struct HomeState {
 
 /// All logins under way.
 #[derive(Debug)]
-pub struct Logins<A> {
+pub struct Logins<A, T = Attempt> {
     bounds: Bounds,
     next_id: u64,
     by_key: HashMap<LoginKey, LoginId>,
-    by_id: HashMap<LoginId, Login<A>>,
+    by_id: HashMap<LoginId, Login<A, T>>,
     homes: HashMap<Home, HomeState>,
     /// Those with a queue, in the order of their turns.
     turns: VecDeque<Home>,
     running: usize,
 }
 
-impl<A> Logins<A> {
-    /// None.
+impl<A, T> Logins<A, T> {
+    /// None; the first one will have this number.
     #[must_use]
-    pub fn new(bounds: Bounds) -> Self {
+    pub fn new(bounds: Bounds, first: LoginId) -> Self {
         Self {
             bounds,
-            next_id: 1,
+            next_id: first.0,
             by_key: HashMap::new(),
             by_id: HashMap::new(),
             homes: HashMap::new(),
@@ -196,7 +216,7 @@ impl<A> Logins<A> {
 
     /// One login.
     #[must_use]
-    pub fn get(&self, id: LoginId) -> Option<&Login<A>> {
+    pub fn get(&self, id: LoginId) -> Option<&Login<A, T>> {
         self.by_id.get(&id)
     }
 
@@ -227,14 +247,7 @@ impl<A> Logins<A> {
     }
 
     /// Begins one. Ask [`Logins::find`] and [`Logins::may_begin`] first; [`Logins::next_job`] then says when it runs.
-    pub fn begin(
-        &mut self,
-        key: LoginKey,
-        job: Job,
-        attempt: Attempt,
-        first: Waiter<A>,
-        now_ms: u64,
-    ) -> LoginId {
+    pub fn begin(&mut self, key: LoginKey, job: Job, attempt: T, first: Waiter<A>, now_ms: u64) -> LoginId {
         let id = LoginId(self.next_id);
         self.next_id = self.next_id.wrapping_add(1);
         let home = key.who.home();
@@ -249,7 +262,7 @@ impl<A> Logins<A> {
         self.leave(first.lane);
         let login = Login {
             key: key.clone(),
-            lifetime_s: job.lifetime_s,
+            lifetime_s: first.lifetime_s,
             cache_s: first.cache_s,
             address: first.address,
             asked_ms: now_ms,
@@ -318,7 +331,7 @@ impl<A> Logins<A> {
     }
 
     /// Takes a login out, however it ended; tell [`Logins::breaker`] next.
-    pub fn end(&mut self, id: LoginId) -> Option<Login<A>> {
+    pub fn end(&mut self, id: LoginId) -> Option<Login<A, T>> {
         let login = self.by_id.remove(&id)?;
         if self.by_key.get(&login.key) == Some(&id) {
             self.by_key.remove(&login.key);
@@ -347,7 +360,7 @@ impl<A> Logins<A> {
     }
 
     /// Logins that `which` picks.
-    pub fn matching(&self, mut which: impl FnMut(&Login<A>) -> bool) -> Vec<LoginId> {
+    pub fn matching(&self, mut which: impl FnMut(&Login<A, T>) -> bool) -> Vec<LoginId> {
         let mut ids: Vec<LoginId> =
             self.by_id.iter().filter(|(_, login)| which(login)).map(|(id, _)| *id).collect();
         ids.sort_unstable();

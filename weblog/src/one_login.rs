@@ -1,13 +1,15 @@
-//! An authenticator: makes everything ready, waits for one order, does that login, answers, ends.
+//! An authenticator: makes everything ready, waits for one order, does what it says (a login, or a question to a protection
+//! server), answers, ends.
 
 use crate::args::AuthenticatorArgs;
 use crate::audit::{Level, Log};
-use crate::frames::{Collected, Collector, FRAME_MAX, Order, READY, encode_outcome};
+use crate::frames::{Collected, Collector, FRAME_MAX, Order, READY, encode_answer};
 use crate::kaserver::sys::Afs;
 use crate::kaserver::{self, srvtab, sys::find_hosts_by};
 use crate::krb5::{self, sys::Krb5};
-use crate::logins::{Secret, Way};
-use crate::outcome::{Credentials, Outcome, Refusal};
+use crate::logins::{Errand, Secret, Way};
+use crate::membership;
+use crate::outcome::{Answer, Credentials, Fruit, Outcome, Refusal};
 use crate::privilege;
 use crate::proof::Leftovers;
 use pag::CellServDb;
@@ -81,20 +83,19 @@ pub fn run(args: &AuthenticatorArgs) -> u8 {
         Err(_) => return PIPES,
     };
     let mut leftovers = Leftovers::default();
-    let outcome: Outcome = match now_s() {
-        Some(now_s) => {
-            let credentials = Credentials {
-                who: &order.who,
-                secret: &order.secret,
-                lifetime_s: order.lifetime_s,
-                budget_s: order.budget_s,
-            };
-            log_in(&afs, krb5.as_ref(), &cells, &credentials, &order.way, now_s, &mut leftovers)
+    let outcome: Answer = match (&order.errand, now_s()) {
+        (Errand::Login { secret, lifetime_s, way }, Some(now_s)) => {
+            let credentials =
+                Credentials { who: &order.who, secret, lifetime_s: *lifetime_s, budget_s: order.budget_s };
+            log_in(&afs, krb5.as_ref(), &cells, &credentials, way, now_s, &mut leftovers).map(Fruit::Login)
         }
-        None => Err(Refusal::local(Failure::ClockSkew)),
+        (Errand::Login { .. }, None) => Err(Refusal::local(Failure::ClockSkew)),
+        (Errand::Group { token, group }, _) => {
+            membership::ask(&afs, &cells, token, group, order.budget_s, &mut leftovers).map(Fruit::Group)
+        }
     };
     drop(order);
-    let Some(frame) = encode_outcome(&outcome) else { return PIPES };
+    let Some(frame) = encode_answer(&outcome) else { return PIPES };
     drop(outcome);
     let written = write_all(&answer, frame.bytes());
     drop(frame);

@@ -1,8 +1,8 @@
-//! How a login ended, as an authenticator tells the broker, and the step at which it failed.
+//! How a login or a question ended, as an authenticator tells the broker, and the step at which it failed.
 
 use crate::logins::Secret;
 use pag::{Principal, Token};
-use weblog_proto::Failure;
+use weblog_proto::{Failure, Membership};
 
 /// The step of a login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, bincode::Encode, bincode::Decode)]
@@ -19,6 +19,8 @@ pub enum Step {
     GetToken,
     /// Having the protection server accept the token as that user.
     Proof,
+    /// Asking the protection server for a group.
+    Group,
 }
 
 impl Step {
@@ -32,6 +34,7 @@ impl Step {
             Self::Keytab => "keytab",
             Self::GetToken => "get-token",
             Self::Proof => "proof",
+            Self::Group => "group",
         }
     }
 }
@@ -73,9 +76,23 @@ impl Refusal {
 pub struct Success {
     /// The token.
     pub token: Token,
+    /// What the cell calls him, in lower case as its protection database does.
+    pub name: String,
     /// Days until the password expires; `None` = never or unknown.
     pub password_expires_days: Option<u8>,
 }
 
 /// How a login ended.
 pub type Outcome = Result<Success, Refusal>;
+
+/// What an authenticator has brought.
+#[derive(Debug, Clone)]
+pub enum Fruit {
+    /// Of a login.
+    Login(Success),
+    /// Of a question for a group.
+    Group(Membership),
+}
+
+/// How either ended.
+pub type Answer = Result<Fruit, Refusal>;

@@ -16,7 +16,7 @@ pub(crate) const PTSERVER_PORT: u16 = 7002;
 /// Its Rx service id.
 pub(crate) const PROTECTION: u16 = 73;
 /// The protection server's id for nobody (`ANONYMOUSID`).
-const ANONYMOUS: i32 = 32_766;
+pub(crate) const ANONYMOUS: i32 = 32_766;
 /// What the protection server says of a new entry that is there already (`PREXIST`).
 const EXISTS: i32 = 267_264;
 /// Who may see groups and possessions of an entry: anybody (`PRP_MEMBER_ANY`, `PRP_OWNED_ANY`, shifted down).

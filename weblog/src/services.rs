@@ -55,6 +55,7 @@ struct Attempt {
 #[derive(Debug)]
 struct Held {
     token: Token,
+    name: String,
     since: Now,
 }
 
@@ -147,9 +148,9 @@ impl Identity {
     }
 
     /// An attempt has succeeded.
-    fn succeeded(&mut self, token: Token, now: Now) -> Line {
+    fn succeeded(&mut self, token: Token, name: String, now: Now) -> Line {
         let over = self.failures > 0;
-        let held = Held { token, since: now };
+        let held = Held { token, name, since: now };
         let life_s = held.token.lifetime_s(now.unix_s);
         self.next_ms = held.renewal_ms();
         self.held = Some(held);
@@ -238,7 +239,7 @@ impl Services {
         let identity = self.identities.iter_mut().find(|i| i.attempt.as_ref().is_some_and(|a| a.id == id))?;
         identity.attempt = None;
         let line = match outcome {
-            Ok(Success { token, .. }) => identity.succeeded(token, now),
+            Ok(Success { token, name, .. }) => identity.succeeded(token, name, now),
             Err(refusal) => identity.failed(refusal, now),
         };
         Some(Act::Log(line))
@@ -257,7 +258,8 @@ impl Services {
             let until_s = held.renewal_ms().saturating_sub(now.ms) / 1_000;
             let valid_s = u32::try_from(until_s.max(SOON_S).min(left_s)).unwrap_or(u32::MAX);
             let token = held.token.clone();
-            return Reply::Granted(Granted { token, valid_s, password_expires_days: None });
+            let name = held.name.clone();
+            return Reply::Granted(Granted { token, name, valid_s, password_expires_days: None });
         }
         match identity.last {
             Some(refusal) => Reply::Failed(refusal.failure),
@@ -352,7 +354,7 @@ mod tests {
             end: START + end_s,
             ticket: Zeroizing::new(vec![mark; 56]),
         };
-        Ok(Success { token, password_expires_days: None })
+        Ok(Success { token, name: "http.www".to_owned(), password_expires_days: None })
     }
 
     /// Services that are asked at times of the test's choice.

@@ -120,6 +120,7 @@ impl Ask for Arc<Broker> {
                     end: self.token_end.unwrap_or_else(|| unix_now() + self.token_s),
                     ticket: Zeroizing::new(vec![0; 40]),
                 },
+                name: get.user.clone(),
                 valid_s: self.valid_s,
                 password_expires_days: None,
             })),

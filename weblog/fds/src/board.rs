@@ -10,11 +10,11 @@ use rustix::io::Errno;
 /// "AFSBOARD".
 const MAGIC: u64 = u64::from_le_bytes(*b"AFSBOARD");
 /// Rises when a field moves.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Bytes of the board.
 const LEN: usize = 4096;
 /// Number of counters.
-pub const COUNTERS: usize = 16;
+pub const COUNTERS: usize = 32;
 
 /// What lies on the page. Every field is an atomic: the writer is another process.
 #[repr(C)]

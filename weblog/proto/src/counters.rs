@@ -20,7 +20,7 @@ const fn gauge(name: &'static str, help: &'static str) -> Counter {
 }
 
 /// All of them, in the order of the board.
-pub const COUNTERS: [Counter; 15] = [
+pub const COUNTERS: [Counter; 20] = [
     counter("requests", "Requests for a token"),
     counter("cached", "Requests answered from the broker's cache"),
     counter("logins", "Logins handed to an authenticator"),
@@ -36,6 +36,11 @@ pub const COUNTERS: [Counter; 15] = [
     gauge("authenticators_ready", "Authenticators that wait for a login"),
     gauge("lanes", "Lanes in service"),
     counter("dropped_replies", "Replies that nobody took"),
+    counter("group_requests", "Questions whether a visitor is in a group"),
+    counter("group_cached", "Such questions answered from memory"),
+    counter("group_asked", "Such questions handed to an authenticator for a protection server"),
+    counter("group_unavailable", "Such questions without an answer"),
+    gauge("group_entries", "Memberships in the broker's memory"),
 ];
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! | offset | bytes | every packet |
 //! |---|---|---|
 //! | 0 | 4 | `AFSW` |
-//! | 4 | 1 | version, 2 |
+//! | 4 | 1 | version, 3 |
 //! | 5 | 1 | kind: 1 request, 2 part of a reply, 3 hello |
 //! | 6 | 2 | bytes behind this header, little endian |
 //!
@@ -30,7 +30,7 @@ pub const HELLO_LEN: usize = HEAD + 8;
 /// First bytes of every packet.
 const MAGIC: [u8; 4] = *b"AFSW";
 /// Version of all frames.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 /// Bytes of the header of every packet.
 const HEAD: usize = 8;
 /// Bytes of an id.
@@ -40,7 +40,7 @@ const KEY: usize = 16;
 /// Bytes before the body of a request.
 const REQUEST_HEAD: usize = HEAD + ID + KEY;
 /// Room for the body of any request.
-const BODY_ROOM: usize = 512;
+const BODY_ROOM: usize = 640;
 /// Bytes before the share of a part.
 const PART_HEAD: usize = HEAD + ID + 2;
 /// Most bytes of the sealed reply in one part.
@@ -442,6 +442,7 @@ mod tests {
                 end: i64::MAX,
                 ticket: Zeroizing::new((0..ticket).map(|i| u8::try_from(i % 251).unwrap()).collect()),
             },
+            name: "n".repeat(63),
             valid_s: u32::MAX,
             password_expires_days: Some(255),
         })
@@ -495,6 +496,32 @@ mod tests {
             let wrong = crate::Service { key_file: path.to_owned(), ..sent.clone() };
             let refused = encode_request(&ID_A, &key(1), &Request::Service(wrong));
             assert_eq!(refused.err(), Some(FrameError::Name), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn a_question_for_a_group_comes_as_it_was_sent_and_only_for_what_can_be_one() {
+        let Request::GetToken(mut login) = get_token(&"u".repeat(63), &[b'p'; 255]) else { panic!() };
+        (login.cell, login.realm) = ("c".repeat(63), Some("R".repeat(63)));
+        let ask = |group: &str| {
+            let member = crate::Member { login: login.clone(), group: group.to_owned() };
+            encode_request(&ID_A, &key(1), &Request::Member(member))
+        };
+        for group in ["alice:friends", "system:authuser@other.example", &"g".repeat(63)] {
+            let packet = ask(group).unwrap();
+            let Ok((_, _, Request::Member(got))) = decode_request(&packet) else { panic!("another request") };
+            assert_eq!((got.group.as_str(), &got.login.user), (group, &login.user));
+            assert_eq!(got.login.password.expose(), [b'p'; 255]);
+            for n in 0..packet.len() {
+                assert!(decode_request(&packet[..n]).is_err(), "{n} bytes");
+            }
+        }
+        for group in ["", "a b", "a\nb", "a\0", "Staff", "gr\u{fc}n", &"g".repeat(64)] {
+            assert_eq!(ask(group).err(), Some(FrameError::Name), "{group:?}");
+            let mut body = b"\x03\x05alice\x0bexample.com\0\x01p\0\x01\x02\x03\x04\0\0".to_vec();
+            body.push(u8::try_from(group.len()).unwrap());
+            body.extend_from_slice(group.as_bytes());
+            assert_eq!(decode_request(&raw_request(&body)).unwrap_err(), FrameError::Name, "{group:?}");
         }
     }
 
@@ -641,6 +668,16 @@ mod tests {
             let packets = seal_reply(&ID_A, key(1), &Reply::Failed(f)).unwrap();
             assert!(matches!(open(ID_A, &key(1), &packets), Ok(Reply::Failed(g)) if g == f));
         }
+        for number in 0..=u8::MAX {
+            let known = crate::Membership::ALL.into_iter().find(|m| *m as u8 == number);
+            match decode_body(&[4, number]) {
+                Ok(Reply::Member(m)) => {
+                    let packets = seal_reply(&ID_A, key(1), &Reply::Member(m)).unwrap();
+                    assert!(matches!(open(ID_A, &key(1), &packets), Ok(Reply::Member(n)) if n == m));
+                }
+                other => assert!(known.is_none() && other.is_err(), "{number}: {other:?}"),
+            }
+        }
         let packets = seal_reply(&ID_A, key(1), &Reply::Pending { retry_ms: u32::MAX }).unwrap();
         assert!(matches!(open(ID_A, &key(1), &packets), Ok(Reply::Pending { retry_ms: u32::MAX })));
         let packets = seal_reply(&ID_A, key(1), &Reply::Pong).unwrap();
@@ -684,6 +721,7 @@ mod tests {
             assert_eq!((got.token.key.0, got.token.afs_id, got.token.kvno), ([0xF1; 8], i32::MIN, 256));
             assert_eq!((got.token.begin, got.token.end, got.token.cell), (5, i64::MAX, sent.token.cell));
             assert_eq!((got.valid_s, got.password_expires_days), (u32::MAX, Some(255)));
+            assert_eq!(got.name, "n".repeat(63));
         }
         for n in [0, 31, 12_001, 40_000] {
             assert_eq!(seal_reply(&ID_A, key(1), &granted(n)).unwrap_err(), FrameError::Ticket, "{n}");

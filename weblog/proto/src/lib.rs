@@ -16,5 +16,5 @@ pub use frame::{
     parse_packet, seal_reply,
 };
 pub use lane::{BrokerEnds, BrokerLane, Lane, LaneError, Lanes, RecvError, Sent, pipes};
-pub use reply::{Failure, FailureClass, Granted, Reply};
-pub use request::{GetToken, Password, Request, Service};
+pub use reply::{Failure, FailureClass, Granted, Membership, Reply};
+pub use request::{GetToken, Member, Password, Request, Service};

@@ -16,6 +16,27 @@ pub enum Reply {
     },
     /// Answer to [`crate::Request::Ping`].
     Pong,
+    /// Answer to [`crate::Request::Member`].
+    Member(Membership),
+}
+
+/// What a cell's protection server says of somebody and a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Membership {
+    /// He is not in it.
+    No = 0,
+    /// He is.
+    Yes = 1,
+    /// There is no such group.
+    NoSuchGroup = 2,
+    /// The server does not tell him: a group with private membership asks that of users of other realms.
+    Hidden = 3,
+}
+
+impl Membership {
+    /// All of them, for tables and tests.
+    pub const ALL: [Self; 4] = [Self::No, Self::Yes, Self::NoSuchGroup, Self::Hidden];
 }
 
 /// A token and what goes with it.
@@ -23,6 +44,8 @@ pub enum Reply {
 pub struct Granted {
     /// The token.
     pub token: Token,
+    /// The visitor's name in the cell's protection database, in lower case as it has them.
+    pub name: String,
     /// Seconds for which the asker may rely on it without asking again (at least 1).
     pub valid_s: u32,
     /// Days until the password expires; `None` = never or unknown.

@@ -41,6 +41,8 @@ pub enum Request {
     Ping,
     /// The token of a service identity: one of those that the configuration names.
     Service(Service),
+    /// Whether a visitor is in a group.
+    Member(Member),
 }
 
 /// A service identity: whose token is used where no visitor is logged in. Its key lies in a file that no worker can read.
@@ -68,6 +70,27 @@ impl Service {
 impl fmt::Display for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.who.fmt(f)
+    }
+}
+
+/// Whether the bearer of these credentials is in a group of his cell. Whoever cannot show them learns nothing of it.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// The visitor.
+    pub login: GetToken,
+    /// The group, as the cell knows it.
+    pub group: String,
+}
+
+impl Member {
+    /// Longest name of a group, in bytes (OpenAFS's `PR_MAXNAMELEN`, without the NUL).
+    pub const GROUP_MAX: usize = 63;
+
+    /// Whether a group can be called so: as protection servers keep names, in lower case.
+    #[must_use]
+    pub fn fits(group: &str) -> bool {
+        let ok = |b: u8| b.is_ascii_graphic() && !b.is_ascii_uppercase();
+        !group.is_empty() && group.len() <= Self::GROUP_MAX && group.bytes().all(ok)
     }
 }
 

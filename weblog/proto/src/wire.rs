@@ -1,6 +1,6 @@
 //! The bodies of frames as they lie in memory: borrowed, so that decoding leaves no copies of secrets behind.
 
-use crate::{Failure, FrameError, GetToken, Granted, Password, Reply, Request, Service};
+use crate::{Failure, FrameError, GetToken, Granted, Member, Membership, Password, Reply, Request, Service};
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::{BorrowDecode, Encode};
 use core::net::IpAddr;
@@ -17,26 +17,30 @@ fn config() -> Configuration<LittleEndian, Varint, Limit<LIMIT>> {
     bincode::config::standard().with_limit::<LIMIT>()
 }
 
+/// [`GetToken`] on the wire.
+#[derive(Encode, BorrowDecode)]
+struct WireLogin<'a> {
+    /// User.
+    user: &'a str,
+    /// Cell.
+    cell: &'a str,
+    /// Realm.
+    realm: Option<&'a str>,
+    /// Password.
+    password: &'a [u8],
+    /// Address of the visitor.
+    address: IpAddr,
+    /// Lifetime asked for.
+    token_lifetime_s: u32,
+    /// Longest answer from the cache.
+    cache_expiration_s: u32,
+}
+
 /// [`Request`] on the wire.
 #[derive(Encode, BorrowDecode)]
 enum WireRequest<'a> {
     /// [`Request::GetToken`].
-    GetToken {
-        /// User.
-        user: &'a str,
-        /// Cell.
-        cell: &'a str,
-        /// Realm.
-        realm: Option<&'a str>,
-        /// Password.
-        password: &'a [u8],
-        /// Address of the visitor.
-        address: IpAddr,
-        /// Lifetime asked for.
-        token_lifetime_s: u32,
-        /// Longest answer from the cache.
-        cache_expiration_s: u32,
-    },
+    GetToken(WireLogin<'a>),
     /// [`Request::Ping`].
     Ping,
     /// [`Request::Service`].
@@ -50,6 +54,13 @@ enum WireRequest<'a> {
         /// Path.
         key_file: &'a str,
     },
+    /// [`Request::Member`].
+    Member {
+        /// Credentials.
+        login: WireLogin<'a>,
+        /// Group.
+        group: &'a str,
+    },
 }
 
 /// [`Reply`] on the wire.
@@ -59,6 +70,8 @@ enum WireReply<'a> {
     Granted {
         /// Cell of the token.
         cell: &'a str,
+        /// The visitor's name there.
+        name: &'a str,
         /// AFS id.
         afs_id: i32,
         /// Key version.
@@ -85,6 +98,48 @@ enum WireReply<'a> {
     },
     /// [`Reply::Pong`].
     Pong,
+    /// [`Reply::Member`].
+    Member(u8),
+}
+
+impl<'a> WireLogin<'a> {
+    /// As it is written.
+    ///
+    /// # Errors
+    /// [`FrameError::Name`].
+    fn put(g: &'a GetToken) -> Result<Self, FrameError> {
+        check_names(&g.user, &g.cell, g.realm.as_deref())?;
+        Ok(Self {
+            user: &g.user,
+            cell: &g.cell,
+            realm: g.realm.as_deref(),
+            password: g.password.expose(),
+            address: g.address,
+            token_lifetime_s: g.token_lifetime_s,
+            cache_expiration_s: g.cache_expiration_s,
+        })
+    }
+
+    /// As it was read, checked.
+    ///
+    /// # Errors
+    /// [`FrameError`] says what is wrong.
+    fn get(self) -> Result<GetToken, FrameError> {
+        check_names(self.user, self.cell, self.realm)?;
+        if self.password.len() > Password::MAX {
+            return Err(FrameError::Password);
+        }
+        let password = Password::new(Zeroizing::new(self.password.to_vec())).ok_or(FrameError::Password)?;
+        Ok(GetToken {
+            user: self.user.to_owned(),
+            cell: self.cell.to_owned(),
+            realm: self.realm.map(str::to_owned),
+            password,
+            address: self.address,
+            token_lifetime_s: self.token_lifetime_s,
+            cache_expiration_s: self.cache_expiration_s,
+        })
+    }
 }
 
 /// Writes a request into `out`; returns how many bytes it took.
@@ -103,17 +158,10 @@ pub(crate) fn put_request(request: &Request, out: &mut [u8]) -> Result<usize, Fr
                 key_file: &s.key_file,
             }
         }
-        Request::GetToken(g) => {
-            check_names(&g.user, &g.cell, g.realm.as_deref())?;
-            WireRequest::GetToken {
-                user: &g.user,
-                cell: &g.cell,
-                realm: g.realm.as_deref(),
-                password: g.password.expose(),
-                address: g.address,
-                token_lifetime_s: g.token_lifetime_s,
-                cache_expiration_s: g.cache_expiration_s,
-            }
+        Request::GetToken(g) => WireRequest::GetToken(WireLogin::put(g)?),
+        Request::Member(m) => {
+            check_group(&m.group)?;
+            WireRequest::Member { login: WireLogin::put(&m.login)?, group: &m.group }
         }
     };
     bincode::encode_into_slice(wire, out, config()).map_err(|_| FrameError::TooLong)
@@ -134,29 +182,10 @@ pub(crate) fn get_request(body: &[u8]) -> Result<Request, FrameError> {
             }
             Ok(Request::Service(Service { who, key_file: key_file.to_owned() }))
         }
-        WireRequest::GetToken {
-            user,
-            cell,
-            realm,
-            password,
-            address,
-            token_lifetime_s,
-            cache_expiration_s,
-        } => {
-            check_names(user, cell, realm)?;
-            if password.len() > Password::MAX {
-                return Err(FrameError::Password);
-            }
-            let password = Password::new(Zeroizing::new(password.to_vec())).ok_or(FrameError::Password)?;
-            Ok(Request::GetToken(GetToken {
-                user: user.to_owned(),
-                cell: cell.to_owned(),
-                realm: realm.map(str::to_owned),
-                password,
-                address,
-                token_lifetime_s,
-                cache_expiration_s,
-            }))
+        WireRequest::GetToken(login) => login.get().map(Request::GetToken),
+        WireRequest::Member { login, group } => {
+            check_group(group)?;
+            Ok(Request::Member(Member { login: login.get()?, group: group.to_owned() }))
         }
     }
 }
@@ -164,8 +193,8 @@ pub(crate) fn get_request(body: &[u8]) -> Result<Request, FrameError> {
 /// Most bytes that the body of `reply` takes.
 pub(crate) fn reply_room(reply: &Reply) -> usize {
     match reply {
-        // The name of the cell, the key, and numbers with their lengths: less than 160 bytes.
-        Reply::Granted(g) => g.token.ticket.len().saturating_add(160),
+        // The names of cell and visitor, the key, and numbers with their lengths: less than 224 bytes.
+        Reply::Granted(g) => g.token.ticket.len().saturating_add(224),
         _ => 16,
     }
 }
@@ -179,10 +208,13 @@ pub(crate) fn put_reply(reply: &Reply, out: &mut [u8]) -> Result<usize, FrameErr
         Reply::Pong => WireReply::Pong,
         Reply::Pending { retry_ms } => WireReply::Pending { retry_ms: *retry_ms },
         Reply::Failed(f) => WireReply::Failed(*f as u8),
+        Reply::Member(m) => WireReply::Member(*m as u8),
         Reply::Granted(g) => {
             check_ticket(&g.token.ticket)?;
+            check_user(&g.name)?;
             WireReply::Granted {
                 cell: g.token.cell.as_str(),
+                name: &g.name,
                 afs_id: g.token.afs_id,
                 kvno: g.token.kvno,
                 key: &g.token.key.0,
@@ -209,8 +241,13 @@ pub(crate) fn get_reply(body: &[u8]) -> Result<Reply, FrameError> {
             let known = Failure::ALL.into_iter().find(|f| *f as u8 == code);
             known.map(Reply::Failed).ok_or(FrameError::Body)
         }
+        WireReply::Member(number) => {
+            let known = Membership::ALL.into_iter().find(|m| *m as u8 == number);
+            known.map(Reply::Member).ok_or(FrameError::Body)
+        }
         WireReply::Granted {
             cell,
+            name,
             afs_id,
             kvno,
             key,
@@ -221,6 +258,7 @@ pub(crate) fn get_reply(body: &[u8]) -> Result<Reply, FrameError> {
             password_expires_days,
         } => {
             check_ticket(ticket)?;
+            check_user(name)?;
             let token = Token {
                 cell: canonical(cell)?,
                 afs_id,
@@ -230,7 +268,7 @@ pub(crate) fn get_reply(body: &[u8]) -> Result<Reply, FrameError> {
                 end,
                 ticket: Zeroizing::new(ticket.to_vec()),
             };
-            Ok(Reply::Granted(Granted { token, valid_s, password_expires_days }))
+            Ok(Reply::Granted(Granted { token, name: name.to_owned(), valid_s, password_expires_days }))
         }
     }
 }
@@ -250,13 +288,28 @@ fn get<'a, T: BorrowDecode<'a, ()>>(body: &'a [u8]) -> Result<T, FrameError> {
 /// # Errors
 /// [`FrameError::Name`].
 fn check_names(user: &str, cell: &str, realm: Option<&str>) -> Result<(), FrameError> {
-    if user.is_empty() || user.len() > USER_MAX || user.chars().any(char::is_control) {
-        return Err(FrameError::Name);
-    }
+    check_user(user)?;
     if realm.is_some_and(|r| Realm::new(r).is_err()) {
         return Err(FrameError::Name);
     }
     canonical(cell).map(drop)
+}
+
+/// The limits of the name of a user.
+///
+/// # Errors
+/// [`FrameError::Name`].
+fn check_user(user: &str) -> Result<(), FrameError> {
+    let wrong = user.is_empty() || user.len() > USER_MAX || user.chars().any(char::is_control);
+    if wrong { Err(FrameError::Name) } else { Ok(()) }
+}
+
+/// The limits of the name of a group.
+///
+/// # Errors
+/// [`FrameError::Name`].
+fn check_group(group: &str) -> Result<(), FrameError> {
+    if Member::fits(group) { Ok(()) } else { Err(FrameError::Name) }
 }
 
 /// The limits of paths.

@@ -59,6 +59,7 @@ fn token_of(user: &str) -> Reply {
             end: i64::MAX,
             ticket: Zeroizing::new(ticket),
         },
+        name: user.to_owned(),
         valid_s: 60,
         password_expires_days: None,
     })
@@ -74,6 +75,7 @@ fn answer(lane: &BrokerLane, (id, key, request): (RequestId, OneTimeKey, Request
     match request {
         Request::GetToken(g) => lane.send(&id, key, &token_of(&g.user)),
         Request::Ping => lane.send(&id, key, &Reply::Pong),
+        Request::Member(m) => lane.send(&id, key, &token_of(&m.login.user)),
         Request::Service(s) => lane.send(&id, key, &token_of(s.who.name())),
     }
 }

@@ -9,6 +9,8 @@ use std::net::IpAddr;
 use weblog_proto::{BrokerConfig, Password};
 use zeroize::Zeroizing;
 
+mod groups;
+
 const START: i64 = 1_800_000_000;
 /// More than any test has askers, but one.
 const LANES: usize = 1000;
@@ -95,10 +97,7 @@ impl World {
     fn answer(&mut self, how: impl Fn(&Job) -> Result<i64, Failure>) {
         for (id, job) in core::mem::take(&mut self.running) {
             let outcome = match how(&job) {
-                Ok(life_s) => Ok(Success {
-                    token: token(job.who.cell(), self.now().unix_s + life_s),
-                    password_expires_days: None,
-                }),
+                Ok(life_s) => Ok(Fruit::Login(success(token(job.who.cell(), self.now().unix_s + life_s)))),
                 Err(failure) => Err(Refusal { failure, step: Step::Authenticate, code: 1 }),
             };
             let now = self.now();
@@ -144,6 +143,10 @@ fn token(cell: &Cell, end: i64) -> Token {
     }
 }
 
+fn success(token: Token) -> Success {
+    Success { token, name: "alice".to_owned(), password_expires_days: None }
+}
+
 fn get(user: &str, cell: &str, password: &str) -> GetToken {
     GetToken {
         realm: None,
@@ -165,11 +168,8 @@ fn alice(password: &str) -> GetToken {
 /// # Errors
 /// Its refusal.
 fn right_is_secret(job: &Job) -> Result<i64, Failure> {
-    if matches!(&job.secret, Secret::Password(p) if p.expose() == b"secret") {
-        Ok(36_000)
-    } else {
-        Err(Failure::WrongPassword)
-    }
+    let Errand::Login { secret: Secret::Password(password), .. } = &job.errand else { panic!("{job:?}") };
+    if password.expose() == b"secret" { Ok(36_000) } else { Err(Failure::WrongPassword) }
 }
 
 #[test]
@@ -498,7 +498,7 @@ fn a_token_with_a_longer_life_than_asked_for_is_not_given() {
     w.answer(|_| Ok(36_000));
     assert!(matches!(w.reply(short), Reply::Pending { .. }));
     let short = w.ask(1, with(600));
-    assert_eq!(w.running[0].1.lifetime_s, 600);
+    assert!(matches!(w.running[0].1.errand, Errand::Login { lifetime_s: 600, .. }));
     w.answer(|_| Ok(900));
     w.granted(short);
     let long = w.ask(0, with(0));
@@ -610,7 +610,7 @@ fn d3_a_token_of_another_cell_or_one_that_has_ended_is_not_accepted() {
         let a = w.ask(0, alice("secret"));
         let (id, _) = w.running.pop().unwrap();
         let now = w.now();
-        w.broker.ended(id, Ok(Success { token: bad, password_expires_days: None }), now);
+        w.broker.ended(id, Ok(Fruit::Login(success(bad))), now);
         w.drain();
         assert_eq!(w.failure(a), Failure::NotAccepted);
         w.advance(2_000);
@@ -638,7 +638,7 @@ fn an_outcome_that_comes_after_its_deadline_is_nothing() {
     w.advance(10_000);
     assert!(matches!(w.reply(a), Reply::Failed(Failure::Deadline)));
     let now = w.now();
-    let late = Success { token: token(job.who.cell(), START + 1000), password_expires_days: None };
+    let late = Fruit::Login(success(token(job.who.cell(), START + 1000)));
     w.broker.ended(id, Ok(late), now);
     w.drain();
     assert_eq!(w.broker.cache.len(), 0);
@@ -735,7 +735,8 @@ fn whoever_serves_for_a_service_gets_its_token_and_begins_no_login() {
     };
     assert_eq!(w.started, 1, "before anybody asks");
     assert!(matches!(ask(&mut w, &service), Reply::Pending { .. }));
-    assert!(matches!(&w.running[0].1.secret, Secret::KeyFile(path) if path == "/etc/www.keytab"));
+    let Errand::Login { secret: Secret::KeyFile(path), .. } = &w.running[0].1.errand else { panic!() };
+    assert_eq!(path, "/etc/www.keytab");
     w.answer(|_| Ok(36_000));
     assert!(matches!(ask(&mut w, &service), Reply::Granted(_)));
     let other = Service { key_file: "/etc/other.keytab".to_owned(), ..service.clone() };
@@ -763,12 +764,9 @@ fn a_token_of_another_cell_is_not_taken_for_a_service() {
         }];
     });
     let (id, _) = w.running.remove(0);
-    let strange = Success {
-        token: token(&Cell::new("other.example").unwrap(), START + 1000),
-        password_expires_days: None,
-    };
+    let strange = success(token(&Cell::new("other.example").unwrap(), START + 1000));
     let now = w.now();
-    w.broker.ended(id, Ok(strange), now);
+    w.broker.ended(id, Ok(Fruit::Login(strange)), now);
     w.drain();
     assert_eq!(w.broker.counts().alarms, 1);
 }
@@ -786,4 +784,20 @@ fn who_names_the_cell_s_own_realm_is_the_same_user() {
     let a = w.ask(0, foreign_alice("EXAMPLE.ORG"));
     w.granted(a);
     assert_eq!((w.started, w.broker.cache.len()), (1, 1));
+}
+
+#[test]
+fn who_is_forgotten_by_the_realm_of_his_cell_is_forgotten() {
+    let mut w = World::new(|c| c.cells[0].realm = Some("EXAMPLE.ORG".to_owned()));
+    for (user, cell) in [("alice", "example.com"), ("bob", "example.com"), ("alice", "other.example")] {
+        let a = w.ask(0, get(user, cell, "secret"));
+        w.answer(right_is_secret);
+        w.granted(a);
+    }
+    w.forget(&Target::User("alice".to_owned(), Behind::new("example.org").unwrap()));
+    assert_eq!(w.broker.cache.len(), 2, "alice of the other cell stays");
+    w.forget(&Target::Every(Behind::new("EXAMPLE.ORG").unwrap()));
+    assert_eq!(w.broker.cache.len(), 1);
+    w.forget(&Target::Every(Behind::new("STRANGE.ORG").unwrap()));
+    assert_eq!(w.broker.cache.len(), 1);
 }

@@ -121,6 +121,7 @@ fn success(who: &Principal, raw: &RawToken, afs_id: i32, days: i32) -> Result<Su
             end,
             ticket: Zeroizing::new(ticket.to_vec()),
         },
+        name: who.name().to_ascii_lowercase(),
         password_expires_days: (days != NEVER_EXPIRES).then(|| u8::try_from(days).ok()).flatten(),
     })
 }
@@ -163,7 +164,7 @@ fn classify(step: Step, code: i32) -> Failure {
         (_, rxkad::BASE..=rxkad::LAST) => F::NotAccepted,
         (Step::Proof, pts::PERMISSION_DENIED) => F::NotAccepted,
         (Step::Proof, pts::NO_ENTRY) => F::UnknownUser,
-        (Step::Proof, pts::BASE..=pts::LAST) => F::CellUnreachable,
+        (Step::Proof | Step::Group, pts::BASE..=pts::LAST) => F::CellUnreachable,
         // No servers, no quorum, a database that is being copied.
         (_, ubik::BASE..=ubik::LAST) => F::CellUnreachable,
         (Step::Servers, _) => F::CellUnreachable,

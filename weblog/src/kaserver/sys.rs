@@ -267,6 +267,7 @@ struct Calls {
     pr_list_entry: unsafe extern "C" fn(*mut c_void, i32, i32, *mut PrCheckEntry) -> c_int,
     pr_new_entry: unsafe extern "C" fn(*mut c_void, i32, *mut c_char, i32, i32, *mut i32) -> c_int,
     pr_get_cps: unsafe extern "C" fn(*mut c_void, i32, i32, *mut XdrList<i32>, *mut i32) -> c_int,
+    pr_is_member: unsafe extern "C" fn(*mut c_void, i32, i32, i32, *mut i32) -> c_int,
     pr_list_owned: unsafe extern "C" fn(*mut c_void, i32, i32, *mut XdrList<i32>, *mut i32) -> c_int,
     pr_set_fields_entry: unsafe extern "C" fn(*mut c_void, i32, i32, i32, i32, i32, i32, i32, i32) -> c_int,
 }
@@ -310,6 +311,7 @@ impl Calls {
             pr_list_entry: find!(b"ubik_PR_ListEntry\0"),
             pr_new_entry: find!(b"ubik_PR_NewEntry\0"),
             pr_get_cps: find!(b"ubik_PR_GetCPS\0"),
+            pr_is_member: find!(b"ubik_PR_IsAMemberOf\0"),
             pr_list_owned: find!(b"ubik_PR_ListOwned\0"),
             pr_set_fields_entry: find!(b"ubik_PR_SetFieldsEntry\0"),
         })
@@ -778,6 +780,18 @@ impl Client<'_> {
         check(unsafe {
             (self.afs.calls.pr_get_cps)(self.client.as_ptr(), 0, id, &raw mut list, &raw mut over)
         })
+    }
+
+    /// Whether a user is in a group, by their ids.
+    ///
+    /// # Errors
+    /// The library's number.
+    pub fn pts_is_member(&self, user: i32, group: i32) -> Result<bool, i32> {
+        let mut is = 0;
+        // SAFETY: `is` is where the answer goes.
+        let code =
+            unsafe { (self.afs.calls.pr_is_member)(self.client.as_ptr(), 0, user, group, &raw mut is) };
+        check(code).map(|()| is != 0)
     }
 
     /// Asks for what an id owns; it is not looked at.

@@ -123,6 +123,7 @@ pub fn login<'a>(
             end: end.into(),
             ticket: Zeroizing::new(ticket.bytes().to_vec()),
         },
+        name: name.to_ascii_lowercase(),
         password_expires_days: days_left(login.password_end, now_s),
     })
 }
