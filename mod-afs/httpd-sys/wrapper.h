@@ -8,6 +8,7 @@
 #include "http_protocol.h"
 #include "http_request.h"
 #include "http_ssl.h"
+#include "mod_auth.h"
 #include "mod_core.h"
 #include "mod_dav.h"
 #include "ap_mpm.h"

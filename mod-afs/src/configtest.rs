@@ -3,8 +3,9 @@
 
 use crate::checks::{Checked, findings};
 use crate::httpd::{Level, Server, Status, in_run_directory, mpm};
-use crate::{client, full_restart};
+use crate::{client, full_restart, require};
 use core::ffi::CStr;
+use pag::ClientKind;
 use std::path::PathBuf;
 
 /// Name of the file that says what is kept, in httpd's run directory.
@@ -17,7 +18,9 @@ const KEY: &CStr = c"mod_afs/configtest/1";
 pub fn check(main: Server<'_>) -> Status {
     let servers: Vec<Checked<'_>> =
         main.all().map(|s| Checked { name: s.name(), config: s.config() }).collect();
-    let found = findings(&servers, mpm::child_user());
+    let mut found = findings(&servers, mpm::child_user());
+    let numbered: Vec<_> = main.all().map(|s| (s.number(), s.config())).collect();
+    found.extend(require::findings(&numbered, client::choose(main.config()) == Ok(ClientKind::Kafs)));
     for sentence in &found {
         main.log(Level::Alert, sentence);
     }

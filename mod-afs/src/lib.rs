@@ -23,6 +23,7 @@ pub mod listing;
 pub mod nanny;
 pub mod phases;
 pub mod prompt;
+pub mod require;
 pub mod standing;
 pub mod status;
 pub mod waiting;

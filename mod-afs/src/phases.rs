@@ -5,6 +5,7 @@
 
 mod kernel;
 mod programs;
+mod require;
 
 use crate::access_log::{self, Refused};
 use crate::answer::{Answer, RETRY_AFTER_S, Trouble};
@@ -15,9 +16,10 @@ use crate::content::{self, Afs, Who};
 use crate::farewell;
 use crate::httpd::{
     DirConfigs, Ended, FileInfo, FileKind, Htaccess, Level, Look, Method, Part, Phases, Pool, Request,
-    Server, Status, log_anywhere, mpm,
+    Server, Status, Verdict, log_anywhere, mpm,
 };
 use crate::identity::{self, CellRules, Claim};
+use crate::require::Require;
 use crate::{nanny, prompt};
 use core::ffi::CStr;
 use core::time::Duration;
@@ -93,12 +95,15 @@ struct Visit {
     in_afs: bool,
     /// What first kept the walk from going on, an errno.
     trouble: Option<i32>,
+    /// What httpd's `Require` rules are run for, and what ours have come upon.
+    rules: require::Rules,
     /// Symbolic links that the walk has come by, and whether more are to be noted.
     links: Option<Vec<Vec<u8>>>,
 }
 
 impl Phases for Module {
     fn pre_config() -> Status {
+        crate::require::begin();
         // Before any module forks, and once: whatever the administrator's shell holds is not for those who come later.
         if mpm::pass() == mpm::Pass::Rehearsal
             && let Err(e) = pag::leave_inherited()
@@ -241,6 +246,18 @@ impl Phases for Module {
             Ok(bytes) => Htaccess::Content(bytes),
             Err(errno) => Htaccess::Error(stops_walk(r, errno)),
         }
+    }
+
+    fn requires(r: &mut Request<'_>, wanted: &Require) -> Verdict {
+        require::decide(r, wanted)
+    }
+
+    fn access_checker_ex(r: &mut Request<'_>) -> Status {
+        require::run(r, |r| r.run_access_checker_ex())
+    }
+
+    fn auth_checker(r: &mut Request<'_>) -> Status {
+        require::run(r, |r| r.run_auth_checker())
     }
 
     fn check_user_id(r: &mut Request<'_>) -> Status {
@@ -523,7 +540,8 @@ fn address_rules(r: &mut Request<'_>) -> Result<(), Status> {
     let Some(configs) = r.state::<Visit>().and_then(|visit| visit.location.as_ref()).map(|(c, _)| *c) else {
         return Ok(());
     };
-    r.under(configs, |r| {
+    require::before_login(r, true);
+    let allowed = r.under(configs, |r| {
         let denied = |status: Status| status.is_error() && status != Status::UNAUTHORIZED;
         let first = r.run_access_checker();
         // `Satisfy Any`: who is denied here may still log in.
@@ -532,7 +550,9 @@ fn address_rules(r: &mut Request<'_>) -> Result<(), Status> {
         }
         let second = r.run_access_checker_ex();
         if denied(second) && !(r.satisfies_any() && first == Status::OK) { Err(second) } else { Ok(()) }
-    })
+    });
+    require::before_login(r, false);
+    allowed
 }
 
 /// From the Authorization header to the visitor.
@@ -568,12 +588,7 @@ fn authenticate(r: &mut Request<'_>, authority: &Authority, server: &ServerConfi
         r.log(Level::Error, &format!("login of {name}: this child cannot log anybody in"));
         return Err(refuse(r, Answer::Unavailable, Failure::Internal.word(), Some(&name)));
     };
-    let terms = Terms {
-        address: r.address().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-        token_lifetime_s: server.token_expiration_s(),
-        cache_expiration_s: server.cache_expiration_s(),
-        deadline: start + Duration::from_secs(server.login_deadline_s().into()) + GRACE,
-    };
+    let terms = terms(r, server, start);
     let visitor = logins.visitor(&credentials, &terms);
     // A token may have been set, which a client in the kernel does inside the PAG.
     kernel::forget();
@@ -587,6 +602,16 @@ fn authenticate(r: &mut Request<'_>, authority: &Authority, server: &ServerConfi
             }
             Err(refuse(r, Answer::from(failure), failure.word(), Some(&name)))
         }
+    }
+}
+
+/// What else belongs to a login that begins at `start`.
+fn terms(r: &Request<'_>, server: &ServerConfig, start: Instant) -> Terms {
+    Terms {
+        address: r.address().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        token_lifetime_s: server.token_expiration_s(),
+        cache_expiration_s: server.cache_expiration_s(),
+        deadline: start + Duration::from_secs(server.login_deadline_s().into()) + GRACE,
     }
 }
 

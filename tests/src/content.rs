@@ -321,6 +321,7 @@ fn first_cell(m: &mut Maker<'_>, sizes: Sizes) {
     m.directory("published", Acl::default().allow("publisher", "rl"));
     m.owned("published/page.html", "publisher");
 
+    required(m);
     m.homes();
     m.mount("far", MountKind::Normal, "vol.far", Some(public()));
     m.public("far/page.html", "<p>on the second file server</p>\n");
@@ -346,6 +347,27 @@ fn first_cell(m: &mut Maker<'_>, sizes: Sizes) {
     for (name, size) in [("4k.bin", 4 << 10), ("1m.bin", 1 << 20), ("12m.bin", 12 << 20)] {
         m.pattern(&format!("alice-sizes/{name}"), size);
     }
+}
+
+/// Access files with `Require afs-...`, in directories that everybody may read, and directories with other rights.
+fn required(m: &mut Maker<'_>) {
+    m.directory("require", public());
+    for (name, rule) in [
+        ("friends", "Require afs-group alice:friends\n"),
+        ("writers", "Require afs-right write\n"),
+        ("strange", "Require afs-user alice@nowhere.example\n"),
+        ("nonsense", "Require afs-right fly\n"),
+    ] {
+        m.plain_directory(&format!("require/{name}"));
+        m.bytes(&format!("require/{name}/.htaccess"), rule.as_bytes());
+        m.public(&format!("require/{name}/page.html"), "");
+        m.public(&format!("require/{name}/index.html"), "");
+    }
+    m.plain_directory("require/rights");
+    m.public("require/rights/page.html", "");
+    let acl = public().allow("alice", "rlidwk").allow("bob", "rlik");
+    m.directory("require/rights/some", acl);
+    m.public("require/rights/some/page.html", "");
 }
 
 /// What tests write to. Each makes a directory of its own in there, so that none sees what another one leaves.

@@ -33,6 +33,7 @@ fn wrong_configurations_are_refused_with_a_useful_sentence() {
         std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
     }
     let service = |cell: &str, file: &str| format!("{good}AFSServiceIdentity {cell} www {file}\n");
+    let require = |line: &str| format!("{good}<Location /afs/x>\nRequire {line}\n</Location>\n");
     // What is changed or added, and words that the sentence must have.
     let table: Vec<(String, &[&str])> = vec![
         (format!("{good}SetAFSDefaultCell bad..cell\n"), &["SetAFSDefaultCell", "letters"]),
@@ -56,6 +57,19 @@ fn wrong_configurations_are_refused_with_a_useful_sentence() {
         (format!("{good}SetAFSConfDir /nonexistent\n"), &["/nonexistent", "CellServDB"]),
         (format!("{good}SetAFSMountpointDir afs\n"), &["SetAFSMountpointDir", "absolute"]),
         (format!("{good}SetAFSCacheSize many\n"), &["SetAFSCacheSize"]),
+        (require("afs-user Alice"), &["Require afs-user", "lower case"]),
+        (require("afs-user carol/admin"), &["Require afs-user", "carol.admin"]),
+        (
+            require("afs-user bob@third.example"),
+            &["Require afs-user", "third.example", "SetAFSCells", "httpd.conf:"],
+        ),
+        (require("afs-group"), &["Require afs-group", "alice:friends"]),
+        (require("afs-group a:b@PARTNER.EXAMPLE"), &["Require afs-group", "PARTNER.EXAMPLE", "SetAFSCells"]),
+        (require("afs-right fly"), &["Require afs-right", "administer"]),
+        (
+            "<Directory /srv>\nRequire afs-user alice@cell.example\n</Directory>\n".to_owned(),
+            &["Require afs-user", "AFSAuthType AFS"],
+        ),
         (
             format!("{good}<Location /afs>\nAFSCells third.example\n</Location>\n"),
             &["AFSCells third.example", "SetAFSCells"],

@@ -61,6 +61,7 @@ const GUEST_SUITES: &[GuestSuite] = &[
     GuestSuite { args: &["--skip", "hundreds_of_requests"], ..GuestSuite::under_mpms("logins", &[]) },
     GuestSuite::under_mpms("http", &[]),
     GuestSuite::under_mpms("conformance", &[]),
+    GuestSuite::under_mpms("require", &[]),
     GuestSuite::under_mpms("hostile", &[]),
     GuestSuite::under_mpms("features", &[]),
     GuestSuite::under_mpms("listings", &[]),

@@ -108,6 +108,7 @@ const SUITES: &[WorldSuite] = &[
     WorldSuite::per_mpm("features"),
     WorldSuite::per_mpm("listings"),
     WorldSuite::per_mpm("conformance"),
+    WorldSuite::per_mpm("require"),
     WorldSuite::mostly_event("writing"),
     WorldSuite::per_mpm("hostile"),
     WorldSuite::per_mpm("transport"),

@@ -67,7 +67,7 @@ const fn allowed(scope: Scope) -> c_int {
 ///
 /// # Errors
 /// What is wrong with them.
-fn words(pool: *mut sys::apr_pool_t, args: *const c_char) -> Result<Vec<String>, String> {
+pub(super) fn words(pool: *mut sys::apr_pool_t, args: *const c_char) -> Result<Vec<String>, String> {
     let mut out = Vec::new();
     let mut rest = args;
     if rest.is_null() {

@@ -1,5 +1,6 @@
 //! The trampolines: each checks its pointers, enters the guard, calls the safe function, and gives its status.
 
+use super::authz::{self, Verdict};
 use super::dav;
 use super::file_info::{FileInfo, Look};
 use super::filter;
@@ -12,6 +13,7 @@ use super::server::Server;
 use super::spawn::Ended;
 use super::status::Status;
 use crate::phases::Module;
+use crate::require::Require;
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ptr;
 use httpd_sys as sys;
@@ -115,6 +117,21 @@ pub trait Phases {
         Status::DECLINED
     }
 
+    /// Whether the request is what a `Require` of ours wants.
+    fn requires(_r: &mut Request<'_>, _require: &Require) -> Verdict {
+        Verdict::Unknown
+    }
+
+    /// Whether anybody may, as far as that needs no user: OK, DECLINED or an error. Before all others.
+    fn access_checker_ex(_r: &mut Request<'_>) -> Status {
+        Status::DECLINED
+    }
+
+    /// Whether a known user may: OK, DECLINED or an error. Before all others.
+    fn auth_checker(_r: &mut Request<'_>) -> Status {
+        Status::DECLINED
+    }
+
     /// Before the handler: OK, DECLINED or an error.
     fn fixups(_r: &mut Request<'_>) -> Status {
         Status::DECLINED
@@ -159,6 +176,8 @@ request_phase!(map_to_storage);
 request_phase!(access_checker);
 request_phase!(check_user_id);
 request_phase!(type_checker);
+request_phase!(access_checker_ex);
+request_phase!(auth_checker);
 request_phase!(fixups);
 request_phase!(handler);
 
@@ -453,6 +472,8 @@ pub(super) unsafe extern "C" fn register(p: *mut sys::apr_pool_t) {
     filter::register();
     // SAFETY: as said above.
     unsafe { dav::register(p) };
+    // SAFETY: as said above.
+    unsafe { authz::register(p) };
     // SAFETY: httpd collects hooks now; each function has the shape that its hook asks for.
     #[allow(clippy::multiple_unsafe_ops_per_block, reason = "one list of the same call")]
     unsafe {
@@ -480,6 +501,8 @@ pub(super) unsafe extern "C" fn register(p: *mut sys::apr_pool_t) {
         sys::ap_hook_check_authn(Some(check_user_id), NONE, NONE, first, per_conf);
         // Before mod_negotiation, which is first and looks for variants.
         sys::ap_hook_type_checker(Some(type_checker), NONE, NONE, really_first);
+        sys::ap_hook_check_access_ex(Some(access_checker_ex), NONE, NONE, really_first, per_conf);
+        sys::ap_hook_check_authz(Some(auth_checker), NONE, NONE, really_first, per_conf);
         sys::ap_hook_fixups(Some(fixups), NONE, NONE, first);
         sys::ap_hook_handler(Some(handler), NONE, NONE, really_first);
         sys::ap_hook_log_transaction(Some(log_transaction), NONE, NONE, middle);

@@ -52,6 +52,7 @@
     reason = "constants of C headers, which bindgen gives as u32"
 )]
 
+mod authz;
 mod bucket;
 mod command;
 mod dav;
@@ -71,6 +72,7 @@ mod server;
 mod spawn;
 mod status;
 
+pub use authz::Verdict;
 pub use file_info::{FileInfo, FileKind, Look};
 pub use hook::Phases;
 pub use htaccess::Htaccess;

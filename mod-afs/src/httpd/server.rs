@@ -45,6 +45,12 @@ impl<'s> Server<'s> {
         unsafe { ours.as_ref() }.unwrap_or(ServerConfig::empty())
     }
 
+    /// A number that no other server of this configuration has.
+    #[must_use]
+    pub fn number(self) -> usize {
+        self.raw.as_ptr().addr()
+    }
+
     /// Is it a virtual host?
     #[must_use]
     pub fn is_virtual(self) -> bool {
