@@ -2,7 +2,8 @@
 //! list directories and run programs as him. Where we serve the files ourselves, nothing here does anything.
 
 use super::programs::would_run;
-use super::{afs_says, refuse, settled};
+use super::settle::settled;
+use super::{afs_says, refuse};
 use crate::answer::Answer;
 use crate::child::child;
 use crate::content::Afs;

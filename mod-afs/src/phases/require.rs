@@ -4,13 +4,14 @@
 //! before both, so ours decide in the first run, and say the same again in the second. Only of nobody, where he could log in,
 //! they say in the first that it takes a user.
 
-use super::{Answer, CellRules, Level, Settled, Visit, refuse, settled, terms, visit};
-use crate::answer::Trouble;
+use super::settle::{Settled, settled, terms};
+use super::{Visit, refuse, visit};
+use crate::answer::{Answer, Trouble};
 use crate::broker::{Visitor, unix_now};
 use crate::child::child;
 use crate::dav::files::Files as _;
-use crate::httpd::{FileKind, Request, Status, Verdict};
-use crate::identity::{self, Claim, Credentials};
+use crate::httpd::{FileKind, Level, Request, Status, Verdict};
+use crate::identity::{self, CellRules, Claim, Credentials};
 use crate::require::{ANY_USER, AUTH_USER, NO_RIGHTS, Named, Require};
 use crate::writing::Writing;
 use pag::userspace::Rights;
