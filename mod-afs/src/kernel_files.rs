@@ -93,7 +93,9 @@ fn cell_in_lower_case(path: &[u8], mount: &str) -> Option<(Vec<u8>, Vec<u8>)> {
 #[must_use]
 pub fn is_alias(path: &[u8], mount: &str) -> bool {
     let Some((as_is, lower)) = cell_in_lower_case(path, mount) else { return false };
-    let which = |path: &[u8]| stat(path, mount).map(|found| (found.info.device, found.info.inode));
+    // What is mounted there, which a look at the name itself would not have mounted.
+    let which =
+        |path: &[u8]| stat(&[path, b"/."].concat(), mount).map(|found| (found.info.device, found.info.inode));
     matches!((which(&as_is), which(&lower)), (Ok(one), Ok(other)) if one == other)
 }
 
