@@ -63,6 +63,8 @@ fn start(world: &World, mpm: Mpm) -> Httpd {
         .concat();
     let more = format!(
         "AFSAuthMethod {FIRST_CELL} krb5\nAFSAuthMethod {SECOND_CELL} kaserver\nSetAFSRealms {PARTNER_REALM}\n{dav}\
+         <Directory /afs/{FIRST_CELL}/public/list>\nOptions +Indexes\n</Directory>\n\
+         <Directory /afs/{FIRST_CELL}/alice-sizes>\nOptions +Indexes\n</Directory>\n\
          UserDir /afs/{FIRST_CELL}/home\n<LocationMatch ^/~>\nAFSAuthType AFS\n</LocationMatch>\n\
          Alias /area /afs/{SECOND_CELL}\n<Location /area>\nAFSAuthType AFS\nAFSLogin none\n</Location>\n\
          <Location /afs/{FIRST_CELL}/public/deep>\nAFSLogin required\n</Location>\n\

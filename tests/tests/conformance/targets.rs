@@ -125,8 +125,34 @@ fn directories() -> Vec<Row> {
             .is(301)
             .ends("Location", "/public/index/?a=b"),
         get("a directory without a slash, alice", &first("public/index")).by("alice").is(301),
-        get("a directory without an index", &first("public/list/")).is(403),
-        get("a directory without an index, alice", &first("public/list/")).by("alice").is(403),
+        get("a directory without an index", &first("public/names/")).is(403),
+        get("a directory without an index, alice", &first("public/names/")).by("alice").is(403),
+        get("a directory that is listed, nobody", &first("public/list/"))
+            .is(200)
+            .says("href=\"one.txt\"")
+            .has("Content-Type", "text/html"),
+        get("a directory that is listed, alice", &first("public/list/")).by("alice").is(200).says("two.html"),
+        get("a directory that is listed, with a query", &first("public/list/?C=N;O=D"))
+            .is(200)
+            .says("one.txt"),
+        get(
+            "a directory that is listed, by a query that is none",
+            &first("public/list/?C=%22%3E%3Cb%3E;F=9"),
+        )
+        .is(200)
+        .says("one.txt"),
+        get("a directory that is listed, without a slash", &first("public/list")).is(301),
+        ask("HEAD of a directory that is listed", "HEAD", &first("public/list/")).is(200),
+        ask("POST to a directory that is listed", "POST", &first("public/list/")).body(b"x").is(405),
+        get("a private directory that is listed, nobody", &first("alice-sizes/")).is(401),
+        get("a private directory that is listed, alice", &first("alice-sizes/"))
+            .by("alice")
+            .is(200)
+            .says("12m.bin"),
+        get("a private directory that is listed, bob", &first("alice-sizes/")).by("bob").is(403),
+        get("a private directory that is listed, without a slash, bob", &first("alice-sizes"))
+            .by("bob")
+            .is(403),
         get("a private directory, nobody", &first("alice-only/")).is(401),
         get("a private directory without a slash, nobody", &first("alice-only")).is(401).lacks("Location"),
         get("a private directory, alice", &first("alice-only/")).by("alice").file_of("alice"),
