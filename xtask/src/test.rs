@@ -100,7 +100,7 @@ const SUITES: &[WorldSuite] = &[
     WorldSuite::plain("integration", "config"),
     WorldSuite::plain("integration", "realm"),
     WorldSuite { methods: &Method::ALL, ..WorldSuite::per_mpm("access") },
-    WorldSuite { usual: &[Mpm::Prefork, Mpm::Event], ..WorldSuite::per_mpm("logins") },
+    WorldSuite::mostly_event("logins"),
     WorldSuite::mostly_event("krb5"),
     WorldSuite::mostly_event("tickets"),
     WorldSuite::mostly_event("services"),
@@ -113,7 +113,7 @@ const SUITES: &[WorldSuite] = &[
     WorldSuite::per_mpm("hostile"),
     WorldSuite::per_mpm("transport"),
     WorldSuite::per_mpm("lifecycle"),
-    WorldSuite::per_mpm("restarts"),
+    WorldSuite::mostly_event("restarts"),
     WorldSuite::mostly_event("release"),
     WorldSuite::mostly_event("leaks"),
     WorldSuite::mostly_event("availability"),
@@ -188,11 +188,13 @@ fn must_choose(args: &Test, choice: &Choice<'_>) -> Result<()> {
     if worlds.clone().any(chosen) || (!args.no_vm && guest_suites::names().any(chosen)) {
         return Ok(());
     }
-    let mut names: Vec<&str> = worlds.chain(guest_suites::names()).collect();
+    let of_suite = |test: &&str| choice.suite.is_none_or(|suite| suite.tests_of(test).is_some());
+    let mut names: Vec<&str> = worlds.chain(guest_suites::names()).filter(of_suite).collect();
     names.sort_unstable();
     names.dedup();
+    let of = choice.suite.map(|suite| format!(" of the suite {}", suite.name)).unwrap_or_default();
     let only_guests = if guest_suites::names().any(chosen) { " without guests" } else { "" };
-    bail!("nothing to run is called so{only_guests}; there are: {}", names.join(", "));
+    bail!("nothing to run{of} is called so{only_guests}; there are: {}", names.join(", "));
 }
 
 /// The packages' own tests that a suite of the plan has.
