@@ -365,6 +365,8 @@ fn walk(r: &mut Request<'_>) -> Result<(), Status> {
         visit.trouble = None;
         visit.links = Some(Vec::new());
     }
+    // Who asks by a sub-request may have looked himself, and so have followed a link in AFS to a file of this machine.
+    r.forget_file();
     let status = match r.directory_walk() {
         Status::OK => r.file_walk(),
         other => other,
@@ -372,6 +374,10 @@ fn walk(r: &mut Request<'_>) -> Result<(), Status> {
     let (trouble, links) =
         r.state_mut::<Visit>().map_or((None, None), |visit| (visit.trouble.take(), visit.links.take()));
     if let Some(errno) = trouble {
+        if Trouble::of(errno) == Trouble::Denied && r.main().is_some() && r.file_kind() == FileKind::None {
+            // mod_autoindex shows what is refused if it is asked to (`ShowForbidden`), and if there is something.
+            r.set_unknown_file();
+        }
         return Err(afs_says(r, errno));
     }
     if status != Status::OK {

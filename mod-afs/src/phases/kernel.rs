@@ -80,7 +80,8 @@ pub(super) fn left_to_others(r: &mut Request<'_>, afs: &Afs, name: &[u8]) -> Opt
     if let Err(status) = stand_for_program(r) {
         return Some(Err(status));
     }
-    if runs.is_none() && !(r.file_kind() == FileKind::Directory && r.options().indexes) {
+    let listed = r.file_kind() == FileKind::Directory && r.options().indexes && r.is_get_or_head();
+    if runs.is_none() && !listed {
         return None;
     }
     if r.file_kind() == FileKind::Directory
