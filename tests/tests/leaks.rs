@@ -19,10 +19,16 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Those who ask at the same time.
-const CLIENTS: u64 = 12;
+/// Those who ask at the same time; fewer where the processor is emulated, which a dozen logins at once keep busy for seconds.
+fn clients() -> u64 {
+    if wait::slow_factor() > 1 { 3 } else { 12 }
+}
+
 /// Seconds for which logins are remembered: most visitors log in again and again.
-const EXPIRATION_S: u64 = 5;
+fn expiration_s() -> u64 {
+    5 * u64::from(wait::slow_factor())
+}
+
 /// What may be left of a request, bytes: less than anything that is kept for one (a path, a login, a PAG of 262 KiB).
 const BYTES_PER_REQUEST: u64 = 64;
 /// What an allocator may add to a process without a leak, KiB: a step of an arena for some of its threads, and pages that
@@ -118,12 +124,12 @@ fn client(httpd: &Httpd, people: &Names, seed: u64, until: u64, tally: &Tally) {
 fn load(httpd: &Httpd, people: &Names, seed: u64, requests: u64, tally: &Tally) {
     let until = tally.done.load(Ordering::Relaxed) + requests;
     std::thread::scope(|s| {
-        for n in 1..=CLIENTS {
-            s.spawn(move || client(httpd, people, seed * CLIENTS + n, until, tally));
+        for n in 1..=clients() {
+            s.spawn(move || client(httpd, people, seed * clients() + n, until, tally));
         }
     });
     // Each client has counted one that it did not do.
-    tally.done.fetch_sub(CLIENTS, Ordering::Relaxed);
+    tally.done.fetch_sub(clients(), Ordering::Relaxed);
     tally.faults.must_be_none();
 }
 
@@ -139,7 +145,7 @@ struct Moment {
 fn moment(httpd: &Httpd) -> Moment {
     assert!(httpd::rest(&httpd.children()), "children come to rest");
     // All remembered logins end, and a thread of each child looks for them every ten seconds.
-    std::thread::sleep(Duration::from_secs(EXPIRATION_S + 12));
+    std::thread::sleep(Duration::from_secs(expiration_s() + 12));
     if afs_client() != "userspace" {
         // kAFS's keys are counted for as long as cached inodes know them.
         std::fs::write("/proc/sys/vm/drop_caches", "3").unwrap();
@@ -217,9 +223,10 @@ fn nothing_is_left_of_requests_logins_failures_and_aborts() {
     let crowd = crowd::make(&world, FIRST_CELL, 40).unwrap();
     let people: Names = crowd.into_iter().map(|p| (p.name, p.password)).collect();
     let more = format!(
-        "SetAFSCacheExpiration {EXPIRATION_S}\nSetAFSLoginLimit 1000 60000 60\nMaxConnectionsPerChild 0\n\
+        "SetAFSCacheExpiration {}\nSetAFSLoginLimit 1000 60000 60\nMaxConnectionsPerChild 0\n\
          <Location /afs/{FIRST_CELL}/write>\nDav afs\n</Location>\n\
-         <Location /server-status>\nSetHandler server-status\nRequire all granted\n</Location>\n"
+         <Location /server-status>\nSetHandler server-status\nRequire all granted\n</Location>\n",
+        expiration_s()
     );
     let httpd = start_with(&world, &more, |mut o| {
         o.modules = vec!["dav".into()];
@@ -248,7 +255,8 @@ fn nothing_is_left_of_requests_logins_failures_and_aborts() {
     ));
     let grown = compare(&[start, half, end], requests);
     let unavailable = tally.by_status.lock().unwrap().get(&503).copied().unwrap_or(0);
-    assert!(unavailable <= requests / 500, "{unavailable} times 503");
+    let bearable = if slow > 1 { requests / 20 } else { requests / 500 };
+    assert!(unavailable <= bearable, "{unavailable} times 503");
     let status = httpd.get("/server-status?auto").unwrap().text();
     let busy = status.lines().find_map(|l| l.strip_prefix("BusyWorkers: ")).unwrap().to_owned();
     assert_eq!(busy, "1", "the one who answers this");
