@@ -5,6 +5,7 @@
 use crate::config::ServerConfig;
 use pag::Cell;
 use pag::userspace::Rights;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use weblog_proto::Member;
 
@@ -86,6 +87,7 @@ pub fn parse(kind: Kind, words: &[String]) -> Result<Require, String> {
             words.iter().try_fold(Rights(0), |sum, w| Ok(Rights(sum.0 | right(w)?.0))).map(Require::Rights)
         }
     };
+    USED.fetch_or(read.is_ok(), Ordering::Relaxed);
     read.map_err(|why| format!("Require {word}: {why}"))
 }
 
@@ -216,6 +218,15 @@ pub struct Seen {
 
 /// All lines of the configuration that is being read.
 static SEEN: Mutex<Vec<Seen>> = Mutex::new(Vec::new());
+
+/// Some line was read, be it in an access file.
+static USED: AtomicBool = AtomicBool::new(false);
+
+/// Are there lines of ours at all?
+#[must_use]
+pub fn used() -> bool {
+    USED.load(Ordering::Relaxed)
+}
 
 /// Another configuration is read.
 pub fn begin() {

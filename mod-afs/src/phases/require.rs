@@ -12,7 +12,7 @@ use crate::child::child;
 use crate::dav::files::Files as _;
 use crate::httpd::{FileKind, Level, Request, Status, Verdict};
 use crate::identity::{self, CellRules, Claim, Credentials};
-use crate::require::{ANY_USER, AUTH_USER, NO_RIGHTS, Named, Require};
+use crate::require::{ANY_USER, AUTH_USER, NO_RIGHTS, Named, Require, used};
 use crate::writing::Writing;
 use pag::userspace::Rights;
 use std::time::Instant;
@@ -42,7 +42,9 @@ pub(super) fn before_login(r: &mut Request<'_>, now: bool) {
 
 /// httpd's rules, by `run`, with what ours have noted for answer where it has only an error of its own.
 pub(super) fn run(r: &mut Request<'_>, run: impl FnOnce(&mut Request<'_>) -> Status) -> Status {
-    let Some(visit) = r.state_mut::<Visit>().filter(|v| v.settled.is_some() && !v.rules.running) else {
+    // Where there are no lines of ours, httpd is not disturbed.
+    let Some(visit) = r.state_mut::<Visit>().filter(|v| used() && v.settled.is_some() && !v.rules.running)
+    else {
         return Status::DECLINED;
     };
     visit.rules.running = true;
