@@ -350,7 +350,10 @@ fn programs_that_are_replaced_under_a_living_broker_cost_no_login() {
     let starter = world.programs.weblog_starter.clone().unwrap();
     let mut httpd = start_wide(&world, "");
     kaserver(&world, FIRST_CELL, "stats reset");
-    let (nanny, broker) = (nanny_of(&httpd).unwrap(), broker_of(&httpd).unwrap());
+    let (nanny, broker) = wait::until("nanny and broker", Duration::from_secs(20), || {
+        Ok(nanny_of(&httpd).zip(broker_of(&httpd)))
+    })
+    .unwrap();
     let mut fds = 0;
     under_load(&mut httpd, &people, |httpd, load| {
         load.all_served();
