@@ -26,6 +26,8 @@ struct Open {
     path: Vec<u8>,
     /// The file.
     file: Opened,
+    /// How far it has been written.
+    end: u64,
 }
 
 /// A file that is written, as its client has it.
@@ -111,7 +113,7 @@ impl Writing {
 
     /// A file that was opened for writing.
     fn sink(&self, path: &[u8], file: Opened) -> Box<dyn Sink> {
-        Box::new(Open { afs: self.afs, who: self.who.clone(), path: path.to_vec(), file })
+        Box::new(Open { afs: self.afs, who: self.who.clone(), path: path.to_vec(), file, end: 0 })
     }
 
     /// What the client in the kernel says of a directory.
@@ -291,6 +293,7 @@ impl Files for Writing {
 
 impl Sink for Open {
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> Result<(), i32> {
+        self.end = self.end.max(offset.saturating_add(bytes.len() as u64));
         match &self.file {
             Opened::Userspace(file) => self.afs.call(
                 &self.who,
@@ -331,11 +334,21 @@ impl Sink for Open {
     }
 
     fn close(self: Box<Self>) -> Result<(), i32> {
-        let Self { afs, who, path, file } = *self;
+        let Self { afs, who, path, file, end } = *self;
         match file {
             // Stored with the rights of the PAG that opened it, whichever the thread is in.
             Opened::Userspace(file) => afs.call(&who, &path, |_, _| file.close(), || Err(libc::EBADF)),
-            Opened::Kernel(file) => afs.call_kernel(&who, &path, || file.close().map_err(errno)),
+            Opened::Kernel(file) => {
+                let stored = afs.call_kernel(&who, &path, || file.close().map_err(errno));
+                // What kAFS says of a store that was refused, whatever the reason.
+                if stored == Err(libc::EDESTADDRREQ)
+                    && let Some((dir, _)) = split(&path)
+                    && Writing::new(afs, who).room(dir).is_ok_and(|room| room < end)
+                {
+                    return Err(libc::EDQUOT);
+                }
+                stored
+            }
         }
     }
 }

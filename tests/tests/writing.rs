@@ -530,7 +530,10 @@ fn a_server_that_is_away_is_503_and_nothing_half_written_stays() {
         assert!(took < Duration::from_secs(3 * FILE_DEADLINE_S), "{took:?}");
     }
     for method in ["DELETE", "MKCOL"] {
-        assert_eq!(status(&world, &httpd, "alice", method, &at("old")), 503, "{method}");
+        let seen = status(&world, &httpd, "alice", method, &at("old"));
+        // kAFS may still know that there is something of that name.
+        let known = method == "MKCOL" && common::afs_client() == "kafs" && seen == 405;
+        assert!(seen == 503 || known, "{method}: {seen}");
     }
     let r = put(&world, &httpd, "alice", &first(&format!("write/alice/beside-{}", std::process::id())), b"x");
     assert_eq!(r.status, 201, "another server");
