@@ -374,10 +374,6 @@ fn walk(r: &mut Request<'_>) -> Result<(), Status> {
     let (trouble, links) =
         r.state_mut::<Visit>().map_or((None, None), |visit| (visit.trouble.take(), visit.links.take()));
     if let Some(errno) = trouble {
-        if Trouble::of(errno) == Trouble::Denied && r.main().is_some() && r.file_kind() == FileKind::None {
-            // mod_autoindex shows what is refused if it is asked to (`ShowForbidden`), and if there is something.
-            r.set_unknown_file();
-        }
         return Err(afs_says(r, errno));
     }
     if status != Status::OK {

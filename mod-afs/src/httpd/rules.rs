@@ -205,14 +205,4 @@ impl Request<'_> {
         info.kind = FileKind::None;
         self.set_file_info(&info);
     }
-
-    /// Tells httpd that there is a file of which nothing is known: mod_autoindex shows neither size nor date of it.
-    pub fn set_unknown_file(&mut self) {
-        let mut info = self.file_info();
-        (info.kind, info.mtime_us) = (FileKind::Plain, -1);
-        self.set_file_info(&info);
-        let raw = self.raw();
-        // SAFETY: the request is alive, and nothing else borrows it.
-        unsafe { (*raw).finfo.size = -1 };
-    }
 }
