@@ -14,6 +14,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
+/// The argument by which libtest runs no two tests at a time.
+pub(crate) const ONE_BY_ONE: &str = "--test-threads=1";
+
 /// The suite whose single tests are shown for each method, client and MPM: who reads what.
 pub(crate) const MATRIX: &str = "access";
 
@@ -69,7 +72,7 @@ impl Suite {
         let mut env = vec![("AFSWEB_LONG".to_owned(), u8::from(long).to_string())];
         env.extend(mpm.map(|m| ("AFSWEB_MPM".to_owned(), m.to_owned())));
         env.extend(way.method.map(|m| (method::VARIABLE.to_owned(), m.as_str().to_owned())));
-        let args = ["--include-ignored", "--test-threads=1"].into_iter().chain(filters.iter().copied());
+        let args = ["--include-ignored", ONE_BY_ONE].into_iter().chain(filters.iter().copied());
         Self {
             name: format!("{test} [{}]", named.join(", ")),
             of: Of {
