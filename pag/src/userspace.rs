@@ -47,7 +47,7 @@
 //! - **Output.** libuafs writes to standard output when it starts and when servers go up or down.
 //! - **The end.** There is no `stop`: libuafs's shutdown asserts, and a signal handler (prefork ends in one) must not
 //!   call it. Before a process exits, [`Userspace::give_up_callbacks`] tells the file servers; else they keep its callbacks,
-//!   and the next writer of such a file waits once for a process that is gone (3 s measured; 14 s for a stopped one).
+//!   and the next writer of such a file waits for each process that is gone (1 s measured; 14 s for a stopped one).
 //!   Where another process has taken its port ([`Config::ports`]), that one answers for it.
 //! - **exit and abort.** libuafs ends the process on a bad configuration; [`Config::check`] comes before it.
 //! - The environment variables AFSCELL and AFSCONF change what libuafs reads; the caller sees to it that they are unset.
