@@ -57,6 +57,25 @@ pub(crate) fn main() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Fails where a run would come to its end by a full disk: a compiler that cannot write says it in a hundred lines.
+///
+/// # Errors
+/// There is less room than a run from nothing takes.
+pub(crate) fn need_room(dir: &Path, bytes: u64) -> Result<()> {
+    let stat = rustix::fs::statvfs(dir).with_context(|| dir.display().to_string())?;
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    if free < bytes {
+        let mib = |bytes: u64| bytes >> 20;
+        bail!(
+            "{} has {} MiB free, too little for builds: free at least {}",
+            dir.display(),
+            mib(free),
+            mib(bytes)
+        );
+    }
+    Ok(())
+}
+
 /// Installs and unpacks what is missing: the directory of the unpacked servers. Quick when there is nothing to do.
 ///
 /// # Errors
@@ -153,4 +172,16 @@ fn server_tree(apt: &Apt, cache: &Path) -> Result<PathBuf> {
     };
     tree.ensure(apt, |_| Ok(()))?;
     Ok(tree.dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_without_room_is_said() {
+        need_room(Path::new("/"), 0).unwrap();
+        let said = need_room(Path::new("/"), u64::MAX).unwrap_err().to_string();
+        assert!(said.starts_with("/ has "), "{said}");
+    }
 }

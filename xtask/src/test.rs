@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 
 /// No suite inside a world runs longer.
 const SUITE_LIMIT: Duration = Duration::from_secs(20 * 60);
+/// With less room left than this, builds end in the middle.
+const ROOM: u64 = 2 << 30;
 /// With `--long`.
 const LONG_SUITE_LIMIT: Duration = Duration::from_secs(60 * 60);
 
@@ -141,6 +143,7 @@ pub(crate) fn main(args: Test) -> Result<ExitCode> {
         mpm: args.mpm.map(Into::into),
     };
     must_choose(&args, &choice)?;
+    setup::need_room(workspace(), ROOM)?;
     if !args.unit {
         setup::need_root("the tests with real cells (or give --unit)")?;
         setup::ensure()?;
