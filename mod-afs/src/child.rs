@@ -114,7 +114,7 @@ impl Ask for Arc<Broker> {
 /// Starts what a child needs; once per child, before its threads start.
 pub fn start(main: Server<'_>) {
     let Some(inherited) = nanny::inherit(main) else { return };
-    let Inherited { lanes, board, waiting, client_conf } = inherited;
+    let Inherited { lanes, board, waiting, stores, client_conf } = inherited;
     let config = main.config();
     let children = mpm::children();
     let waiting = waiting.map(|table| Waiting::new(table, children.saturating_mul(mpm::threads_per_child())));
@@ -153,7 +153,7 @@ pub fn start(main: Server<'_>) {
             .inspect_err(|e| main.log(Level::Crit, &format!("nobody can log in through this child: {e}")))
             .ok()
     });
-    let afs = client.map(|(client, _)| Afs::new(client, config.mount_dir().to_owned(), waiting));
+    let afs = client.map(|(client, _)| Afs::new(client, config.mount_dir().to_owned(), waiting, stores));
     let logs = access_log::take();
     let _ = CHILD.set(Child { afs, logins, broker, logs, _cache_lock: cache_lock });
     if let Some(logins) = child().and_then(|child| child.logins.as_ref())

@@ -6,11 +6,13 @@ use crate::broker::Visitor;
 use crate::httpd::{FileInfo, FileKind, ReadAt};
 use crate::kernel_files;
 use crate::standing::Standing;
+use crate::stores::Stores;
 use crate::waiting::{Directory, Waiting};
 use pag::userspace::{File, Files, Kind, Stat, Userspace};
 use pag::{ClientKind, Pag, PagScope};
 use std::mem::MaybeUninit;
 use std::sync::Arc;
+use weblog_fds::LockGuard;
 
 /// Most bytes of an access file.
 const HTACCESS_MAX: u64 = 1 << 20;
@@ -104,6 +106,8 @@ pub struct Afs {
     mount: String,
     /// Who waits for what.
     waiting: Option<Waiting>,
+    /// Turns at storing.
+    stores: Option<Stores>,
 }
 
 /// The errno of a client's error; what has none is EIO.
@@ -114,8 +118,8 @@ fn errno(error: &pag::Error) -> i32 {
 impl Afs {
     /// `mount`: where the client shows its files.
     #[must_use]
-    pub fn new(client: Client, mount: String, waiting: Option<Waiting>) -> Self {
-        Self { client, mount, waiting }
+    pub fn new(client: Client, mount: String, waiting: Option<Waiting>, stores: Option<Stores>) -> Self {
+        Self { client, mount, waiting, stores }
     }
 
     /// Whether `path` names something in AFS.
@@ -189,6 +193,21 @@ impl Afs {
         let _wait = self.waiting.map(|waiting| waiting.begin(self.directory(path)));
         let Client::Kernel(standing) = &self.client else { return Err(libc::EBADF) };
         standing.within(self.pag(who), f)
+    }
+
+    /// Waits for a turn at storing so many bytes, with a client that wants them taken one by one.
+    ///
+    /// # Errors
+    /// `ETIMEDOUT`.
+    pub(crate) fn turn_to_store(&self, bytes: u64) -> Result<Option<LockGuard>, i32> {
+        match (&self.client, &self.stores) {
+            (Client::Kernel(standing), Some(stores))
+                if bytes > 0 && standing.client().kind() == ClientKind::Kafs =>
+            {
+                stores.turn().map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Does the path go by a second name of a cell, for which no rule of httpd's was written?

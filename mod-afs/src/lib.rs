@@ -26,5 +26,6 @@ pub mod prompt;
 pub mod require;
 pub mod standing;
 pub mod status;
+pub mod stores;
 pub mod waiting;
 pub mod writing;

@@ -10,6 +10,7 @@ mod told;
 
 use crate::config::CONTROL_SOCKET;
 use crate::httpd::{self, Ended, KeptFd, Level, Pool, Server, mpm};
+use crate::stores::Stores;
 use kept::{Kept, needs_full_restart};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
@@ -259,6 +260,8 @@ pub struct Inherited {
     pub board: Result<weblog_fds::BoardReader, String>,
     /// The table of waiting workers.
     pub waiting: Option<WaitTable>,
+    /// Turns at storing.
+    pub stores: Option<Stores>,
     /// Directory with ThisCell and CellServDB for the client.
     pub client_conf: PathBuf,
 }
@@ -290,7 +293,9 @@ pub fn inherit(main: Server<'_>) -> Option<Inherited> {
         .own()
         .map_err(|e| e.to_string())
         .and_then(|fd| weblog_fds::BoardReader::map(fd).map_err(|e| e.to_string()));
-    let lanes = match (wrong, httpd::attach_locks(kept.locks)) {
+    let locks = httpd::attach_locks(kept.locks);
+    let stores = locks.as_ref().ok().and_then(|locks| Stores::of(*locks, kept.lanes.len()));
+    let lanes = match (wrong, locks) {
         (Some(e), _) => Err(e),
         (None, Err(e)) => Err(e.to_string()),
         (None, Ok(locks)) => Ok(weblog_proto::Lanes::new(lanes, locks)),
@@ -299,6 +304,7 @@ pub fn inherit(main: Server<'_>) -> Option<Inherited> {
         lanes,
         board,
         waiting: httpd::attach_waiting(kept.waiting).ok(),
+        stores,
         client_conf: state.client_conf,
     })
 }

@@ -28,6 +28,8 @@ struct Open {
     file: Opened,
     /// How far it has been written.
     end: u64,
+    /// Nothing else was ever in it.
+    is_new: bool,
 }
 
 /// A file that is written, as its client has it.
@@ -112,8 +114,8 @@ impl Writing {
     }
 
     /// A file that was opened for writing.
-    fn sink(&self, path: &[u8], file: Opened) -> Box<dyn Sink> {
-        Box::new(Open { afs: self.afs, who: self.who.clone(), path: path.to_vec(), file, end: 0 })
+    fn sink(&self, path: &[u8], file: Opened, is_new: bool) -> Box<dyn Sink> {
+        Box::new(Open { afs: self.afs, who: self.who.clone(), path: path.to_vec(), file, end: 0, is_new })
     }
 
     /// What the client in the kernel says of a directory.
@@ -217,7 +219,7 @@ impl Files for Writing {
             |files, _| files.create(path, mode).map(Opened::Userspace),
             || self.in_parent(path, |dir, name| dir.create(name, mode)).map(Opened::Kernel),
         )?;
-        Ok(self.sink(path, file))
+        Ok(self.sink(path, file, true))
     }
 
     fn open_to_write(&self, path: &[u8]) -> Result<Box<dyn Sink>, i32> {
@@ -230,7 +232,7 @@ impl Files for Writing {
                 if file.is_file().map_err(errno)? { Ok(Opened::Kernel(file)) } else { Err(libc::EISDIR) }
             },
         )?;
-        Ok(self.sink(path, file))
+        Ok(self.sink(path, file, false))
     }
 
     fn open_to_read(&self, path: &[u8]) -> Result<Box<dyn Source>, i32> {
@@ -320,6 +322,7 @@ impl Sink for Open {
     }
 
     fn truncate(&mut self, size: u64) -> Result<(), i32> {
+        self.end = self.end.min(size);
         match &self.file {
             Opened::Userspace(file) => self.afs.call(
                 &self.who,
@@ -334,12 +337,21 @@ impl Sink for Open {
     }
 
     fn close(self: Box<Self>) -> Result<(), i32> {
-        let Self { afs, who, path, file, end } = *self;
+        let Self { afs, who, path, file, end, is_new } = *self;
         match file {
             // Stored with the rights of the PAG that opened it, whichever the thread is in.
             Opened::Userspace(file) => afs.call(&who, &path, |_, _| file.close(), || Err(libc::EBADF)),
             Opened::Kernel(file) => {
-                let stored = afs.call_kernel(&who, &path, || file.close().map_err(errno));
+                let stored = afs.call_kernel(&who, &path, || match afs.turn_to_store(end) {
+                    Ok(_turn) => file.close().map_err(errno),
+                    Err(no_turn) => {
+                        // Whatever is still in it when it is closed is stored without a turn.
+                        if is_new {
+                            let _ = file.truncate(0);
+                        }
+                        Err(no_turn)
+                    }
+                });
                 // What kAFS says of a store that was refused, whatever the reason.
                 if stored == Err(libc::EDESTADDRREQ)
                     && let Some((dir, _)) = split(&path)

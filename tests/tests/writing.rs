@@ -563,9 +563,7 @@ fn two_who_write_at_once_leave_a_whole_file() {
     let dir = own(&world, &httpd, "race");
     let path = first(&format!("{dir}/file"));
     let rounds = if wait::slow_factor() > 1 { 3 } else { 12 };
-    // docs/facts.md: kAFS of Linux 6.1 can hang, and whoever waits for it.
-    let (writers, makers) =
-        if common::afs_client() == "kafs" { (b'1'..b'2', b'1'..b'2') } else { (b'1'..b'5', b'1'..b'7') };
+    let (writers, makers) = (b'1'..b'5', b'1'..b'7');
     report(&format!("{} who write at once, {} who make a file", writers.len(), makers.len()));
     assert_eq!(put(&world, &httpd, "alice", &path, &vec![b'0'; 700_000]).status, 201);
     std::thread::scope(|s| {

@@ -7,6 +7,7 @@ use super::{NotStarted, failed};
 use crate::checks;
 use crate::config::ServerConfig;
 use crate::httpd::{self, KeptFd, Level, Process, Server, mpm};
+use crate::stores::Stores;
 use bincode::{Decode, Encode};
 use core::ffi::CStr;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
@@ -38,7 +39,7 @@ pub(super) struct LaneFds {
 pub(super) struct Kept {
     /// The lanes.
     pub(super) lanes: Vec<LaneFds>,
-    /// Their locks.
+    /// Their locks, and one more for [`Stores`].
     pub(super) locks: (usize, usize),
     /// The table of waiting workers.
     pub(super) waiting: (usize, usize),
@@ -91,7 +92,8 @@ impl Kept {
         let listener = make_listener(socket)?;
         let board = Board::create().map_err(|e| failed("board")(&e))?;
         let board_read_only = Board::read_only(&board).map_err(|e| failed("board")(&e))?;
-        let locks = LockTable::create(lanes_n).map_err(|e| failed("locks of the lanes")(&e))?;
+        let locks =
+            LockTable::create(Stores::locks(lanes_n)).map_err(|e| failed("locks of the lanes")(&e))?;
         let workers = mpm::max_children().saturating_mul(mpm::threads_per_child());
         let waiting = WaitTable::create(workers).map_err(|e| failed("table of waiting workers")(&e))?;
         let mut pipes = Vec::with_capacity(lanes_n);
