@@ -1,0 +1,101 @@
+//! Writing by PUT and WebDAV: what is stored, what is refused and how, and that nothing half-written stays behind.
+//!
+//! Each test writes to a directory of its own in `write/` of the first cell.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "this is test code")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod bodies;
+mod rights;
+mod servers;
+mod trees;
+mod unasked;
+mod webdav;
+
+use common::{ask, first, start_with};
+use integration::http::{Request, Response};
+use integration::httpd::Httpd;
+use integration::seen;
+use integration::wait;
+use integration::world::{FIRST_CELL, World};
+use std::os::unix::fs::chown;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// www-data
+const UID: u32 = 33;
+/// How temporary names begin.
+const TEMPORARY: &str = ".afsweb-";
+
+/// A directory that httpd's children may write to, for the locks of one httpd.
+fn locks() -> PathBuf {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let dir = PathBuf::from(format!("/srv/dav-locks/{}-{number}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    chown(&dir, Some(UID), Some(UID)).unwrap();
+    dir
+}
+
+/// An httpd on which the first cell can be written to.
+fn start(world: &World, more: &str) -> Httpd {
+    let dav = format!(
+        "<Location /afs/{FIRST_CELL}>\nDav afs\nDavGenericLockDB {}/locks\nDavDepthInfinity on\n</Location>\n{more}",
+        locks().display()
+    );
+    start_with(world, &dav, |mut o| {
+        o.modules = vec!["dav".into(), "dav_lock".into()];
+        o
+    })
+}
+
+/// A PUT of a user of the first cell.
+fn put(world: &World, httpd: &Httpd, user: &str, path: &str, body: &[u8]) -> Response {
+    ask(world, httpd, user, Request::new("PUT", path).body(body))
+}
+
+/// The status of a request without a body.
+fn status(world: &World, httpd: &Httpd, user: &str, method: &str, path: &str) -> u16 {
+    ask(world, httpd, user, Request::new(method, path)).status
+}
+
+/// The status of a COPY or MOVE.
+fn transfer(world: &World, httpd: &Httpd, user: &str, method: &str, from: &str, to: &str) -> u16 {
+    let to = format!("http://localhost:{}{to}", httpd.address().port());
+    let request = Request::new(method, from)
+        .header("Host", &format!("localhost:{}", httpd.address().port()))
+        .header("Destination", &to);
+    ask(world, httpd, user, request).status
+}
+
+/// Makes a directory of `test`'s own in alice's, and gives its path.
+fn own(world: &World, httpd: &Httpd, test: &str) -> String {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let path = format!("write/alice/{test}-{}-{number}", std::process::id());
+    assert_eq!(status(world, httpd, "alice", "MKCOL", &first(&path)), 201);
+    path
+}
+
+/// What is in a directory of the first cell; `path` is below it. Without what a client in the kernel still calls by a name
+/// since somebody reads it.
+fn names(path: &str) -> Vec<String> {
+    let mut names = seen::names(FIRST_CELL, path).unwrap();
+    names.retain(|name| !name.starts_with(".__afs"));
+    names
+}
+
+/// Waits until there is no temporary name in a directory.
+fn no_temporary(path: &str) {
+    wait::until_true("the end of temporary names", Duration::from_secs(60), || {
+        Ok(seen::names(FIRST_CELL, path)?.iter().all(|name| !name.starts_with(TEMPORARY)))
+    })
+    .unwrap();
+}
+
+/// A PROPFIND of what is in a collection.
+fn propfind(world: &World, httpd: &Httpd, user: &str, path: &str) -> Response {
+    ask(world, httpd, user, Request::new("PROPFIND", path).header("Depth", "1"))
+}

@@ -1,0 +1,134 @@
+//! What file servers do not take: over quota, into a replica, while they are away.
+
+use crate::common::{
+    FILE_DEADLINE_S, Stopped, afs_client, answer_limit, first, get_as, password, report, timed, world,
+};
+use crate::{names, no_temporary, put, start, status, transfer};
+use integration::http::{Connection, base64};
+use integration::seen;
+use integration::wait;
+use integration::world::FIRST_CELL;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn over_quota_is_507_and_leaves_nothing_behind() {
+    let world = world();
+    let httpd = start(&world, "");
+    let cell = world.cell(FIRST_CELL).unwrap();
+    let quota = |kib: &str| {
+        let machine = &cell.machines[0];
+        machine.run("vos", ["setfields", "vol.quota", "-maxquota", kib, "-localauth"]).unwrap();
+    };
+    let at = |name: &str| first(&format!("write/quota/{name}"));
+    assert_eq!(put(&world, &httpd, "alice", &at("old"), &[b'o'; 100_000]).status, 201);
+    quota("500");
+    let body = vec![b'n'; 4_000_000];
+    // Its length tells.
+    for name in ["new", "old"] {
+        let r = put(&world, &httpd, "alice", &at(name), &body);
+        assert_eq!(r.status, 507, "{}", r.text());
+    }
+    // Only the server tells: when the file is closed, or before.
+    let chunks: Vec<u8> = body
+        .chunks(500_000)
+        .flat_map(|c| [format!("{:x}\r\n", c.len()).as_bytes(), c, b"\r\n"].concat())
+        .collect();
+    for name in ["new", "old"] {
+        let login = base64(format!("alice:{}", password(cell, "alice")).as_bytes());
+        let mut c = Connection::open(httpd.address()).unwrap();
+        let head = format!(
+            "PUT {} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {login}\r\nTransfer-Encoding: chunked\r\n\r\n",
+            at(name)
+        );
+        c.send_raw(&[head.as_bytes(), &chunks, b"0\r\n\r\n"].concat()).unwrap();
+        let r = c.receive(false).unwrap();
+        assert_eq!(r.status, 507, "{name}: {}", r.text());
+    }
+    assert_eq!(transfer(&world, &httpd, "alice", "COPY", &first("sizes/big.bin"), &at("copied")), 507);
+    no_temporary("write/quota");
+    assert_eq!(names("write/quota"), ["old"]);
+    let r = get_as(&world, &httpd, &at("old"), "alice");
+    assert!(r.complete && r.body == [b'o'; 100_000], "{} bytes", r.body.len());
+    quota("0");
+    assert_eq!(put(&world, &httpd, "alice", &at("old"), &body).status, 204);
+    assert_eq!(status(&world, &httpd, "alice", "DELETE", &at("old")), 204);
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn a_read_only_copy_is_403() {
+    let world = world();
+    let httpd = start(&world, "");
+    let at = |name: &str| first(&format!("replica/{name}"));
+    for user in ["alice", "admin"] {
+        assert_eq!(put(&world, &httpd, user, &at("new"), b"x").status, 403, "{user}");
+        assert_eq!(put(&world, &httpd, user, &at("page.html"), b"x").status, 403, "{user}");
+        assert_eq!(status(&world, &httpd, user, "MKCOL", &at("made")), 403, "{user}");
+        assert_eq!(status(&world, &httpd, user, "DELETE", &at("page.html")), 403, "{user}");
+    }
+    assert_eq!(get_as(&world, &httpd, &at("page.html"), "alice").status, 200);
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn a_server_that_is_away_is_503_and_nothing_half_written_stays() {
+    let world = world();
+    let httpd = start(&world, "");
+    let cell = world.cell(FIRST_CELL).unwrap();
+    let far = Ipv4Addr::new(192, 0, 2, 3);
+    let at = |name: &str| first(&format!("far/write/{name}"));
+    assert_eq!(put(&world, &httpd, "alice", &at("old"), b"as it was").status, 201);
+    // In the middle of an upload.
+    let login = base64(format!("alice:{}", password(cell, "alice")).as_bytes());
+    let mut c = Connection::open_within(httpd.address(), answer_limit() * 4).unwrap();
+    let head = format!(
+        "PUT {} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {login}\r\nContent-Length: 600000\r\n\r\n",
+        at("old")
+    );
+    c.send_raw(&[head.as_bytes(), &vec![b'x'; 300_000]].concat()).unwrap();
+    wait::until_true("the temporary name", Duration::from_secs(30), || {
+        Ok(seen::names(FIRST_CELL, "far/write")?.len() == 2)
+    })
+    .unwrap();
+    let stopped = Stopped::server(&world, far);
+    c.send_raw(&vec![b'x'; 300_000]).unwrap();
+    let (r, took) = timed(|| c.receive(false).unwrap());
+    report(&format!("the end of a body for a silent server: {} after {took:?}", r.status));
+    assert_eq!(r.status, 503, "{}", r.text());
+    assert_eq!(r.header("Retry-After"), Some("5"));
+    // From the beginning.
+    let (r, took) = timed(|| put(&world, &httpd, "alice", &at("new"), b"x"));
+    report(&format!("a body for a silent server: {} after {took:?}", r.status));
+    assert_eq!(r.status, 503);
+    if afs_client() == "userspace" {
+        assert!(took < Duration::from_secs(3 * FILE_DEADLINE_S), "{took:?}");
+    }
+    for method in ["DELETE", "MKCOL"] {
+        let seen = status(&world, &httpd, "alice", method, &at("old"));
+        // kAFS may still know that there is something of that name.
+        let known = method == "MKCOL" && afs_client() == "kafs" && seen == 405;
+        assert!(seen == 503 || known, "{method}: {seen}");
+    }
+    let r = put(&world, &httpd, "alice", &first(&format!("write/alice/beside-{}", std::process::id())), b"x");
+    assert_eq!(r.status, 201, "another server");
+    drop(stopped);
+    // Each child finds out for itself that the server is back.
+    let mut in_a_row = 0;
+    wait::until_true("the server", Duration::from_secs(180), || {
+        let r = get_as(&world, &httpd, &at("old"), "alice");
+        assert!(r.status == 503 || r.text() == "as it was", "{} {}", r.status, r.text());
+        in_a_row = if r.status == 200 { in_a_row + 1 } else { 0 };
+        Ok(in_a_row == 10)
+    })
+    .unwrap();
+    no_temporary("far/write");
+    wait::until_true("writing", Duration::from_secs(180), || {
+        Ok(put(&world, &httpd, "alice", &at("old"), b"afterwards").status == 204)
+    })
+    .unwrap();
+    httpd.stop(&[]).unwrap();
+}

@@ -1,0 +1,105 @@
+//! Nothing is written unasked: the administrator's switch, pages of other sites, the sandbox.
+
+use crate::common::{ask, first, start_with, world};
+use crate::{names, own, put, start, status};
+use integration::http::Request;
+use integration::world::FIRST_CELL;
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn writing_is_off_until_the_administrator_turns_it_on() {
+    let world = world();
+    let httpd = start_with(&world, "<Location /afs/cell.example/write/bob>\nDav On\n</Location>", |mut o| {
+        o.modules = vec!["dav".into(), "dav_fs".into()];
+        o
+    });
+    let path = first("write/alice/never");
+    for method in ["PUT", "DELETE", "MKCOL", "MOVE", "PROPFIND", "LOCK"] {
+        assert_eq!(status(&world, &httpd, "alice", method, &path), 405, "{method}");
+    }
+    let said = std::fs::read_to_string(httpd.error_log()).unwrap();
+    assert!(said.contains("`Dav afs` in this location would allow it"), "{said}");
+    let r = put(&world, &httpd, "bob", &first("write/bob/never"), b"x");
+    assert_eq!(r.status, 403);
+    assert!(std::fs::read_to_string(httpd.error_log()).unwrap().contains("use Dav afs"));
+    assert!(!names("write/alice").contains(&"never".to_owned()));
+    assert!(!names("write/bob").contains(&"never".to_owned()));
+    httpd.stop(&[]).unwrap();
+    // Without mod_dav_lock there are no locks, and all else goes on.
+    let dav = format!("<Location /afs/{FIRST_CELL}/write>\nDav afs\n</Location>");
+    let httpd = start_with(&world, &dav, |mut o| {
+        o.modules = vec!["dav".into()];
+        o
+    });
+    let dir = own(&world, &httpd, "unlocked");
+    let path = first(&format!("{dir}/file"));
+    assert_eq!(put(&world, &httpd, "alice", &path, b"x").status, 201);
+    assert_eq!(status(&world, &httpd, "alice", "LOCK", &path), 405);
+    let r = ask(&world, &httpd, "alice", Request::new("OPTIONS", &path));
+    assert_eq!((r.status, r.header("DAV")), (200, Some("1")), "{:?}", r.headers);
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn pages_of_other_sites_write_nothing() {
+    let world = world();
+    let httpd = start(&world, "");
+    let dir = own(&world, &httpd, "cross-site");
+    let port = httpd.address().port();
+    let host = format!("localhost:{port}");
+    let own_origin = format!("http://{host}");
+    let with = |method: &str, name: &str, value: &str| {
+        let request = Request::new(method, &first(&format!("{dir}/{method}")))
+            .header("Host", &host)
+            .header(name, value);
+        let request = if method == "PUT" { request.body(b"x") } else { request };
+        ask(&world, &httpd, "alice", request).status
+    };
+    for (name, value) in [
+        ("Sec-Fetch-Site", "cross-site"),
+        ("Sec-Fetch-Site", "same-site"),
+        ("Origin", "https://evil.example"),
+        ("Origin", "http://localhost"),
+        ("Origin", "null"),
+    ] {
+        for method in ["PUT", "DELETE", "MKCOL", "LOCK", "PROPPATCH", "MOVE", "POST"] {
+            assert_eq!(with(method, name, value), 403, "{method} {name}: {value}");
+        }
+        for method in ["GET", "OPTIONS", "PROPFIND"] {
+            assert_ne!(with(method, name, value), 403, "{method} {name}: {value}");
+        }
+    }
+    // A form for everybody, without anybody's password.
+    let form = Request::new("POST", &first("public/page.html")).header("Origin", "https://evil.example");
+    assert_eq!(httpd.request(&form).unwrap().status, 405);
+    assert_eq!(names(&dir), Vec::<String>::new());
+    assert_eq!(with("PUT", "Origin", &own_origin), 201);
+    assert_eq!(with("PUT", "Sec-Fetch-Site", "same-origin"), 204);
+    assert_eq!(with("DELETE", "Sec-Fetch-Site", "none"), 404);
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn pages_from_afs_can_be_put_into_a_sandbox() {
+    let world = world();
+    let httpd = start(
+        &world,
+        "<Location /afs/cell.example/public>\nAFSSandbox On\n</Location>\n\
+         <Location /afs/cell.example/public/index>\nAFSSandbox \"sandbox allow-scripts; default-src 'self'\"\n</Location>\n\
+         <Location /afs/cell.example/public/deep>\nAFSSandbox Off\n</Location>",
+    );
+    let policy = |path: &str| {
+        let r = httpd.get(&first(path)).unwrap();
+        assert!(r.all("Content-Security-Policy").len() <= 1, "{:?}", r.headers);
+        r.header("Content-Security-Policy").map(str::to_owned)
+    };
+    let on = policy("public/page.html").unwrap();
+    assert!(on.starts_with("sandbox ") && !on.contains("allow-same-origin"), "{on}");
+    assert_eq!(policy("public/none.html"), Some(on));
+    assert_eq!(policy("public/index/"), Some("sandbox allow-scripts; default-src 'self'".to_owned()));
+    assert_eq!(policy("public/deep/er/page.txt"), None);
+    assert_eq!(policy("index.html"), None);
+    httpd.stop(&[]).unwrap();
+}
