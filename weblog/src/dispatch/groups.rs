@@ -3,8 +3,8 @@
 //!
 //! Only who shows a visitor's credentials is told what groups he is in, so this begins with what a login begins with.
 
-use super::{Dispatch, Effect, Source, Target, UNAVAILABLE_MS, kind};
-use crate::audit::{Level, Line};
+use super::{Dispatch, Effect, Target, UNAVAILABLE_MS, kind};
+use crate::audit::{Level, Line, Source};
 use crate::clock::Now;
 use crate::logins::{Bounds, Errand, Job, Login, LoginId, LoginKey, Logins, NotBegun, Waiter};
 use crate::outcome::{Answer, Fruit, Refusal};

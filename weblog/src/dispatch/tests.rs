@@ -2,11 +2,12 @@
 
 use super::*;
 use crate::config::tests::sample;
-use crate::outcome::Step;
-use pag::SessionKey;
+use crate::logins::{Errand, Secret};
+use crate::outcome::{Step, Success};
+use pag::{SessionKey, Token};
 use std::collections::HashMap;
 use std::net::IpAddr;
-use weblog_proto::{BrokerConfig, Password};
+use weblog_proto::{BrokerConfig, GetToken, Granted, Password, Service};
 use zeroize::Zeroizing;
 
 mod groups;
