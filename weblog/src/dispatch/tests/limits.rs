@@ -1,0 +1,66 @@
+//! How many guesses somebody has.
+
+use super::*;
+
+#[test]
+fn who_has_used_up_his_guesses_does_not_learn_the_right_one_from_the_cache() {
+    let mut w = World::new(|c| c.limit_per_user = 3);
+    w.ask(0, alice("secret"));
+    w.answer(right_is_secret);
+    let from_elsewhere =
+        |password: &str| GetToken { address: IpAddr::from([198, 51, 100, 9]), ..alice(password) };
+    let a = w.ask(0, from_elsewhere("secret"));
+    w.granted(a);
+    for i in 0..3 {
+        let a = w.ask(0, from_elsewhere(&format!("guess {i}")));
+        w.answer(right_is_secret);
+        assert_eq!(w.failure(a), Failure::WrongPassword);
+    }
+    let wrong = w.ask(0, from_elsewhere("guess 4"));
+    let right = w.ask(0, from_elsewhere("secret"));
+    assert_eq!(w.failure(wrong), Failure::Overload);
+    assert_eq!(w.failure(right), Failure::Overload, "the right guess looks like the wrong one");
+    let a = w.ask(0, alice("secret"));
+    w.granted(a);
+    assert_eq!(w.started, 4);
+    w.advance(3_600_000);
+    let a = w.ask(0, from_elsewhere("secret"));
+    w.granted(a);
+}
+
+#[test]
+fn the_last_attempt_that_is_let_through_gets_its_answer_also_when_it_is_slow() {
+    let mut w = World::new(|c| c.limit_per_user = 1);
+    let a = w.ask(0, alice("secret"));
+    w.advance(200);
+    assert!(matches!(w.reply(a), Reply::Pending { .. }));
+    let b = w.ask(0, alice("secret"));
+    w.answer(right_is_secret);
+    w.granted(b);
+}
+
+#[test]
+fn an_attacker_is_stopped_before_the_cell_locks_the_victim_out_who_goes_on_from_the_cache() {
+    let mut w = World::new(|_| ());
+    w.ask(0, alice("secret"));
+    w.answer(right_is_secret);
+    let before = w.started;
+    for i in 0..200 {
+        let a = w.ask(0, GetToken { address: IpAddr::from([203, 0, 113, 9]), ..alice(&format!("guess{i}")) });
+        w.answer(right_is_secret);
+        let f = w.failure(a);
+        assert_eq!(f, if i < 5 { Failure::WrongPassword } else { Failure::Overload });
+    }
+    assert_eq!(w.started - before, 5);
+    let a = w.ask(0, alice("secret"));
+    w.granted(a);
+}
+
+#[test]
+fn simultaneous_guesses_do_not_slip_through() {
+    let mut w = World::new(|c| c.logins_per_cell = 64);
+    for i in 0..100 {
+        w.ask(i, alice(&format!("guess{i}")));
+    }
+    assert_eq!(w.started, 5);
+}

@@ -1,0 +1,67 @@
+//! Users of realms that they name.
+
+use super::*;
+
+/// Alice of a realm that is not the cell's own.
+fn foreign_alice(realm: &str) -> GetToken {
+    GetToken { realm: Some(realm.to_owned()), ..alice("secret") }
+}
+
+#[test]
+fn users_of_an_allowed_realm_are_others_than_those_of_the_cell() {
+    let mut w = World::new(|_| ());
+    let a = w.ask(0, foreign_alice("ELSEWHERE.EXAMPLE"));
+    assert_eq!(w.failure(a), Failure::CellNotAllowed);
+    let a = w.ask(0, foreign_alice("partner.example"));
+    assert_eq!(w.failure(a), Failure::CellNotAllowed, "spelled as the configuration has it");
+    let here = w.ask(0, alice("secret"));
+    let there = w.ask(1, foreign_alice("PARTNER.EXAMPLE"));
+    assert_eq!(w.started, 2, "no login for both");
+    w.answer(|job| if job.who.realm().is_some() { Err(Failure::WrongPassword) } else { Ok(36_000) });
+    w.granted(here);
+    assert_eq!(w.failure(there), Failure::WrongPassword);
+    let again = w.ask(1, foreign_alice("PARTNER.EXAMPLE"));
+    assert_eq!(w.failure(again), Failure::WrongPassword, "not the other one's token");
+    w.forget(&Target::User("alice".to_owned(), Behind::new("partner.example").unwrap()));
+    assert_eq!((w.started, w.broker.cache.len()), (2, 1));
+}
+
+#[test]
+fn a_silent_realm_holds_up_no_users_of_the_cell_and_one_that_is_no_longer_allowed_is_forgotten() {
+    let mut w = World::new(|_| ());
+    for i in 0..4 {
+        w.ask(i, GetToken { user: format!("u{i}"), ..foreign_alice("PARTNER.EXAMPLE") });
+        w.answer(|_| Err(Failure::CellUnreachable));
+    }
+    let there = w.ask(5, foreign_alice("PARTNER.EXAMPLE"));
+    assert_eq!((w.failure(there), w.running.len()), (Failure::CellUnreachable, 0));
+    let here = w.ask(6, alice("secret"));
+    w.answer(right_is_secret);
+    w.granted(here);
+    w.advance(60_000);
+    let there = w.ask(7, foreign_alice("PARTNER.EXAMPLE"));
+    w.answer(right_is_secret);
+    w.granted(there);
+    assert_eq!(w.broker.cache.len(), 2);
+    let mut config = sample();
+    config.realms.clear();
+    let now = w.now();
+    w.broker.configure(Settings::new(&config).unwrap(), now);
+    w.drain();
+    assert_eq!(w.broker.cache.len(), 1);
+}
+
+#[test]
+fn who_names_the_cell_s_own_realm_is_the_same_user() {
+    let mut w = World::new(|c| {
+        c.cells[0].method = weblog_proto::Method::Krb5;
+        c.cells[0].realm = Some("EXAMPLE.ORG".to_owned());
+        c.realms = vec!["EXAMPLE.ORG".to_owned()];
+    });
+    let a = w.ask(0, alice("secret"));
+    w.answer(right_is_secret);
+    w.granted(a);
+    let a = w.ask(0, foreign_alice("EXAMPLE.ORG"));
+    w.granted(a);
+    assert_eq!((w.started, w.broker.cache.len()), (1, 1));
+}
