@@ -3,6 +3,7 @@
 //! Runs in `apachectl configtest` and at each start. Knows nothing of httpd.
 
 use crate::config::{ServerConfig, UserName};
+use crate::message::{self, Said};
 use crate::{client, nanny};
 use nix::unistd::{Uid, User};
 use pag::{Cell, ClientKind, Realm};
@@ -25,11 +26,12 @@ pub struct Checked<'a> {
 ///
 /// Where no section has `AFSAuthType AFS`, nothing of AFS is started, so nothing has to be there for it.
 #[must_use]
-pub fn findings(servers: &[Checked<'_>], httpd_user: Option<u32>) -> Vec<String> {
+pub fn findings(servers: &[Checked<'_>], httpd_user: Option<u32>) -> Vec<Said> {
     let mut out = Vec::new();
     let Some(main) = servers.first() else { return out };
     for server in servers {
-        out.extend(fits_together(server.config).into_iter().map(|why| format!("{}: {why}", server.name)));
+        let here = |(message, why)| (message, format!("{}: {why}", server.name));
+        out.extend(fits_together(server.config).into_iter().map(here));
     }
     if servers.iter().any(|s| s.config.uses_afs()) {
         out.extend(methods(main.config, servers));
@@ -40,24 +42,24 @@ pub fn findings(servers: &[Checked<'_>], httpd_user: Option<u32>) -> Vec<String>
 }
 
 /// What is said of cells and realms, seen from all servers.
-fn methods(main: &ServerConfig, servers: &[Checked<'_>]) -> Vec<String> {
+fn methods(main: &ServerConfig, servers: &[Checked<'_>]) -> Vec<Said> {
     let mut out = Vec::new();
     for said in main.auth_methods.iter().flatten() {
         if !servers.iter().any(|s| s.config.cells().contains(&said.cell)) {
-            out.push(format!(
+            out.push((message::CELL_NOT_LISTED, format!(
                 "AFSAuthMethod {}: nobody may log in in that cell; add it to SetAFSCells, or take the line away",
                 said.cell
-            ));
+            )));
         }
     }
     let mut known: Vec<&Realm> = Vec::new();
     for server in servers {
         for realm in server.config.realms() {
             match known.iter().find(|k| k.is_called(realm.as_str())) {
-                Some(k) if *k != realm => out.push(format!(
+                Some(k) if *k != realm => out.push((message::REALM_SPELT_TWICE, format!(
                     "{}: SetAFSRealms {realm} is {k} elsewhere: KDCs tell upper from lower case, so write it the same",
                     server.name
-                )),
+                ))),
                 Some(_) => {}
                 None => known.push(realm),
             }
@@ -67,70 +69,83 @@ fn methods(main: &ServerConfig, servers: &[Checked<'_>]) -> Vec<String> {
 }
 
 /// What contradicts itself in one server.
-fn fits_together(config: &ServerConfig) -> Vec<String> {
+fn fits_together(config: &ServerConfig) -> Vec<Said> {
     let mut out = Vec::new();
     let cells = config.cells();
     let names = || cells.iter().map(Cell::as_str).collect::<Vec<_>>().join(" ");
     if config.uses_afs() && cells.is_empty() {
-        out.push(
+        out.push((
+            message::NO_CELLS,
             "AFSAuthType AFS needs to know in which cells visitors may log in: add SetAFSCells example.com, \
              or SetAFSDefaultCell example.com"
                 .to_owned(),
-        );
+        ));
     }
     if let Some(cell) = config.default_cell.as_ref().filter(|c| !cells.contains(c)) {
-        out.push(format!("SetAFSDefaultCell {cell} is not among SetAFSCells {}: add it there", names()));
+        out.push((
+            message::CELL_NOT_LISTED,
+            format!("SetAFSDefaultCell {cell} is not among SetAFSCells {}: add it there", names()),
+        ));
     }
     let of_sections =
         [("AFSDefaultCell", &config.location_cells), ("AFSCells", &config.section_cells)].into_iter();
     for (directive, cell) in of_sections.flat_map(|(d, cells)| cells.iter().flatten().map(move |c| (d, c))) {
         if !cells.is_empty() && !cells.contains(cell) {
-            out.push(format!(
-                "{directive} {cell} is not among the cells for logins, {}: add it to SetAFSCells",
-                names()
+            out.push((
+                message::CELL_NOT_LISTED,
+                format!(
+                    "{directive} {cell} is not among the cells for logins, {}: add it to SetAFSCells",
+                    names()
+                ),
             ));
         }
     }
     for service in config.services.iter().flatten() {
         if !cells.is_empty() && !cells.contains(service.who.cell()) {
-            out.push(format!(
+            out.push((message::CELL_NOT_LISTED, format!(
                 "AFSServiceIdentity {} {}: the cell is not among the cells for logins, {}: add it to SetAFSCells",
                 service.who.cell(),
                 service.who.name(),
                 names()
-            ));
+            )));
         }
     }
     if let Some(realm) = config.realms().first() {
         let defaults = config.default_cell.iter().chain(config.location_cells.iter().flatten());
         if config.uses_afs() && defaults.count() == 0 {
-            out.push(format!(
+            out.push((message::REALMS_WITHOUT_CELL, format!(
                 "SetAFSRealms {realm} needs to know in which cell its users log in: add SetAFSDefaultCell, or AFSDefaultCell to the section"
-            ));
+            )));
         }
     }
     if let Some(location) = config.location().filter(|_| !config.uses_afs()) {
-        out.push(format!(
-            "SetAFSLocation {location} stands for files in AFS, but no section has AFSAuthType AFS: \
+        out.push((
+            message::LOCATION_UNUSED,
+            format!(
+                "SetAFSLocation {location} stands for files in AFS, but no section has AFSAuthType AFS: \
              add <Location {location}> AFSAuthType AFS </Location>"
+            ),
         ));
     }
     let (token, deadline) = (config.token_expiration_s(), config.login_deadline_s());
     if token != 0 && token <= deadline {
-        out.push(format!(
+        out.push((message::TOKEN_TOO_SHORT, format!(
             "SetAFSTokenExpiration {token} ends a token before SetAFSLoginDeadline {deadline} has passed: \
              60 seconds or more make sense, 0 takes what the cell gives"
-        ));
+        )));
     }
     let log = config.access_log().filter(|log| !log.as_os_str().as_encoded_bytes().starts_with(b"|"));
     if let Some(dir) = log.and_then(Path::parent).filter(|d| !d.is_dir()) {
-        out.push(format!("SetAFSAccessLog: the directory {} does not exist", dir.display()));
+        out.push((
+            message::NO_LOG_DIRECTORY,
+            format!("SetAFSAccessLog: the directory {} does not exist", dir.display()),
+        ));
     }
     out
 }
 
 /// What is missing on this machine.
-fn machine(main: &ServerConfig, servers: &[Checked<'_>], httpd_user: Option<u32>) -> Vec<String> {
+fn machine(main: &ServerConfig, servers: &[Checked<'_>], httpd_user: Option<u32>) -> Vec<Said> {
     let mut out = Vec::new();
     out.extend(cell_files(main.conf_dir(), servers));
     let mut files = vec![(main.nanny().to_owned(), true), (main.broker(), true)];
@@ -139,16 +154,19 @@ fn machine(main: &ServerConfig, servers: &[Checked<'_>], httpd_user: Option<u32>
     }
     for (path, program) in files {
         if let Err(why) = trusted(&path, 0, program) {
-            out.push(format!("SetAFSWeblogPath {}: {why}", main.nanny().display()));
+            out.push((
+                message::PROGRAM_NOT_TRUSTED,
+                format!("SetAFSWeblogPath {}: {why}", main.nanny().display()),
+            ));
         }
     }
     if let Err(why) = broker_user(&main.weblog_user(), httpd_user) {
-        out.push(format!("SetAFSWeblogUser {}: {why}", main.weblog_user()));
+        out.push((message::BROKER_USER, format!("SetAFSWeblogUser {}: {why}", main.weblog_user())));
     }
     if let Some(file) = main.keytab()
         && let Err(why) = keytab(file, &main.weblog_user(), httpd_user)
     {
-        out.push(format!("AFSKeytab {}: {why}", file.display()));
+        out.push((message::KEYTAB, format!("AFSKeytab {}: {why}", file.display())));
     }
     for service in nanny::all_services(servers.iter().map(|s| s.config)) {
         let file = Path::new(&service.key_file);
@@ -156,26 +174,32 @@ fn machine(main: &ServerConfig, servers: &[Checked<'_>], httpd_user: Option<u32>
         if let Err(why) = keytab(file, &main.weblog_user(), httpd_user)
             .and_then(|()| fits_method(file, method, service.who.cell()))
         {
-            out.push(format!("AFSServiceIdentity {}: {}: {why}", service.who.name(), file.display()));
+            out.push((
+                message::SERVICE_KEY,
+                format!("AFSServiceIdentity {}: {}: {why}", service.who.name(), file.display()),
+            ));
         }
     }
     if let Some(dir) = main.cache_dir()
         && let Err(why) = cache_dir(dir, httpd_user)
     {
-        out.push(format!("SetAFSCacheDir {}: {why}", dir.display()));
+        out.push((message::CACHE_DIR, format!("SetAFSCacheDir {}: {why}", dir.display())));
     }
     out
 }
 
 /// ThisCell and CellServDB: there, readable for everybody, and knowing the cells.
-fn cell_files(dir: &Path, servers: &[Checked<'_>]) -> Vec<String> {
+fn cell_files(dir: &Path, servers: &[Checked<'_>]) -> Vec<Said> {
     let mut out = Vec::new();
     let mut read = |name: &str| {
         let path = dir.join(name);
         match readable(&path) {
             Ok(text) => Some(text),
             Err(why) => {
-                out.push(format!("SetAFSConfDir {}: {}: {why}", dir.display(), path.display()));
+                out.push((
+                    message::CONF_DIR,
+                    format!("SetAFSConfDir {}: {}: {why}", dir.display(), path.display()),
+                ));
                 None
             }
         }
@@ -185,9 +209,9 @@ fn cell_files(dir: &Path, servers: &[Checked<'_>]) -> Vec<String> {
     if let Some(text) = this_cell
         && let Err(why) = Cell::new(text.trim())
     {
-        out.push(format!(
-            "SetAFSConfDir {}: ThisCell does not hold one name of a cell: {why}",
-            dir.display()
+        out.push((
+            message::CONF_DIR,
+            format!("SetAFSConfDir {}: ThisCell does not hold one name of a cell: {why}", dir.display()),
         ));
     }
     let Some(db) = cell_serv_db else { return out };
@@ -195,16 +219,16 @@ fn cell_files(dir: &Path, servers: &[Checked<'_>]) -> Vec<String> {
     for server in servers {
         for cell in server.config.cells() {
             match known.iter().find(|(name, _)| name == cell) {
-                None => out.push(format!(
+                None => out.push((message::CELL_WITHOUT_SERVERS, format!(
                     "{}: the cell {cell} is not in {}: add '>{cell}' and its servers there, or take it from SetAFSCells",
                     server.name,
                     dir.join("CellServDB").display()
-                )),
-                Some((_, 0)) => out.push(format!(
+                ))),
+                Some((_, 0)) => out.push((message::CELL_WITHOUT_SERVERS, format!(
                     "{}: the cell {cell} has no server in {}",
                     server.name,
                     dir.join("CellServDB").display()
-                )),
+                ))),
                 Some(_) => {}
             }
         }
@@ -399,12 +423,16 @@ mod tests {
     use crate::config::AuthMethod;
     use std::path::PathBuf;
 
+    fn texts(said: Vec<Said>) -> Vec<String> {
+        said.into_iter().map(|(_, text)| text).collect()
+    }
+
     fn cell(name: &str) -> Cell {
         Cell::new(name).unwrap()
     }
 
     fn check(config: ServerConfig) -> String {
-        fits_together(&config).join("\n")
+        texts(fits_together(&config)).join("\n")
     }
 
     #[test]
@@ -471,7 +499,7 @@ mod tests {
             ServerConfig { realms: Some(vec![Realm::new("p.example").unwrap()].into()), ..main.clone() };
         let servers = [("main", &main), ("host", &host)]
             .map(|(name, config)| Checked { name: name.to_owned(), config });
-        let found = methods(&main, &servers);
+        let found = texts(methods(&main, &servers));
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(found[0].contains("nobody may log in") && found[1].contains("P.EXAMPLE elsewhere"));
         assert!(check(main).contains("in which cell its users log in"));
@@ -498,10 +526,7 @@ mod tests {
     #[test]
     fn a_module_that_is_only_loaded_needs_nothing() {
         let config = ServerConfig::EMPTY;
-        assert_eq!(
-            findings(&[Checked { name: "main".to_owned(), config: &config }], None),
-            Vec::<String>::new()
-        );
+        assert_eq!(findings(&[Checked { name: "main".to_owned(), config: &config }], None), Vec::new());
     }
 
     #[test]
@@ -521,14 +546,14 @@ mod tests {
             ..ServerConfig::EMPTY
         };
         let servers = [Checked { name: "main".to_owned(), config: &config }];
-        let found = cell_files(dir.path(), &servers);
+        let found = texts(cell_files(dir.path(), &servers));
         assert!(found.len() == 2 && found.iter().all(|f| f.contains("does not exist")), "{found:?}");
         fs::write(dir.path().join("ThisCell"), "a.example\n").unwrap();
         fs::write(dir.path().join("CellServDB"), ">a.example\n192.0.2.1\n").unwrap();
-        let found = cell_files(dir.path(), &servers);
+        let found = texts(cell_files(dir.path(), &servers));
         assert!(found.len() == 1 && found[0].contains("z.example is not in"), "{found:?}");
         fs::set_permissions(dir.path().join("ThisCell"), fs::Permissions::from_mode(0o600)).unwrap();
-        assert!(cell_files(dir.path(), &servers)[0].contains("chmod o+r"));
+        assert!(texts(cell_files(dir.path(), &servers))[0].contains("chmod o+r"));
     }
 
     #[test]

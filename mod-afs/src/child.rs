@@ -8,7 +8,8 @@ use crate::client;
 use crate::config::ServerConfig;
 use crate::content::{Afs, Client};
 use crate::farewell;
-use crate::httpd::{Level, Server, mpm};
+use crate::httpd::{Server, mpm};
+use crate::message;
 use crate::nanny::{self, Inherited};
 use crate::standing::Standing;
 use crate::waiting::{Directory, Wait, Waiting};
@@ -123,7 +124,10 @@ pub fn start(main: Server<'_>) {
         ClientKind::Userspace => {
             start_userspace(config, &client_conf, children, &mut cache_lock).map(|client| {
                 if let Err(e) = farewell::prepare(Arc::clone(&client)) {
-                    main.log(Level::Warning, &format!("file servers will not hear of this child's end: {e}"));
+                    main.log(
+                        message::NO_FAREWELL,
+                        &format!("file servers will not hear of this child's end: {e}"),
+                    );
                 }
                 let tokens: Arc<dyn AfsClient> = Arc::clone(&client) as Arc<dyn AfsClient>;
                 (Client::Userspace(client), tokens)
@@ -137,20 +141,22 @@ pub fn start(main: Server<'_>) {
     let client = match started {
         Ok(client) => Some(client),
         Err(e) => {
-            main.log(Level::Crit, &format!("this child can serve nothing in AFS: {e}"));
+            main.log(message::CLIENT_NOT_STARTED, &format!("this child can serve nothing in AFS: {e}"));
             None
         }
     };
     let broker = match (lanes, board) {
         (Ok(lanes), Ok(board)) => Some(Arc::new(Broker { lanes, board, waiting })),
         (Err(e), _) | (_, Err(e)) => {
-            main.log(Level::Crit, &format!("nobody can log in through this child: {e}"));
+            main.log(message::NO_LANES, &format!("nobody can log in through this child: {e}"));
             None
         }
     };
     let logins = client.as_ref().zip(broker.as_ref()).and_then(|((_, tokens), broker)| {
         Logins::new(Box::new(Arc::clone(broker)), Arc::clone(tokens))
-            .inspect_err(|e| main.log(Level::Crit, &format!("nobody can log in through this child: {e}")))
+            .inspect_err(|e| {
+                main.log(message::NO_LANES, &format!("nobody can log in through this child: {e}"))
+            })
             .ok()
     });
     let afs = client.map(|(client, _)| Afs::new(client, config.mount_dir().to_owned(), waiting, stores));
@@ -159,7 +165,7 @@ pub fn start(main: Server<'_>) {
     if let Some(logins) = child().and_then(|child| child.logins.as_ref())
         && let Err(e) = keep_swept(logins)
     {
-        main.log(Level::Warning, &format!("tokens stay in an idle child longer than they should: {e}"));
+        main.log(message::NOT_SWEPT, &format!("tokens stay in an idle child longer than they should: {e}"));
     }
 }
 

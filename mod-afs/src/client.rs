@@ -3,7 +3,8 @@
 //! A client in the kernel wants its PAGs made by root, so a child makes them before it gives root up.
 
 use crate::config::{ClientChoice, ServerConfig};
-use crate::httpd::{Level, Server, mpm};
+use crate::httpd::{Server, mpm};
+use crate::message::{self, Said};
 use pag::kafs::KeyNeed;
 use pag::{ClientKind, Kafs, KernelClient, OpenAfs, detect};
 use std::path::Path;
@@ -45,17 +46,17 @@ pub fn choose(config: &ServerConfig) -> Result<ClientKind, String> {
 pub fn announce(main: Server<'_>) -> Result<ClientKind, String> {
     let config = main.config();
     let kind = choose(config)?;
-    main.log(Level::Notice, &format!("{} is served by the AFS client {kind}", config.mount_dir()));
+    main.log(message::CLIENT, &format!("{} is served by the AFS client {kind}", config.mount_dir()));
     let (children, pags) = (mpm::children(), config.pags(mpm::threads_per_child()));
     match kind {
         ClientKind::Userspace => {}
-        ClientKind::OpenAfs => main.log(Level::Notice, &pags_needed(children, pags)),
+        ClientKind::OpenAfs => main.log(message::PAGS_NEEDED, &pags_needed(children, pags)),
         ClientKind::Kafs => match KeyNeed::limit() {
             Ok(limit) => {
-                let (level, text) = keys_needed(children, pags, limit);
-                main.log(level, &text);
+                let (message, text) = keys_needed(children, pags, limit);
+                main.log(message, &text);
             }
-            Err(e) => main.log(Level::Warning, &e.to_string()),
+            Err(e) => main.log(message::KEYS_UNKNOWN, &e.to_string()),
         },
     }
     Ok(kind)
@@ -74,7 +75,7 @@ fn pags_needed(children: usize, pags: usize) -> String {
 const TICKET: u64 = 500;
 
 /// What the tokens of all children come to with kAFS, and whether the kernel lets httpd's user have so many keys.
-fn keys_needed(children: usize, pags: usize, limit: KeyNeed) -> (Level, String) {
+fn keys_needed(children: usize, pags: usize, limit: KeyNeed) -> Said {
     let number = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
     let need = KeyNeed::of(number(children), number(pags), TICKET);
     let what = format!(
@@ -83,7 +84,7 @@ fn keys_needed(children: usize, pags: usize, limit: KeyNeed) -> (Level, String) 
         need.keys, need.bytes, limit.keys, limit.bytes
     );
     if limit.suffices(need) {
-        return (Level::Notice, what);
+        return (message::KEYS_NEEDED, what);
     }
     let more = format!(
         "{what}; visitors that do not fit in get 503: \
@@ -91,7 +92,7 @@ fn keys_needed(children: usize, pags: usize, limit: KeyNeed) -> (Level, String) 
         need.keys.max(limit.keys),
         need.bytes.max(limit.bytes)
     );
-    (Level::Warning, more)
+    (message::KEYS_TOO_FEW, more)
 }
 
 /// In the parent, at each start: finds out which client children will use, says so, and keeps it for them.
@@ -106,7 +107,7 @@ pub fn settle(main: Server<'_>) -> Result<(), String> {
         Ok(kind) => kind,
         Err(e) if mpm::generation() == 0 => return Err(e),
         Err(e) => {
-            main.log(Level::Crit, &e);
+            main.log(message::CLIENT_GONE, &e);
             match main.config().client() {
                 ClientChoice::OpenAfs => ClientKind::OpenAfs,
                 ClientChoice::Kafs => ClientKind::Kafs,
@@ -162,11 +163,11 @@ mod tests {
     #[test]
     fn what_the_kernel_must_allow_is_said_with_the_sysctl_that_raises_it() {
         let limit = KeyNeed { keys: 200, bytes: 20_000 };
-        let (level, text) = keys_needed(16, 8, limit);
-        assert_eq!(level, Level::Warning);
+        let (message, text) = keys_needed(16, 8, limit);
+        assert_eq!(message, message::KEYS_TOO_FEW);
         assert!(text.contains("sysctl -w kernel.keys.maxkeys=320 kernel.keys.maxbytes="), "{text}");
-        let (level, text) = keys_needed(1, 1, limit);
-        assert_eq!(level, Level::Notice, "{text}");
+        let (message, text) = keys_needed(1, 1, limit);
+        assert_eq!(message, message::KEYS_NEEDED, "{text}");
         assert!(!text.contains("sysctl"), "{text}");
         assert!(pags_needed(4, 10).contains("44 in all"));
     }

@@ -2,8 +2,8 @@
 //! httpd would not take up.
 
 use crate::checks::{Checked, findings};
-use crate::httpd::{Level, Server, Status, in_run_directory, mpm};
-use crate::{client, full_restart, require};
+use crate::httpd::{Server, Status, in_run_directory, mpm};
+use crate::{client, full_restart, message, require};
 use core::ffi::CStr;
 use pag::ClientKind;
 use std::path::PathBuf;
@@ -20,9 +20,10 @@ pub fn check(main: Server<'_>) -> Status {
         main.all().map(|s| Checked { name: s.name(), config: s.config() }).collect();
     let mut found = findings(&servers, mpm::child_user());
     let numbered: Vec<_> = main.all().map(|s| (s.number(), s.config())).collect();
-    found.extend(require::findings(&numbered, client::choose(main.config()) == Ok(ClientKind::Kafs)));
-    for sentence in &found {
-        main.log(Level::Alert, sentence);
+    let kafs = client::choose(main.config()) == Ok(ClientKind::Kafs);
+    found.extend(require::findings(&numbered, kafs).into_iter().map(|why| (message::REQUIRE_LINE, why)));
+    for (message, sentence) in &found {
+        main.log(*message, sentence);
     }
     if !found.is_empty() {
         return Status::INTERNAL_SERVER_ERROR;
@@ -33,7 +34,7 @@ pub fn check(main: Server<'_>) -> Status {
             mpm::Pass::Check => {
                 tell(main);
                 if let Err(why) = client::announce(main) {
-                    main.log(Level::Alert, &why);
+                    main.log(message::CLIENT_NOT_THERE, &why);
                     return Status::INTERNAL_SERVER_ERROR;
                 }
             }
@@ -51,7 +52,7 @@ fn file(main: Server<'_>) -> Option<PathBuf> {
 /// Says what needs a full restart.
 fn tell(main: Server<'_>) {
     for sentence in file(main).iter().flat_map(|file| full_restart::waiting(file, main.config())) {
-        main.log(Level::Warning, &sentence);
+        main.log(message::FULL_RESTART, &sentence);
     }
 }
 
@@ -64,6 +65,6 @@ fn note(main: Server<'_>) {
     process.keep(KEY, b"written");
     if let Err(e) = full_restart::write(&file, main.config()) {
         let text = format!("configtest will not know what needs a full restart: {}: {e}", file.display());
-        main.log(Level::Warning, &text);
+        main.log(message::NOT_NOTED, &text);
     }
 }

@@ -9,7 +9,8 @@ mod listener;
 mod told;
 
 use crate::config::CONTROL_SOCKET;
-use crate::httpd::{self, Ended, KeptFd, Level, Pool, Server, mpm};
+use crate::httpd::{self, Ended, KeptFd, Pool, Server, mpm};
+use crate::message;
 use crate::stores::Stores;
 use kept::{Kept, needs_full_restart};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -99,7 +100,7 @@ pub fn configure(main: Server<'_>, pconf: Pool<'_>) -> Result<(), NotStarted> {
     let mut kept = match known {
         Some(kept) => {
             for line in needs_full_restart(&kept, config) {
-                main.log(Level::Warning, &line);
+                main.log(message::FULL_RESTART, &line);
             }
             kept
         }
@@ -118,7 +119,7 @@ pub fn configure(main: Server<'_>, pconf: Pool<'_>) -> Result<(), NotStarted> {
     if kept.nanny == 0 {
         match kept.start() {
             // A server that runs is not stopped by this: logins fail until it works.
-            Err(e) if restarted => main.log(Level::Crit, &format!("no nanny: {e}")),
+            Err(e) if restarted => main.log(message::NO_NANNY, &format!("no nanny: {e}")),
             other => other?,
         }
     }
@@ -153,7 +154,7 @@ fn snapshot(main: Server<'_>, pconf: Pool<'_>) -> PathBuf {
         Ok(())
     })();
     if let Err(e) = made {
-        main.log(Level::Crit, &format!("nothing in AFS can be served: {}: {e}", dir.display()));
+        main.log(message::CONF_NOT_COPIED, &format!("nothing in AFS can be served: {}: {e}", dir.display()));
     }
     dir
 }
@@ -189,15 +190,21 @@ fn ended_under(main: Server<'_>, pid: i32, how: Ended) {
         return;
     }
     let (words, code) = in_words(how);
-    main.log(Level::Error, &format!("the nanny (pid {pid}) {words}"));
+    main.log(message::NANNY_ENDED, &format!("the nanny (pid {pid}) {words}"));
     if code == Some(BAD_CONFIG) {
-        main.log(Level::Crit, "logins fail until the configuration is corrected and httpd restarted");
+        main.log(
+            message::NANNY_GIVEN_UP,
+            "logins fail until the configuration is corrected and httpd restarted",
+        );
         parent.given_up = true;
     }
     let now = now_ms();
     parent.kept.deaths.push(now);
     if must_pause(&mut parent.kept.deaths, now) {
-        main.log(Level::Error, "the nanny dies again and again; the next one waits for some seconds");
+        main.log(
+            message::NANNY_PAUSES,
+            "the nanny dies again and again; the next one waits for some seconds",
+        );
     } else {
         parent.revive(main);
     }
@@ -231,10 +238,15 @@ impl Parent {
             (Ok(()), Some(pconf)) => {
                 httpd::watch(pconf, self.kept.nanny);
                 self.kept.tell(&self.config, main);
-                main.log(Level::Notice, &format!("another nanny was started (pid {})", self.kept.nanny));
+                main.log(
+                    message::NANNY_STARTED,
+                    &format!("another nanny was started (pid {})", self.kept.nanny),
+                );
             }
-            (Ok(()), None) => main.log(Level::Crit, "a nanny was started, but nobody watches it"),
-            (Err(e), _) => main.log(Level::Crit, &format!("no nanny: {e}")),
+            (Ok(()), None) => {
+                main.log(message::NANNY_UNWATCHED, "a nanny was started, but nobody watches it")
+            }
+            (Err(e), _) => main.log(message::NO_NANNY, &format!("no nanny: {e}")),
         }
     }
 }

@@ -17,9 +17,10 @@ use crate::config::{AuthType, DirConfig, Login, RemoteUser, ServerConfig};
 use crate::content::{self, Who};
 use crate::farewell;
 use crate::httpd::{
-    DirConfigs, Ended, FileInfo, FileKind, Htaccess, Level, Look, Phases, Pool, Request, Server, Status,
-    Verdict, log_anywhere, mpm,
+    DirConfigs, Ended, FileInfo, FileKind, Htaccess, Look, Phases, Pool, Request, Server, Status, Verdict,
+    log_anywhere, mpm,
 };
+use crate::message;
 use crate::require::Require;
 use crate::{nanny, prompt};
 use core::ffi::CStr;
@@ -64,7 +65,7 @@ impl Phases for Module {
         {
             // Containers often forbid it. The user-space client needs none; for the kernel's, `client::settle` insists.
             let text = format!("httpd stays in the PAG and session keyring that it was started in: {e}");
-            log_anywhere(Level::Warning, &text);
+            log_anywhere(message::PAG_INHERITED, &text);
         }
         Status::OK
     }
@@ -79,12 +80,13 @@ impl Phases for Module {
             return Status::OK;
         }
         let done = crate::client::settle(main)
-            .and_then(|()| access_log::open_all(main, pconf))
-            .and_then(|()| nanny::configure(main, pconf).map_err(|e| e.to_string()));
+            .map_err(|e| (message::CLIENT_NOT_THERE, e))
+            .and_then(|()| access_log::open_all(main, pconf).map_err(|e| (message::LOG_NOT_OPENED, e)))
+            .and_then(|()| nanny::configure(main, pconf).map_err(|e| (message::NOT_STARTED, e.to_string())));
         match done {
             Ok(()) => Status::OK,
-            Err(e) => {
-                main.log(Level::Alert, &e);
+            Err((message, text)) => {
+                main.log(message, &text);
                 Status::INTERNAL_SERVER_ERROR
             }
         }
@@ -92,6 +94,7 @@ impl Phases for Module {
 
     fn drop_privileges(main: Server<'_>) -> Status {
         if main.all().any(|server| server.config().uses_afs()) {
+            crate::traced::begin();
             crate::client::prepare(main.config());
         }
         Status::OK
@@ -241,7 +244,7 @@ impl Phases for Module {
         if !r.is_get_or_head() {
             return Status::OK;
         }
-        r.log(Level::Info, "MultiViews finds no variants in AFS with this client");
+        r.log(message::NO_VARIANTS, "MultiViews finds no variants in AFS with this client");
         refuse(r, Answer::NotFound, "absent", None)
     }
 
@@ -354,7 +357,7 @@ fn walk(r: &mut Request<'_>) -> Result<(), Status> {
     };
     let name = r.filename().map(|name| name.to_bytes().to_vec()).unwrap_or_default();
     if afs.is_full(&name) {
-        r.log(Level::Error, "too many workers wait for this directory's file server already");
+        r.log(message::TOO_MANY_WAIT, "too many workers wait for this directory's file server already");
         return Err(refuse(r, Answer::Unavailable, "too-many-wait", None));
     }
     if settled(r).is_some_and(|settled| afs.is_alias(&settled.who, &name)) {
@@ -389,7 +392,10 @@ fn walk(r: &mut Request<'_>) -> Result<(), Status> {
             return Err(afs_says(r, errno));
         }
         if !options.follow_links {
-            r.log(Level::Error, &format!("symbolic link not allowed: {}", String::from_utf8_lossy(&link)));
+            r.log(
+                message::LINK_NOT_ALLOWED,
+                &format!("symbolic link not allowed: {}", String::from_utf8_lossy(&link)),
+            );
             return Err(refuse(r, Answer::Forbidden, "link", None));
         }
     }
@@ -417,9 +423,10 @@ fn afs_says(r: &mut Request<'_>, errno: i32) -> Status {
         trouble = Trouble::ServiceAway;
     }
     let answer = trouble.answer(settled.is_some_and(|settled| settled.is_final()));
-    let level = if answer == Answer::Unavailable { Level::Error } else { Level::Info };
+    let message =
+        if answer == Answer::Unavailable { message::FILE_UNAVAILABLE } else { message::FILE_REFUSED };
     let name = r.filename().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    r.log(level, &format!("{name}: {} (errno {errno})", trouble.word()));
+    r.log(message, &format!("{name}: {} (errno {errno})", trouble.word()));
     refuse(r, answer, trouble.word(), None)
 }
 

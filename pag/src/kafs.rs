@@ -17,6 +17,7 @@
 use crate::block::{decode_xdr, encode_rxrpc_v1, encode_xdr};
 use crate::client::{AfsClient, ClientKind, Counters, KernelClient, Pag};
 use crate::keyring::{ANONYMOUS, Pool, Ring, Slot, failed, here, root, set_here};
+use crate::message;
 use crate::sys::consts::{POS_SEARCH, POS_SETATTR, POS_WRITE};
 use crate::sys::keyctl::{self, Serial};
 use crate::sys::signals::with_all_blocked;
@@ -217,7 +218,7 @@ impl AfsClient for Kafs {
     fn leave(&self) {
         if let Err(error) = self.go(&self.nobody) {
             // The next request in this thread would be somebody else's.
-            tracing::error!(%error, "a thread cannot leave its PAG: ending the process");
+            tracing::error!(id = message::STUCK_IN_PAG.id, %error, "a thread cannot leave its PAG: ending the process");
             std::process::abort();
         }
         set_here(None);
@@ -243,7 +244,7 @@ impl AfsClient for Kafs {
         let kept = match cleared {
             Ok(()) => self.pool.park(slot),
             Err(error) => {
-                tracing::warn!(%error, "tokens of an ended PAG were not dropped");
+                tracing::warn!(id = message::TOKENS_LEFT.id, %error, "tokens of an ended PAG were not dropped");
                 self.pool.discard();
                 false
             }

@@ -13,6 +13,7 @@ pub mod error;
 pub mod fake;
 pub mod kafs;
 mod keyring;
+mod message;
 pub mod mounted;
 pub mod openafs;
 mod packet;

@@ -19,6 +19,7 @@
 use crate::block::{decode_gettok, encode_settok, encode_xdr};
 use crate::client::{AfsClient, ClientKind, Counters, KernelClient, Pag};
 use crate::keyring::{ANONYMOUS, Pool, Ring, Slot, failed, here, root, set_here};
+use crate::message;
 use crate::sys::afs_call::AfsCall;
 use crate::sys::consts::{self, POS_SEARCH};
 use crate::sys::keyctl::{self, Serial};
@@ -304,7 +305,7 @@ impl AfsClient for OpenAfs {
     fn leave(&self) {
         if let Err(error) = self.go(&self.nobody) {
             // The next request in this thread would be somebody else's.
-            tracing::error!(%error, "a thread cannot leave its PAG: ending the process");
+            tracing::error!(id = message::STUCK_IN_PAG.id, %error, "a thread cannot leave its PAG: ending the process");
             std::process::abort();
         }
         set_here(None);
@@ -333,7 +334,7 @@ impl AfsClient for OpenAfs {
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, "tokens of an ended PAG were not dropped");
+                tracing::warn!(id = message::TOKENS_LEFT.id, %error, "tokens of an ended PAG were not dropped");
                 self.pool.discard();
             }
         }

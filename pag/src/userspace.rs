@@ -66,6 +66,7 @@ pub use stat::{Fid, Kind, Stat};
 
 use crate::block::encode_settok;
 use crate::client::{AfsClient, ClientKind, Pag, PagScope};
+use crate::message;
 use crate::sys::uafs::{Object, Start};
 use crate::{Error, Token};
 use std::ffi::CString;
@@ -222,7 +223,10 @@ impl AfsClient for Userspace {
         let nobody = self.anonymous().id();
         if self.object.enter(nobody).is_err() || self.object.current() != nobody {
             // The next request in this thread would be somebody else's.
-            tracing::error!("a thread cannot leave its PAG: ending the process");
+            tracing::error!(
+                id = message::STUCK_IN_PAG.id,
+                "a thread cannot leave its PAG: ending the process"
+            );
             std::process::abort();
         }
     }
@@ -237,7 +241,7 @@ impl AfsClient for Userspace {
 
     fn end(&self, pag: u32) {
         if let Err(errno) = self.object.pag_end(pag) {
-            tracing::warn!(errno, "tokens of an ended PAG were not dropped");
+            tracing::warn!(id = message::TOKENS_LEFT.id, errno, "tokens of an ended PAG were not dropped");
         }
     }
 }

@@ -22,6 +22,7 @@ pub mod child;
 pub mod control;
 pub mod error;
 pub mod log;
+pub mod message;
 pub mod privilege;
 pub mod run;
 pub mod signals;
@@ -32,7 +33,6 @@ pub use error::Error;
 
 use clap::Parser;
 use std::process::ExitCode;
-use tracing::error;
 
 /// The whole program.
 #[must_use]
@@ -57,7 +57,7 @@ pub fn main() -> ExitCode {
     match run::run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            error!("weblog-starter: {}", error::with_sources(&e));
+            log::say(message::NANNY_FAILS, format_args!("{}", error::with_sources(&e)));
             ExitCode::from(e.exit_code())
         }
     }

@@ -1,9 +1,11 @@
 //! The log: lines to standard error, which is httpd's error log. A reader who does not read loses lines; the nanny never waits for him.
 
+use crate::message::Message;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, AsRawFd as _, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags};
-use std::io;
+use std::{fmt, io};
+use tracing::{Level, error, info, warn};
 
 /// Sees to it that neither we nor those whom we start can wait for the reader of a log that is a pipe.
 ///
@@ -24,6 +26,15 @@ fn opened_anew(fd: impl AsFd) -> Option<OwnedFd> {
     }
     let path = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
     rustix::fs::open(path, OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()).ok()
+}
+
+/// Writes a line.
+pub fn say(message: Message, text: fmt::Arguments<'_>) {
+    match message.level {
+        Level::ERROR => error!("weblog-starter: {}: {text}", message.id),
+        Level::WARN => warn!("weblog-starter: {}: {text}", message.id),
+        _ => info!("weblog-starter: {}: {text}", message.id),
+    }
 }
 
 /// Writes what can be written at once, and drops the rest.

@@ -4,6 +4,8 @@ use crate::args::Args;
 use crate::child::{Broker, Ends};
 use crate::control::{self, Control, Received};
 use crate::error::with_sources;
+use crate::log::say;
+use crate::message;
 use crate::signals::Signals;
 use crate::supervise::{Action, End, Event, State};
 use crate::{Error, privilege, trust};
@@ -12,7 +14,6 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::process::{PidfdFlags, Signal, getppid, pidfd_open};
 use rustix::time::{ClockId, clock_gettime};
-use tracing::{error, info, warn};
 use weblog_fds::{BoardWriter, layout};
 
 /// The nanny from start to end.
@@ -205,7 +206,7 @@ impl Nanny<'_> {
                 }
                 Received::Message(control::QUIT, _) => events.push(Event::Quit),
                 Received::Message(kind, _) => {
-                    warn!("weblog-starter: message of unknown kind {kind} from httpd")
+                    say(message::HTTPD_UNKNOWN, format_args!("message of unknown kind {kind} from httpd"))
                 }
                 Received::Nothing => return (events, true),
                 Received::Closed => {
@@ -254,13 +255,13 @@ impl Nanny<'_> {
                     }
                     Action::SendConfig => self.send_config(),
                     Action::ReportReady(generation) => {
-                        info!("weblog-starter: broker {generation} is ready");
+                        say(message::BROKER_READY, format_args!("broker {generation} is ready"));
                         self.report(control::READY, &generation.to_le_bytes());
                     }
                     Action::ReportDown(end) => {
                         self.broker = None;
                         self.board.set_ready(false);
-                        error!("weblog-starter: the broker ended: {end}");
+                        say(message::BROKER_ENDED, format_args!("the broker ended: {end}"));
                         self.report(control::DOWN, end.to_string().as_bytes());
                     }
                     Action::AskToQuit => {
@@ -273,7 +274,10 @@ impl Nanny<'_> {
                     }
                     Action::Kill => {
                         if let Some(broker) = &self.broker {
-                            warn!("weblog-starter: killing broker process {}", broker.id());
+                            say(
+                                message::BROKER_KILLED,
+                                format_args!("killing broker process {}", broker.id()),
+                            );
                             broker.kill();
                         }
                     }
@@ -293,12 +297,15 @@ impl Nanny<'_> {
         self.unsent = false;
         match Broker::start(self.args, &self.ends, generation) {
             Ok(broker) => {
-                info!("weblog-starter: started broker {generation} as process {}", broker.id());
+                say(
+                    message::BROKER_STARTED,
+                    format_args!("started broker {generation} as process {}", broker.id()),
+                );
                 self.broker = Some(broker);
                 true
             }
             Err(e) => {
-                error!("weblog-starter: {}", with_sources(&e));
+                say(message::BROKER_NOT_STARTED, format_args!("{}", with_sources(&e)));
                 false
             }
         }
@@ -318,7 +325,7 @@ impl Nanny<'_> {
     /// Tells the parent. It may be too busy to listen; the board says it too.
     fn report(&self, kind: u8, rest: &[u8]) {
         if let Err(e) = self.parent.send(kind, rest) {
-            info!("weblog-starter: httpd does not listen: errno {}", e.raw_os_error());
+            say(message::HTTPD_DEAF, format_args!("httpd does not listen: errno {}", e.raw_os_error()));
         }
     }
 }

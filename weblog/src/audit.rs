@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use std::os::fd::AsFd;
 use weblog_proto::Failure;
 
+use crate::message::{self, Message};
 use crate::outcome::Step;
 
 /// How important a line is. A line is written if it is no less important than the configured level.
@@ -45,9 +46,9 @@ impl Level {
 /// One line for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
-    /// How important.
-    pub level: Level,
-    /// The text; has no control characters if made by this module.
+    /// What it says, and how important that is.
+    pub message: Message,
+    /// The text behind its id; has no control characters if made by this module.
     pub text: String,
 }
 
@@ -78,10 +79,11 @@ pub enum Source {
 /// A decision as a line. `cell`: or realm. Both are as they were typed.
 #[must_use]
 pub fn decision(user: &str, cell: &str, address: IpAddr, verdict: Verdict, source: Source) -> Line {
-    let level = match (verdict, source) {
-        (Verdict::Granted(_), Source::Memory) => Level::Debug,
-        (Verdict::Granted(_), _) | (Verdict::Failed(_), Source::Memory) => Level::Info,
-        (Verdict::Failed(_), _) => Level::Warn,
+    let message = match (verdict, source) {
+        (Verdict::Granted(_), Source::Memory) => message::LOGIN_REMEMBERED,
+        (Verdict::Granted(_), _) => message::LOGIN_GRANTED,
+        (Verdict::Failed(_), Source::Memory) => message::FAILURE_REMEMBERED,
+        (Verdict::Failed(_), _) => message::LOGIN_FAILED,
     };
     let outcome = match verdict {
         Verdict::Granted(_) => "granted",
@@ -102,7 +104,7 @@ pub fn decision(user: &str, cell: &str, address: IpAddr, verdict: Verdict, sourc
         _ => Ok(()),
     });
     debug_assert!(written.is_ok(), "writing to a String");
-    Line { level, text }
+    Line { message, text }
 }
 
 /// Text of others: printable ASCII as it is, the rest and the quoting characters as `\xNN`, cut at 64 bytes.
@@ -144,11 +146,12 @@ impl Log {
 
     /// Writes a line if it is important enough.
     pub fn line(&mut self, line: &Line) {
-        self.write(line.level, format_args!("{}", line.text));
+        self.write(line.message, format_args!("{}", line.text));
     }
 
     /// Writes a line if it is important enough.
-    pub fn write(&mut self, level: Level, text: fmt::Arguments<'_>) {
+    pub fn write(&mut self, message: Message, text: fmt::Arguments<'_>) {
+        let Message { id, level } = message;
         if level as u8 > self.level {
             return;
         }
@@ -156,7 +159,7 @@ impl Log {
         let note = if dropped == 0 { String::new() } else { format!(" [{dropped} lines were lost before]") };
         let pid = rustix::process::getpid().as_raw_nonzero();
         let line = format!(
-            "[{}] [{}:{}] [pid {pid}] {text}{note}\n",
+            "[{}] [{}:{}] [pid {pid}] {id}: {text}{note}\n",
             timestamp(rustix::time::clock_gettime(rustix::time::ClockId::Realtime).tv_sec),
             self.name,
             level.word()
@@ -218,7 +221,7 @@ mod tests {
             line.text,
             "login alice\\x0a[error]\\x20root@exa\\x22mple\\xc3\\xa9\\x00 from 192.0.2.7: not-acceptable"
         );
-        assert_eq!(line.level, Level::Warn);
+        assert_eq!(line.message, message::LOGIN_FAILED);
     }
 
     #[test]

@@ -2,9 +2,10 @@
 //!
 //! Knows nothing of caches, limits or lanes. A login that it was given always ends, in [`Pool::turn`] or by [`Pool::kill`].
 
-use crate::audit::{Level, Log};
+use crate::audit::Log;
 use crate::frames::{Collected, Collector, Order, READY, decode_answer};
 use crate::logins::{Job, LoginId};
+use crate::message;
 use crate::outcome::{Answer, Refusal};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -198,22 +199,27 @@ impl Pool {
                     // What it has written before its end still counts.
                     a.read_answer(now_ms, &mut self.failures, &mut ended);
                     match a.state {
-                        State::Ending => {
-                            log.write(Level::Trace, format_args!("authenticator ended: {status}"))
-                        }
+                        State::Ending => log.write(
+                            message::AUTHENTICATOR_ENDED,
+                            format_args!("authenticator ended: {status}"),
+                        ),
                         State::Busy(login) => {
-                            log.write(Level::Error, format_args!("authenticator died in a login: {status}"));
+                            log.write(
+                                message::AUTHENTICATOR_DIED,
+                                format_args!("authenticator died in a login: {status}"),
+                            );
                             ended.push((login, broken()));
                         }
-                        State::Ready => {
-                            log.write(Level::Warn, format_args!("idle authenticator died: {status}"))
-                        }
+                        State::Ready => log.write(
+                            message::AUTHENTICATOR_DIED_IDLE,
+                            format_args!("idle authenticator died: {status}"),
+                        ),
                         State::Starting => {
                             let pause = PAUSE_MS.saturating_mul(1 << self.failures.min(7)).min(PAUSE_MAX_MS);
                             self.failures = self.failures.saturating_add(1);
                             self.not_before_ms = now_ms.saturating_add(pause);
                             log.write(
-                                Level::Error,
+                                message::AUTHENTICATOR_DIED_EARLY,
                                 format_args!(
                                     "authenticator died at its start: {status}; next one in {pause} ms"
                                 ),
@@ -268,7 +274,10 @@ impl Pool {
                 Err(error) => {
                     self.failures = self.failures.saturating_add(1);
                     self.not_before_ms = now_ms.saturating_add(PAUSE_MAX_MS / 10);
-                    log.write(Level::Error, format_args!("cannot start an authenticator: {error}"));
+                    log.write(
+                        message::AUTHENTICATOR_NOT_STARTED,
+                        format_args!("cannot start an authenticator: {error}"),
+                    );
                     return;
                 }
             }
@@ -423,7 +432,7 @@ impl Authenticator {
         match self.state {
             State::Ready => self.dismiss(),
             _ => {
-                log.write(Level::Warn, format_args!("authenticator hangs, killed"));
+                log.write(message::AUTHENTICATOR_HANGS, format_args!("authenticator hangs, killed"));
                 self.signal_kill();
                 // Not again before it is collected.
                 self.since_ms = now_ms;

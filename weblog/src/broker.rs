@@ -1,13 +1,14 @@
 //! The broker's one loop: lanes, authenticators, the nanny's messages, administrators, timers.
 
 use crate::args::BrokerArgs;
-use crate::audit::{Level, Log};
+use crate::audit::Log;
 use crate::authenticator::{Plan, Pool};
 use crate::clock::Now;
 use crate::config::Settings;
 use crate::control::{Command, Control};
 use crate::dispatch::{Dispatch, Effect};
 use crate::error::Error;
+use crate::message;
 use crate::privilege::{self, RunAs};
 use afsweb_cache::VerifierKey;
 use core::time::Duration;
@@ -77,7 +78,7 @@ pub fn run(args: &BrokerArgs, log: &mut Log) -> Result<(), Error> {
     let user = RunAs::find(&args.user)?;
     let missing = privilege::drop_all(user, parent)?;
     for what in missing.0 {
-        log.write(Level::Warn, format_args!("{what}"));
+        log.write(message::NOT_PROTECTED, format_args!("{what}"));
     }
     let admin =
         Control::new(listener).map_err(|e| Error::System("making the control socket non-blocking", e))?;
@@ -101,7 +102,7 @@ pub fn run(args: &BrokerArgs, log: &mut Log) -> Result<(), Error> {
     broker.board.set_ready(false);
     *log = broker.log;
     let why = why?;
-    log.write(Level::Info, format_args!("broker of generation {} ends: {why}", args.generation));
+    log.write(message::BROKER_ENDS, format_args!("broker of generation {} ends: {why}", args.generation));
     Ok(())
 }
 
@@ -118,7 +119,7 @@ impl Broker {
             let _ = lane.hello(self.generation);
         }
         self.log.write(
-            Level::Info,
+            message::BROKER_SERVES,
             format_args!("broker of generation {} serves {} lanes", self.generation, self.lanes.len()),
         );
     }
@@ -190,7 +191,9 @@ impl Broker {
             match message.split_first() {
                 Some((b'C', bytes)) => self.configure(bytes, now)?,
                 Some((b'Q', _)) => return Ok(Next::Quit("told to")),
-                _ => self.log.write(Level::Warn, format_args!("unknown message of the nanny ignored")),
+                _ => self
+                    .log
+                    .write(message::NANNY_UNKNOWN, format_args!("unknown message of the nanny ignored")),
             }
         }
     }
@@ -211,7 +214,7 @@ impl Broker {
                 krb5: current.wants_krb5(),
                 ahead: current.authenticators,
             });
-            self.log.write(Level::Info, format_args!("configuration {} applies", current.version));
+            self.log.write(message::CONFIGURED, format_args!("configuration {} applies", current.version));
         }
         Ok(())
     }
@@ -228,10 +231,13 @@ impl Broker {
                     }
                     Err(RecvError::Frame(why)) => {
                         self.bad_frames = self.bad_frames.saturating_add(1);
-                        self.log.write(Level::Warn, format_args!("lane {number}: request dropped: {why}"));
+                        self.log.write(
+                            message::REQUEST_DROPPED,
+                            format_args!("lane {number}: request dropped: {why}"),
+                        );
                     }
                     Err(why) => {
-                        self.log.write(Level::Error, format_args!("lane {number} is lost: {why}"));
+                        self.log.write(message::LANE_LOST, format_args!("lane {number} is lost: {why}"));
                         if let Some(lane) = self.lanes.get_mut(number) {
                             *lane = None;
                         }
@@ -249,7 +255,7 @@ impl Broker {
                 Command::Forget(target) => {
                     let tokens = self.dispatch.forget(target, now);
                     self.log.write(
-                        Level::Info,
+                        message::FORGOTTEN,
                         format_args!("uid {} made us forget {target}: {tokens} tokens dropped", asked.uid),
                     );
                     // Before the answer, so that whoever has it can rely on it.

@@ -1,7 +1,8 @@
 //! The administrator's socket: one datagram in, one out. Nobody there can hold the broker up.
 
-use crate::audit::{Escaped, Level, Log};
+use crate::audit::{Escaped, Log};
 use crate::dispatch::{Behind, Target};
+use crate::message;
 use pag::{Cell, Principal};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fd::OwnedFd;
@@ -139,14 +140,14 @@ impl Control {
 fn heard(fd: OwnedFd, text: &str, log: &mut Log) -> Option<Asked> {
     let uid = rustix::net::sockopt::socket_peercred(&fd).ok()?.uid;
     if uid != Uid::ROOT && uid != geteuid() {
-        log.write(Level::Warn, format_args!("uid {} is no administrator", uid.as_raw()));
+        log.write(message::NO_ADMINISTRATOR, format_args!("uid {} is no administrator", uid.as_raw()));
         answer(&fd, "error: only root and the broker's own user may\n");
         return None;
     }
     match parse(text) {
         Ok(command) => Some(Asked { fd, command, uid: uid.as_raw() }),
         Err(why) => {
-            log.write(Level::Info, format_args!("administrator said {}: {why}", Escaped(text)));
+            log.write(message::BAD_ORDER, format_args!("administrator said {}: {why}", Escaped(text)));
             answer(&fd, &format!("error: {why}\n"));
             None
         }

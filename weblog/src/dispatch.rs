@@ -11,11 +11,12 @@
 //!
 //! An asker whose login takes longer than a moment is told to ask again, so that no lane waits for a cell.
 
-use crate::audit::{Level, Line};
+use crate::audit::Line;
 use crate::clock::Now;
 use crate::config::{CellSettings, Settings};
 use crate::limiter::{Limiter, Limits};
 use crate::logins::{Bounds, Job, LoginId, LoginKey, Logins, Way};
+use crate::message::Message;
 use crate::outcome::{Answer, Fruit, Refusal};
 use crate::services::Services;
 use afsweb_cache::{Store, VerifierKey};
@@ -241,8 +242,8 @@ impl<A> Dispatch<A> {
         self.out.push_back(Effect::Log(line));
     }
 
-    fn note(&mut self, level: Level, text: &str) {
-        self.log(Line { level, text: text.to_owned() });
+    fn note(&mut self, message: Message, text: &str) {
+        self.log(Line { message, text: text.to_owned() });
     }
 }
 

@@ -19,6 +19,7 @@ pub mod krb5;
 pub mod limiter;
 pub mod logins;
 pub mod membership;
+pub mod message;
 pub mod one_login;
 pub mod outcome;
 pub mod privilege;
@@ -27,7 +28,7 @@ pub mod protection;
 pub mod services;
 
 use args::Mode;
-use audit::{Level, Log};
+use audit::Log;
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -76,7 +77,7 @@ fn complain(log: &mut Log, error: &error::Error) {
         text.push_str(&c.to_string());
         cause = c.source();
     }
-    log.write(Level::Error, format_args!("{text}"));
+    log.write(message::BROKER_FAILS, format_args!("{text}"));
 }
 
 /// Writes to standard output; whoever has closed it does not want to read it.

@@ -2,13 +2,14 @@
 //! server), answers, ends.
 
 use crate::args::AuthenticatorArgs;
-use crate::audit::{Level, Log};
+use crate::audit::Log;
 use crate::frames::{Collected, Collector, FRAME_MAX, Order, READY, encode_answer};
 use crate::kaserver::sys::Afs;
 use crate::kaserver::{self, srvtab, sys::find_hosts_by};
 use crate::krb5::{self, sys::Krb5};
 use crate::logins::{Errand, Secret, Way};
 use crate::membership;
+use crate::message;
 use crate::outcome::{Answer, Credentials, Fruit, Outcome, Refusal};
 use crate::privilege;
 use crate::proof::Leftovers;
@@ -37,7 +38,7 @@ pub fn run(args: &AuthenticatorArgs) -> u8 {
     let _ = rustix::thread::set_name(c"weblog-login");
     let mut log = Log::new("weblog-authenticator");
     if let Err(error) = privilege::confine_authenticator(args.parent) {
-        log.write(Level::Error, format_args!("{error}"));
+        log.write(message::NOT_CONFINED, format_args!("{error}"));
         return CONFINED_NOT;
     }
     let Ok(answer) = take_answer_pipe() else { return PIPES };
@@ -46,14 +47,17 @@ pub fn run(args: &AuthenticatorArgs) -> u8 {
         Ok(afs) => afs,
         Err(error) => {
             let cause = core::error::Error::source(&error).map(|c| format!(": {c}")).unwrap_or_default();
-            log.write(Level::Error, format_args!("{error}{cause} ({})", args.conf_dir.display()));
+            log.write(
+                message::NO_LIBAFSAUTHENT,
+                format_args!("{error}{cause} ({})", args.conf_dir.display()),
+            );
             return LIBRARY;
         }
     };
     let cells = match CellServDb::read(&args.conf_dir) {
         Ok(cells) => cells,
         Err(error) => {
-            log.write(Level::Error, format_args!("{error}"));
+            log.write(message::NO_CELL_SERV_DB, format_args!("{error}"));
             return LIBRARY;
         }
     };
@@ -68,7 +72,7 @@ pub fn run(args: &AuthenticatorArgs) -> u8 {
                 krb5 = Some(library);
             }
             Err(error) => {
-                log.write(Level::Error, format_args!("{error}"));
+                log.write(message::NO_LIBKRB5, format_args!("{error}"));
                 return LIBRARY;
             }
         }

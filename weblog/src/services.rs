@@ -3,9 +3,10 @@
 //!
 //! Pure: knows no processes, no files, no clock. Whoever asks gets what is there; no asker begins a login.
 
-use crate::audit::{Level, Line};
+use crate::audit::Line;
 use crate::clock::Now;
 use crate::logins::LoginId;
+use crate::message;
 use crate::outcome::{Outcome, Refusal, Success};
 use core::fmt::Write as _;
 use pag::{Principal, Token};
@@ -128,7 +129,7 @@ impl Identity {
                 (REFUSED_PAUSE_MS << self.failures.min(16)).min(REFUSED_PAUSE_MAX_MS)
             }
         };
-        let level = if self.failures == 0 { Level::Error } else { Level::Warn };
+        let message = if self.failures == 0 { message::SERVICE_ALARM } else { message::SERVICE_ALARM_AGAIN };
         self.failures = self.failures.saturating_add(1);
         self.last = Some(refusal);
         self.next_ms = now.ms.saturating_add(pause_ms);
@@ -144,7 +145,7 @@ impl Identity {
             step.word(),
             pause_ms / 1_000
         );
-        Line { level, text }
+        Line { message, text }
     }
 
     /// An attempt has succeeded.
@@ -159,7 +160,7 @@ impl Identity {
         let alarm = if over { ", the alarm is over" } else { "" };
         let next_s = self.next_ms.saturating_sub(now.ms) / 1_000;
         let text = format!("{} has a token for {life_s} s, renewed in {next_s} s{alarm}", self.label());
-        Line { level: if over { Level::Warn } else { Level::Info }, text }
+        Line { message: if over { message::SERVICE_ALARM_OVER } else { message::SERVICE_TOKEN }, text }
     }
 }
 
@@ -209,7 +210,7 @@ impl Services {
             if ended && !identity.told_end {
                 identity.told_end = true;
                 let text = format!("ALARM: the token of {} has ended", identity.label());
-                acts.push(Act::Log(Line { level: Level::Error, text }));
+                acts.push(Act::Log(Line { message: message::SERVICE_TOKEN_ENDED, text }));
             }
             if identity.attempt.is_none() && identity.next_ms <= now.ms {
                 self.last_number = self.last_number.wrapping_add(1);
@@ -438,7 +439,7 @@ mod tests {
         w.attempt(60_000, success(180, 2));
         assert_eq!(w.answer("www", 60_000), Ok((2, 60)));
         assert_eq!(w.services.next_ms(), Some(120_000));
-        assert!(w.lines.iter().all(|l| l.level == Level::Info), "{:?}", w.lines);
+        assert!(w.lines.iter().all(|l| l.message == message::SERVICE_TOKEN), "{:?}", w.lines);
         assert_eq!(w.answer("other", 0), Err(Some(Failure::CellNotAllowed)));
     }
 
@@ -449,7 +450,7 @@ mod tests {
         let away = || refused(Failure::CellUnreachable);
         w.attempt(60_000, away());
         assert_eq!(w.services.alarms(), 1);
-        assert_eq!(w.lines.last().unwrap().level, Level::Error);
+        assert_eq!(w.lines.last().unwrap().message, message::SERVICE_ALARM);
         assert!(w.lines.last().unwrap().text.contains("ALARM"), "{:?}", w.lines);
         assert_eq!(w.answer("www", 60_000), Ok((1, 5)));
         let mut ms = 60_000;
@@ -467,7 +468,7 @@ mod tests {
             assert_eq!(w.services.next_ms(), Some(ms));
             w.attempt(ms, away());
         }
-        let ends = w.lines.iter().filter(|l| l.text.contains("has ended")).count();
+        let ends = w.lines.iter().filter(|l| l.message == message::SERVICE_TOKEN_ENDED).count();
         assert_eq!(ends, 1, "{:?}", w.lines);
         assert!(w.services.status(at(ms)).contains("ALARM: 8 attempts failed, cell-unreachable"));
         w.attempt(ms + 30_000, success(900, 2));

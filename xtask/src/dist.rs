@@ -32,6 +32,7 @@ const TEXTS: &[(&str, &str)] = &[
     ("LICENSE", "usr/share/doc/libapache2-mod-afs/copyright"),
     ("docs/admin.md", "usr/share/doc/libapache2-mod-afs/admin.md"),
     ("docs/directives.md", "usr/share/doc/libapache2-mod-afs/directives.md"),
+    ("docs/messages.md", "usr/share/doc/libapache2-mod-afs/messages.md"),
     ("docs/defects.md", "usr/share/doc/libapache2-mod-afs/defects.md"),
     ("docs/privsep.md", "usr/share/doc/libapache2-mod-afs/privsep.md"),
     ("docs/architecture.md", "usr/share/doc/libapache2-mod-afs/architecture.md"),

@@ -1,6 +1,6 @@
 //! `cargo xtask tidy`: the rules of `docs/architecture.md` that a program can check.
 
-use crate::{defects, directives};
+use crate::{defects, directives, messages};
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -57,6 +57,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     }
     directives::check(root, &mut faults)?;
     defects::check(root, &mut faults)?;
+    messages::check(root, &files, &mut faults)?;
     let changelog = std::fs::read_to_string(root.join("CHANGELOG.md"))?;
     if !changelog.contains("## Unreleased") {
         faults.push("CHANGELOG.md: has no section Unreleased".into());

@@ -17,7 +17,8 @@ use crate::answer::{Answer, Trouble};
 use crate::broker::unix_now;
 use crate::child::child;
 use crate::content::{self, Afs, Attributes, Who};
-use crate::httpd::{FileKind, Level, Request, Status};
+use crate::httpd::{FileKind, Request, Status};
+use crate::message;
 use crate::phases;
 use crate::writing::Writing;
 use core::ffi::CStr;
@@ -239,7 +240,10 @@ impl Thing {
                 }),
                 Err(errno) => {
                     let path = String::from_utf8_lossy(&path);
-                    r.log(Level::Debug, &format!("{path}: not shown in its collection (errno {errno})"));
+                    r.log(
+                        message::NOT_SHOWN,
+                        &format!("{path}: not shown in its collection (errno {errno})"),
+                    );
                 }
             }
         }
@@ -407,7 +411,7 @@ pub fn tell(r: &mut Request<'_>, no: No) -> Told {
     let (answer, word) = match no {
         No::Problem(problem) => {
             if let Problem::Afs(errno) | Problem::Here(errno) = problem {
-                r.log(Level::Info, &format!("errno {errno}"));
+                r.log(message::NOT_DONE, &format!("errno {errno}"));
             }
             answer(problem)
         }
@@ -415,11 +419,11 @@ pub fn tell(r: &mut Request<'_>, no: No) -> Told {
         No::Partial => (Answer::BadRequest, "partial"),
         No::Reserved => (Answer::Forbidden, "reserved"),
         No::NotSettled => {
-            r.log(Level::Error, "Dav afs is only for what lies in AFS and has AFSAuthType AFS");
+            r.log(message::NOT_SETTLED, "Dav afs is only for what lies in AFS and has AFSAuthType AFS");
             (Answer::Forbidden, "not-settled")
         }
         No::OtherVisitor => {
-            r.log(Level::Error, "source and destination have different cells or realms for logins");
+            r.log(message::OTHER_VISITOR, "source and destination have different cells or realms for logins");
             (Answer::Forbidden, "other-visitor")
         }
         No::Members(failures) => {
@@ -462,7 +466,7 @@ pub fn hand_over(r: &mut Request<'_>) -> Option<Status> {
     // A form of another site may be meant for a program that everybody may ask; not with a visitor's password.
     let harmless = r.method().to_bytes() == b"POST" && r.header_in(c"Authorization").is_none();
     if !cross_site::is_safe(r.method().to_bytes()) && !harmless && cross_site::is_foreign(asked) {
-        r.log(Level::Warning, "a page of another site wanted to change something");
+        r.log(message::CROSS_SITE, "a page of another site wanted to change something");
         return Some(phases::refuse(r, Answer::Forbidden, "cross-site", None));
     }
     if r.handler() != Some(HANDLER) {
@@ -494,7 +498,7 @@ pub fn hand_over(r: &mut Request<'_>) -> Option<Status> {
         }
         Some(name) if name.to_bytes() == FILESYSTEM => {
             let text = "Dav On is not for files in AFS, since mod_dav_fs does not look whether they could be stored: use Dav afs";
-            r.log(Level::Error, text);
+            r.log(message::DAV_ON, text);
             Some(phases::refuse(r, Answer::Forbidden, "handler", None))
         }
         _ => None,
@@ -512,7 +516,7 @@ fn coded_body(r: &mut Request<'_>) -> Option<Status> {
     } else {
         return None;
     };
-    r.log(Level::Info, text);
+    r.log(message::CODED_BODY, text);
     Some(phases::refuse(r, answer, "coded", None))
 }
 

@@ -2,6 +2,7 @@
 
 use super::files::{Files, join, split};
 use super::put::{self, Problem, Put};
+use crate::message;
 use pag::Fault;
 use pag::userspace::Kind;
 
@@ -162,7 +163,12 @@ fn finish(files: &dyn Files, aside: Option<&[u8]>, path: &[u8], replaced: bool) 
     }
     for (path, problem) in remove(files, aside).err().unwrap_or_default() {
         let path = String::from_utf8_lossy(&path).into_owned();
-        tracing::warn!(path, ?problem, "what was replaced could not be removed");
+        tracing::warn!(
+            id = message::LEFT_BEHIND.id,
+            path,
+            ?problem,
+            "what was replaced could not be removed"
+        );
     }
 }
 

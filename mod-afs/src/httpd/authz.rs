@@ -122,7 +122,7 @@ unsafe extern "C" fn parse<const KIND: u8>(
             unsafe { parsed.write(kept.cast()) };
             ptr::null()
         }
-        Err(why) => pool.dup(&super::log::one_line(&why)),
+        Err(why) => pool.dup(&super::log::one_line(crate::message::REQUIRE_LINE, &why)),
     }
 }
 

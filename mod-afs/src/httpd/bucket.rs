@@ -4,10 +4,11 @@
 //! for later, on another thread perhaps, gets its bytes.
 
 use super::guard::guard;
-use super::log::{Level, log_anywhere};
+use super::log::log_anywhere;
 use super::pool::cleanups_run;
 use super::request::{Part, ReadAt, Request};
 use super::status::Status;
+use crate::message;
 use core::ffi::{c_char, c_void};
 use core::mem::MaybeUninit;
 use core::ptr;
@@ -258,7 +259,7 @@ pub(super) fn pass(r: &mut Request<'_>, parts: Vec<Part>) -> Result<Status, i32>
     // A filter in front of ours could not read, or the connection is gone: the answer must not look whole.
     // SAFETY: `connection` is alive.
     unsafe { break_off(connection) };
-    r.log(Level::Info, &format!("answer broken off: {}", status_text(status)));
+    r.log(message::BROKEN_OFF, &format!("answer broken off: {}", status_text(status)));
     Ok(Status::OK)
 }
 
@@ -283,7 +284,7 @@ pub(super) unsafe fn into_memory(bucket: *mut sys::apr_bucket) -> sys::apr_statu
 /// `connection` is alive and used by this thread.
 pub(super) unsafe fn break_off(connection: *mut sys::conn_rec) {
     let Some(mut connection) = ptr::NonNull::new(connection) else {
-        return log_anywhere(Level::Crit, "a request without connection");
+        return log_anywhere(message::NO_CONNECTION, "a request without connection");
     };
     // SAFETY: the caller's promise.
     let connection = unsafe { connection.as_mut() };

@@ -171,7 +171,7 @@ unsafe extern "C" fn set(
         Err(why) => {
             // SAFETY: the pool of the configuration is alive.
             match unsafe { Pool::from_raw(parms.pool) } {
-                Some(pool) => pool.dup(&super::log::one_line(&why)),
+                Some(pool) => pool.dup(&super::log::one_line(crate::message::DIRECTIVE, &why)),
                 None => c"wrong value".as_ptr(),
             }
         }

@@ -7,8 +7,9 @@
 use super::bucket::{CHUNK, append, break_off, into_memory, is_ours, sentinel, status_text};
 use super::guard::guard;
 use super::hook::Phases as _;
-use super::log::{Level, log_request};
+use super::log::log_request;
 use super::request::Request;
+use crate::message;
 use crate::phases::Module;
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -131,7 +132,7 @@ unsafe fn run_files(filter: &sys::ap_filter_t, brigade: *mut sys::apr_bucket_bri
             if status != 0 {
                 log_request(
                     filter.r,
-                    Level::Error,
+                    message::READ_FAILED,
                     &format!("reading a file in AFS: {}; the answer is broken off", status_text(status)),
                 );
                 // SAFETY: the connection of the filter, in its thread.

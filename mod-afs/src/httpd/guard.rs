@@ -1,6 +1,7 @@
 //! A panic in our code ends here, as a status; it never unwinds through C.
 
-use super::log::{Level, log_anywhere};
+use super::log::log_anywhere;
+use crate::message;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Runs `f`; a panic in it is logged, and `fallback` is the result.
@@ -16,7 +17,7 @@ pub(super) fn guard<T>(what: &'static str, fallback: T, f: impl FnOnce() -> T) -
             // Dropping a foreign payload may panic once more.
             #[allow(clippy::mem_forget, reason = "a panic while dropping it would leave extern \"C\"")]
             core::mem::forget(payload);
-            log_anywhere(Level::Crit, &format!("bug: panic in {what}: {text}"));
+            log_anywhere(message::PANIC, &format!("bug: panic in {what}: {text}"));
             fallback
         }
     }

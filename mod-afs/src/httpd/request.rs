@@ -8,6 +8,7 @@ use super::server::Server;
 use super::status::Status;
 use super::{bucket, filter};
 use crate::config::DirConfig;
+use crate::message::Message;
 use core::any::Any;
 use core::ffi::{CStr, c_char, c_int};
 use core::marker::PhantomData;
@@ -563,8 +564,8 @@ impl<'r> Request<'r> {
     // Log.
 
     /// Writes to the error log, with the address of the visitor.
-    pub fn log(&self, level: Level, text: &str) {
-        log_request(self.raw(), level, text);
+    pub fn log(&self, message: Message, text: &str) {
+        log_request(self.raw(), message, text);
     }
 
     /// Would a line of this level be written?

@@ -4,6 +4,7 @@ use super::log::{Level, log_server};
 use super::pool::{Pool, Process};
 use super::record::module;
 use crate::config::ServerConfig;
+use crate::message::Message;
 use core::ffi::{CStr, c_int};
 use core::marker::PhantomData;
 use core::ptr::NonNull;
@@ -102,8 +103,8 @@ impl<'s> Server<'s> {
     }
 
     /// Writes to this server's error log.
-    pub fn log(self, level: Level, text: &str) {
-        log_server(self.raw.as_ptr(), level, text);
+    pub fn log(self, message: Message, text: &str) {
+        log_server(self.raw.as_ptr(), message, text);
     }
 
     /// Would a line of this level be written?

@@ -6,7 +6,8 @@ use super::listener::make_listener;
 use super::{NotStarted, failed};
 use crate::checks;
 use crate::config::ServerConfig;
-use crate::httpd::{self, KeptFd, Level, Process, Server, mpm};
+use crate::httpd::{self, KeptFd, Process, Server, mpm};
+use crate::message;
 use crate::stores::Stores;
 use bincode::{Decode, Encode};
 use core::ffi::CStr;
@@ -208,7 +209,7 @@ impl Kept {
         match send(&control, &message, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
             Ok(_) => self.unsent = false,
             Err(e) => {
-                main.log(Level::Warning, &format!("the nanny does not take its configuration yet: {e}"))
+                main.log(message::NANNY_DEAF, &format!("the nanny does not take its configuration yet: {e}"))
             }
         }
     }
@@ -224,13 +225,13 @@ impl Kept {
                 None | Some([]) => return,
                 Some([b'R', generation @ ..]) => {
                     let generation = generation.try_into().map(u64::from_le_bytes).unwrap_or(0);
-                    main.log(Level::Notice, &format!("the broker is ready, generation {generation}"));
+                    main.log(message::BROKER_READY, &format!("the broker is ready, generation {generation}"));
                 }
                 Some([b'D', text @ ..]) => {
                     let text = String::from_utf8_lossy(text);
-                    main.log(Level::Error, &format!("the broker ended: {text}"));
+                    main.log(message::BROKER_ENDED, &format!("the broker ended: {text}"));
                 }
-                Some(_) => main.log(Level::Warning, "the nanny says something unknown"),
+                Some(_) => main.log(message::NANNY_UNKNOWN, "the nanny says something unknown"),
             }
         }
     }

@@ -7,7 +7,8 @@ use super::{afs_says, refuse};
 use crate::answer::Answer;
 use crate::child::child;
 use crate::content::Afs;
-use crate::httpd::{FileKind, Level, Request, Status};
+use crate::httpd::{FileKind, Request, Status};
+use crate::message;
 use crate::standing::Standing;
 
 /// What threads of this child are to its client, if that is in the kernel.
@@ -48,7 +49,7 @@ pub(super) fn stand(r: &mut Request<'_>) -> Result<(), Status> {
         {
             logins.forget(holder);
         }
-        r.log(Level::Error, &format!("this worker cannot be its visitor: {e}"));
+        r.log(message::NOT_ITS_VISITOR, &format!("this worker cannot be its visitor: {e}"));
         refuse(r, Answer::Unavailable, "no-pag", None)
     })
 }
@@ -68,7 +69,7 @@ pub(super) fn stand_for_program(r: &mut Request<'_>) -> Result<(), Status> {
         None => standing.take_on_for_programs(r.initial_number()),
     };
     ready.map_err(|e| {
-        r.log(Level::Error, &format!("{what} is not run: {e}"));
+        r.log(message::PROGRAM_NOT_RUN, &format!("{what} is not run: {e}"));
         refuse(r, Answer::Unavailable, "no-pag", None)
     })
 }

@@ -10,8 +10,9 @@ use crate::answer::{Answer, Trouble};
 use crate::broker::{Visitor, unix_now};
 use crate::child::child;
 use crate::dav::files::Files as _;
-use crate::httpd::{FileKind, Level, Request, Status, Verdict};
+use crate::httpd::{FileKind, Request, Status, Verdict};
 use crate::identity::{self, CellRules, Claim, Credentials};
+use crate::message;
 use crate::require::{ANY_USER, AUTH_USER, NO_RIGHTS, Named, Require, used};
 use crate::writing::Writing;
 use pag::userspace::Rights;
@@ -75,7 +76,7 @@ pub(super) fn decide(r: &mut Request<'_>, wanted: &Require) -> Verdict {
             "Require {}: this is no place with AFSAuthType AFS, so nobody is logged in",
             wanted.kind().word()
         );
-        r.log(Level::Error, &text);
+        r.log(message::REQUIRE_OUTSIDE, &text);
         return Verdict::Denied;
     };
     let verdict = match weigh(r, wanted, &settled) {
@@ -113,7 +114,7 @@ fn unknown(r: &mut Request<'_>, answer: Answer, word: &'static str) -> Verdict {
 /// What the cell calls a name, and the cell.
 fn resolved(r: &Request<'_>, name: &Named, settled: &Settled) -> Option<(String, pag::Cell)> {
     let found = name.resolve(r.server().config(), settled.authority.default_cell.as_ref());
-    found.inspect_err(|why| r.log(Level::Error, &format!("Require: {why}"))).ok()
+    found.inspect_err(|why| r.log(message::REQUIRE_NAME, &format!("Require: {why}"))).ok()
 }
 
 /// Is it the group of everybody?
@@ -152,21 +153,21 @@ fn is_in_one_of(r: &mut Request<'_>, names: &[Named], settled: &Settled, visitor
             credentials = again(r, settled, visitor);
         }
         let Some(credentials) = &credentials else {
-            r.log(Level::Error, "Require afs-group: the credentials of this request have gone");
+            r.log(message::CREDENTIALS_GONE, "Require afs-group: the credentials of this request have gone");
             return unknown(r, Answer::Unavailable, "no-credentials");
         };
         match ask(r, credentials, &group) {
             Ok(Membership::Yes) => return Verdict::Granted,
             Ok(Membership::No) => {}
             Ok(Membership::NoSuchGroup) => {
-                r.log(Level::Error, &format!("Require afs-group: {cell} knows no group {group}"));
+                r.log(message::GROUP_UNKNOWN, &format!("Require afs-group: {cell} knows no group {group}"));
             }
             Ok(Membership::Hidden) => {
                 let text = format!(
                     "Require afs-group: {cell} does not tell {} whether he is in {group}, which has private membership",
                     visitor.principal
                 );
-                r.log(Level::Error, &text);
+                r.log(message::GROUP_HIDDEN, &text);
                 trouble = Some((Answer::Forbidden, "membership-hidden"));
             }
             Err((answer, word)) => trouble = Some((answer, word)),
@@ -214,12 +215,15 @@ fn ask(
 ) -> Result<Membership, (Answer, &'static str)> {
     let terms = terms(r, r.server().config(), Instant::now());
     let Some(logins) = child().and_then(|child| child.logins.as_ref()) else {
-        r.log(Level::Error, "Require afs-group: this child cannot ask the broker");
+        r.log(message::GROUP_NO_BROKER, "Require afs-group: this child cannot ask the broker");
         return Err((Answer::Unavailable, "no-broker"));
     };
     logins.member(credentials, &terms, group).map_err(|why| {
         let who = &credentials.principal;
-        r.log(Level::Error, &format!("Require afs-group: whether {who} is in {group} is not known: {why}"));
+        r.log(
+            message::GROUP_NOT_KNOWN,
+            &format!("Require afs-group: whether {who} is in {group} is not known: {why}"),
+        );
         (Answer::Unavailable, why.failure().word())
     })
 }
@@ -229,19 +233,19 @@ fn has(r: &mut Request<'_>, rights: Rights, settled: &Settled) -> Verdict {
     let afs = child().and_then(|child| child.afs.as_ref());
     let name = r.filename().map(|name| name.to_bytes().to_vec()).unwrap_or_default();
     let Some(afs) = afs.filter(|afs| afs.holds(&name)) else {
-        r.log(Level::Error, "Require afs-right: this file is not in AFS");
+        r.log(message::RIGHT_OUTSIDE, "Require afs-right: this file is not in AFS");
         return unknown(r, Answer::Forbidden, "not-in-afs");
     };
     let dir = if r.file_kind() == FileKind::Directory { &name[..] } else { parent(&name) };
     if afs.is_full(dir) {
-        r.log(Level::Error, "too many workers wait for this directory's file server already");
+        r.log(message::TOO_MANY_WAIT, "too many workers wait for this directory's file server already");
         return unknown(r, Answer::Unavailable, "too-many-wait");
     }
     let trouble = match Writing::new(afs, settled.who.clone()).may(dir, rights) {
         Ok(Some(true)) => return Verdict::Granted,
         Ok(Some(false)) => Trouble::Denied,
         Ok(None) => {
-            r.log(Level::Error, &format!("Require afs-right: {NO_RIGHTS}"));
+            r.log(message::RIGHTS_NOT_TOLD, &format!("Require afs-right: {NO_RIGHTS}"));
             return unknown(r, Answer::Forbidden, "rights-unknown");
         }
         Err(errno) => {
@@ -257,7 +261,7 @@ fn has(r: &mut Request<'_>, rights: Rights, settled: &Settled) -> Verdict {
         Trouble::TokenEnded | Trouble::ServiceAway | Trouble::Unavailable => {
             let shown = String::from_utf8_lossy(dir).into_owned();
             r.log(
-                Level::Error,
+                message::RIGHTS_NOT_KNOWN,
                 &format!("Require afs-right: rights in {shown} are not known: {}", trouble.word()),
             );
             unknown(r, Answer::Unavailable, trouble.word())

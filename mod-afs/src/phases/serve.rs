@@ -5,7 +5,8 @@ use super::settle::{Settled, settled};
 use super::{afs_says, refuse};
 use crate::answer::Answer;
 use crate::content::{self, Afs, Who};
-use crate::httpd::{FileKind, Level, Method, Part, Request, Status};
+use crate::httpd::{FileKind, Method, Part, Request, Status};
+use crate::message;
 
 /// Answers for a file or directory in AFS.
 ///
@@ -24,10 +25,13 @@ pub(super) fn serve(r: &mut Request<'_>, afs: &'static Afs, name: &[u8]) -> Resu
         Method::Unknown => return Err(Status::http(501)),
         Method::Other => {
             if crate::dav::changes(r.method().to_bytes()) {
-                r.log(Level::Warning, "nothing is written here: `Dav afs` in this location would allow it");
+                r.log(
+                    message::NOT_WRITTEN_HERE,
+                    "nothing is written here: `Dav afs` in this location would allow it",
+                );
             } else {
                 let method = r.method().to_string_lossy().into_owned();
-                r.log(Level::Info, &format!("{method} changes nothing in AFS"));
+                r.log(message::CHANGES_NOTHING, &format!("{method} changes nothing in AFS"));
             }
             return Err(Status::METHOD_NOT_ALLOWED);
         }
@@ -39,7 +43,7 @@ pub(super) fn serve(r: &mut Request<'_>, afs: &'static Afs, name: &[u8]) -> Resu
             return crate::listing::send(r, afs, &who, name).unwrap_or_else(|errno| Err(afs_says(r, errno)));
         }
         FileKind::Directory => {
-            r.log(Level::Info, "a directory without an index");
+            r.log(message::NO_INDEX, "a directory without an index");
             return Err(refuse(r, Answer::Forbidden, "no-index", None));
         }
         FileKind::Link | FileKind::Other => return Err(refuse(r, Answer::Forbidden, "unfit", None)),
@@ -47,7 +51,7 @@ pub(super) fn serve(r: &mut Request<'_>, afs: &'static Afs, name: &[u8]) -> Resu
     if afs.standing().is_none()
         && let Some(what) = would_run(r)
     {
-        r.log(Level::Error, &format!("{what} does not run on files in AFS with this client"));
+        r.log(message::DOES_NOT_RUN, &format!("{what} does not run on files in AFS with this client"));
         return Err(refuse(r, Answer::Forbidden, "handler", None));
     }
     if r.path_info().is_some_and(|rest| !rest.is_empty()) && !r.accepts_path_info() {

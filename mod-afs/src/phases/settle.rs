@@ -7,8 +7,9 @@ use crate::broker::{Terms, Visitor};
 use crate::child::{Child, child};
 use crate::config::{AuthType, DirConfig, Login, ServerConfig};
 use crate::content::Who;
-use crate::httpd::{Level, Request, Status};
+use crate::httpd::{Request, Status};
 use crate::identity::{self, CellRules, Claim};
+use crate::message;
 use core::time::Duration;
 use pag::{Cell, Realm};
 use std::net::{IpAddr, Ipv4Addr};
@@ -202,7 +203,7 @@ pub(super) fn bearer(r: &Request<'_>, service: &Service, server: &ServerConfig) 
         None => "this child cannot log anybody in".to_owned(),
     };
     // The broker has raised the alarm already, and what is refused for it is told as an error.
-    r.log(Level::Info, &format!("no token of the service {service}: {why}"));
+    r.log(message::SERVICE_TOKEN, &format!("no token of the service {service}: {why}"));
     None
 }
 
@@ -241,7 +242,7 @@ pub(super) fn authenticate(
     let start = Instant::now();
     let Some(header) = r.header_in(c"Authorization") else { return Ok(Who::Anonymous) };
     if server.require_tls() && !r.is_https() {
-        r.log(Level::Warning, "credentials came without TLS, which SetAFSRequireTLS refuses");
+        r.log(message::NO_TLS, "credentials came without TLS, which SetAFSRequireTLS refuses");
         return Err(refuse(r, Answer::Forbidden, "no-tls", None));
     }
     let rules = CellRules {
@@ -253,7 +254,7 @@ pub(super) fn authenticate(
         Ok(Claim::Anonymous) => return Ok(Who::Anonymous),
         Ok(Claim::Credentials(credentials)) => credentials,
         Err(refusal) => {
-            r.log(Level::Warning, &format!("login refused: {refusal} ({})", refusal.word()));
+            r.log(message::LOGIN_REFUSED, &format!("login refused: {refusal} ({})", refusal.word()));
             let answer = Answer::from(refusal);
             if answer == Answer::Challenge {
                 even_out(start);
@@ -263,7 +264,7 @@ pub(super) fn authenticate(
     };
     let name = credentials.principal.to_string();
     let Some(logins) = child().and_then(|child: &Child| child.logins.as_ref()) else {
-        r.log(Level::Error, &format!("login of {name}: this child cannot log anybody in"));
+        r.log(message::LOGIN_IMPOSSIBLE, &format!("login of {name}: this child cannot log anybody in"));
         return Err(refuse(r, Answer::Unavailable, Failure::Internal.word(), Some(&name)));
     };
     let terms = terms(r, server, start);
@@ -274,7 +275,7 @@ pub(super) fn authenticate(
         Ok(visitor) => Ok(Who::Visitor(visitor)),
         Err(why) => {
             let failure = why.failure();
-            r.log(Level::Warning, &format!("login of {name} failed: {why}"));
+            r.log(message::LOGIN_FAILED, &format!("login of {name} failed: {why}"));
             if failure.class() == FailureClass::Credentials {
                 even_out(start);
             }

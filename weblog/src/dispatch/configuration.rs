@@ -1,9 +1,9 @@
 //! What a new configuration changes.
 
 use super::{Dispatch, Target};
-use crate::audit::Level;
 use crate::clock::Now;
 use crate::config::Settings;
+use crate::message;
 use afsweb_cache::Store;
 use core::num::NonZeroUsize;
 use pag::Home;
@@ -13,7 +13,7 @@ impl<A> Dispatch<A> {
     /// cells that were silent are asked again.
     pub fn configure(&mut self, new: Settings, now: Now) {
         if self.settings.as_ref().is_some_and(|old| old.version > new.version) {
-            self.note(Level::Warn, "an older configuration was ignored");
+            self.note(message::CONFIG_TOO_OLD, "an older configuration was ignored");
             return;
         }
         let gone: Vec<Target> = self.settings.iter().flat_map(|old| gone(old, &new)).collect();

@@ -2,9 +2,10 @@
 
 use super::entry::{Entry, usable};
 use super::{Dispatch, Effect, UNAVAILABLE_MS, kind};
-use crate::audit::{self, Level, Source, Verdict};
+use crate::audit::{self, Source, Verdict};
 use crate::clock::Now;
 use crate::logins::{Login, LoginId};
+use crate::message;
 use crate::outcome::{Outcome, Refusal, Step, Success};
 use afsweb_cache::expires_ms;
 use weblog_proto::reply::FailureClass;
@@ -63,7 +64,7 @@ impl<A> Dispatch<A> {
         let changed = match failure {
             Some(Failure::CellUnreachable | Failure::Deadline) if asked => breaker
                 .silent(id, login.asked_ms, now.ms)
-                .then_some("does not answer, logins there fail at once for a while"),
+                .then_some((message::CELL_SILENT, "does not answer, logins there fail at once for a while")),
             // Here it is: the reason says nothing of the servers.
             Some(
                 Failure::NoKdc
@@ -75,10 +76,10 @@ impl<A> Dispatch<A> {
                 breaker.inconclusive(id, now.ms);
                 None
             }
-            _ => breaker.answered(now.ms).then_some("answers again"),
+            _ => breaker.answered(now.ms).then_some((message::CELL_ANSWERS, "answers again")),
         };
-        let Some(text) = changed else { return };
-        self.note(Level::Warn, &format!("{} {home} {text}", kind(&home)));
+        let Some((message, text)) = changed else { return };
+        self.note(message, &format!("{} {home} {text}", kind(&home)));
         if self.logins.breaker(&home).is_open(now.ms) {
             // Those who wait for their turn there would wait in vain.
             for waiting in self.logins.matching(|l| !l.is_running() && l.key.who.home() == home) {

@@ -4,9 +4,10 @@
 //! Only who shows a visitor's credentials is told what groups he is in, so this begins with what a login begins with.
 
 use super::{Dispatch, Effect, Target, UNAVAILABLE_MS, kind};
-use crate::audit::{Level, Line, Source};
+use crate::audit::{Line, Source};
 use crate::clock::Now;
 use crate::logins::{Bounds, Errand, Job, Login, LoginId, LoginKey, Logins, NotBegun, Waiter};
+use crate::message;
 use crate::outcome::{Answer, Fruit, Refusal};
 use afsweb_cache::Store;
 use core::fmt::Write as _;
@@ -217,28 +218,35 @@ impl<A> Dispatch<A> {
         let home = who.home();
         let took_ms = now.ms.saturating_sub(question.asked_ms);
         let asked = question.is_handed();
-        let (level, what) = match &outcome {
-            Ok(Membership::Yes) => (Level::Info, "yes".to_owned()),
-            Ok(Membership::No) => (Level::Info, "no".to_owned()),
-            Ok(Membership::NoSuchGroup) => (Level::Warn, format!("{} knows no such group", who.cell())),
-            Ok(Membership::Hidden) => (Level::Warn, format!("{} does not tell him", who.cell())),
+        let (message, what) = match &outcome {
+            Ok(Membership::Yes) => (message::MEMBERSHIP, "yes".to_owned()),
+            Ok(Membership::No) => (message::MEMBERSHIP, "no".to_owned()),
+            Ok(Membership::NoSuchGroup) => {
+                (message::NO_SUCH_GROUP, format!("{} knows no such group", who.cell()))
+            }
+            Ok(Membership::Hidden) => {
+                (message::MEMBERSHIP_HIDDEN, format!("{} does not tell him", who.cell()))
+            }
             Err(Refusal { failure, step, code }) => {
                 let what = format!("no answer: {} (step {}, error {code})", failure.word(), step.word());
-                (Level::Warn, what)
+                (message::GROUP_NOT_KNOWN, what)
             }
         };
         // Names of groups come from the configuration, and can be one: no blanks, nothing but ASCII.
-        self.log(Line { level, text: format!("group {group} of {who}: {what} ({took_ms} ms)") });
+        self.log(Line { message, text: format!("group {group} of {who}: {what} ({took_ms} ms)") });
         let breaker = self.groups.questions.breaker(&home);
         let changed = match outcome.as_ref().err().map(|refusal| refusal.failure) {
-            Some(Failure::CellUnreachable | Failure::Deadline) if asked => breaker
-                .silent(id, question.asked_ms, now.ms)
-                .then_some("does not say who is in groups, questions there fail at once for a while"),
+            Some(Failure::CellUnreachable | Failure::Deadline) if asked => {
+                breaker.silent(id, question.asked_ms, now.ms).then_some((
+                    message::GROUPS_SILENT,
+                    "does not say who is in groups, questions there fail at once for a while",
+                ))
+            }
             Some(Failure::Internal | Failure::Overload | Failure::CellUnreachable | Failure::Deadline) => {
                 breaker.inconclusive(id, now.ms);
                 None
             }
-            _ => breaker.answered(now.ms).then_some("says again who is in groups"),
+            _ => breaker.answered(now.ms).then_some((message::GROUPS_ANSWER, "says again who is in groups")),
         };
         let reply = match outcome {
             Ok(membership) => {
@@ -257,8 +265,8 @@ impl<A> Dispatch<A> {
         for waiter in question.waiters {
             self.reply(waiter.lane, waiter.asker, reply.clone());
         }
-        let Some(text) = changed else { return };
-        self.note(Level::Warn, &format!("{} {home} {text}", kind(&home)));
+        let Some((message, text)) = changed else { return };
+        self.note(message, &format!("{} {home} {text}", kind(&home)));
         if self.groups.questions.breaker(&home).is_open(now.ms) {
             // Those who wait for their turn there would wait in vain.
             for waiting in self.groups.questions.matching(|q| !q.is_running() && q.key.who.home() == home) {
