@@ -1,6 +1,7 @@
 //! Reads httpd's error log after a test: what must never stand there, whatever the test was about.
 
 use anyhow::{Context as _, Result, bail};
+use std::collections::HashMap;
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
@@ -24,6 +25,9 @@ const ALARMS: [&str; 13] = [
 
 /// Right, whatever the level: httpd says so of a directory whose `.htaccess` AFS does not let the visitor read.
 const EXPECTED: [&str; 1] = ["AH00529"];
+
+/// The page that explains the messages of module, broker and nanny.
+const MESSAGES: &str = include_str!("../../docs/messages.md");
 
 /// What a parent says of a child that crashed, where no core file is written.
 const CRASHED: [&str; 2] = ["AH00052: child pid ", "exit signal Segmentation fault"];
@@ -54,6 +58,36 @@ pub fn alarms<'a>(text: &'a str, allowed: &[&str]) -> Vec<&'a str> {
         .collect()
 }
 
+/// The lines of module, broker, authenticators and nanny whose id the page does not have, or has with another level.
+#[must_use]
+pub fn unexplained(text: &str) -> Vec<&str> {
+    let known: HashMap<&str, &str> = MESSAGES
+        .lines()
+        .filter_map(|row| {
+            row.strip_prefix("| AFS").and_then(|_| row.split('|').nth(1).zip(row.split('|').nth(2)))
+        })
+        .map(|(id, level)| (id.trim(), level.trim()))
+        .collect();
+    let is_explained = |line: &&str| {
+        let Some(level) = level_of_ours(line) else { return true };
+        let mut ids =
+            line.split_whitespace().filter_map(|w| w.strip_suffix(':')).filter(|w| w.starts_with("AFS"));
+        ids.next().and_then(|id| known.get(id)).is_some_and(|wanted| *wanted == level)
+    };
+    text.lines().filter(|line| !is_explained(line)).collect()
+}
+
+/// The level of a line, in httpd's words, if it is of our programs.
+fn level_of_ours(line: &str) -> Option<String> {
+    for part in ["[afs:", "[weblog:", "[weblog-authenticator:"] {
+        if let Some((level, _)) = line.split_once(part).and_then(|(_, rest)| rest.split_once(']')) {
+            return Some(level.trim_end_matches(|c: char| c.is_ascii_digit()).to_owned());
+        }
+    }
+    let (before, _) = line.split_once(" weblog-starter: ")?;
+    before.split_whitespace().next_back().map(str::to_lowercase)
+}
+
 /// Does the parent say in this line that a child has crashed?
 fn is_crash(line: &str) -> bool {
     CRASHED.iter().all(|part| line.contains(part))
@@ -69,6 +103,11 @@ pub fn check(log: &Path, allowed: &[&str], crashes: Crashes) -> Result<()> {
     for crash in excused {
         let _ =
             writeln!(std::io::stderr(), "    a busy child crashed while it ended, as httpd's may: {crash}");
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    let unexplained = unexplained(&text);
+    if !unexplained.is_empty() {
+        bail!("lines without an id that docs/messages.md explains:\n{}", unexplained.join("\n"));
     }
     if !found.is_empty() {
         bail!("{} lines in {} must not be there:\n{}", found.len(), log.display(), found.join("\n"));
@@ -118,6 +157,20 @@ mod tests {
         assert_eq!(counted(&format!("{before}{crash}"), Crashes::Never), (1, 0));
         let abort = "[core:notice] AH00052: child pid 7 exit signal Aborted (6)\n";
         assert_eq!(counted(&format!("{before}{abort}"), from), (1, 0));
+    }
+
+    #[test]
+    fn each_line_of_ours_has_an_id_of_the_page_and_its_level() {
+        let right = "[Sun] [afs:error] [pid 1] [client 192.0.2.7:1] AFS0502: /afs/x: afs-unavailable (errno 110)\n\
+                     [2026-11-22 03:38:24Z] [weblog:trace1] [pid 4] AFS2051: authenticator ended: exit code 0\n\
+                     2026-11-22T03:38:24Z  INFO weblog-starter: AFS3006: broker 1 is ready\n\
+                     [Sun] [core:error] [pid 1] AH00126: Invalid URI\nwhatever\n";
+        assert!(unexplained(right).is_empty(), "{:?}", unexplained(right));
+        let wrong = "[Sun] [afs:error] [pid 1] no id: AFS\n[Sun] [afs:error] [pid 1] AFS0999: unknown\n\
+                     [Sun] [afs:info] [pid 1] AFS0502: of another level\n\
+                     [2026-11-22 03:38:24Z] [weblog-authenticator:error] [pid 4] x\n\
+                     2026-11-22T03:38:24Z ERROR weblog-starter: x\n";
+        assert_eq!(unexplained(wrong).len(), 5, "{:?}", unexplained(wrong));
     }
 
     #[test]
