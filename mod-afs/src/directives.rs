@@ -345,7 +345,7 @@ pub const DIRECTIVES: &[Directive] = &[
         scope: Scope::Global,
         takes: Takes::Graceful,
         default: "0",
-        help: c"how much the broker writes: 0 errors, 1 warnings, 2 each login, 3 debug, 4 every step",
+        help: c"how much module and broker write: 0 errors, 1 warnings, 2 each login, 3 debug, 4 every step",
         apply: Apply::Server(|c, w| number(one(w), 0, 4, "a level").map(|v: u8| c.debug_level = Some(v))),
     },
     Directive {

@@ -13,6 +13,7 @@ pub mod config;
 pub mod configtest;
 pub mod content;
 pub mod dav;
+pub mod debug_level;
 pub mod directives;
 pub mod farewell;
 pub mod full_restart;

@@ -75,6 +75,7 @@ impl Phases for Module {
     }
 
     fn post_config(main: Server<'_>, pconf: Pool<'_>) -> Status {
+        crate::debug_level::apply(main, pconf);
         if !main.all().any(|server| server.config().uses_afs()) {
             nanny::forget(main);
             return Status::OK;

@@ -427,3 +427,36 @@ fn d17_what_comes_from_a_url_is_written_to_the_log_as_it_is_and_on_one_line() {
     assert!(log.contains("x0aforged line"), "the newline is shown");
     httpd.stop(&[]).unwrap();
 }
+
+/// Whether the log shows that AFS refused somebody (module, level info), and that he was logged in (broker, the same level).
+fn logged(log_level: &str, more: &str) -> (bool, bool) {
+    let world = world();
+    let httpd = start_with(&world, more, |mut o| {
+        o.log_level = log_level.to_owned();
+        o
+    });
+    for _ in 0..2 {
+        assert_eq!(get_as(&world, &httpd, &first(&owner_file("alice")), "bob").status, 403);
+    }
+    let log = std::fs::read_to_string(httpd.error_log()).unwrap();
+    httpd.stop(&[]).unwrap();
+    let has = |parts: [&str; 3]| log.lines().any(|l| parts.iter().all(|part| l.contains(part)));
+    (
+        has(["[afs:info]", " AFS0501: ", "no-right (errno 13)"]),
+        has(["[weblog:info]", " AFS2001: ", "login bob@cell.example from"]),
+    )
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn one_level_counts_for_the_lines_of_module_and_broker_unless_httpd_has_one_for_the_module() {
+    for (log_level, more, shown) in [
+        ("warn", "SetAFSDebugLevel 4", (true, true)),
+        ("info", "SetAFSDebugLevel 0", (false, false)),
+        ("info", "", (true, false)),
+        ("warn afs:info", "SetAFSDebugLevel 0", (true, false)),
+        ("info afs:warn", "SetAFSDebugLevel 4", (false, true)),
+    ] {
+        assert_eq!(logged(log_level, more), shown, "LogLevel {log_level}, {more}");
+    }
+}

@@ -32,7 +32,7 @@ impl<'s> Server<'s> {
 
     /// The record.
     fn rec(self) -> &'s sys::server_rec {
-        // SAFETY: it lives for `'s`, and nothing writes to it after the configuration has been read.
+        // SAFETY: it lives for `'s`; only `set_log_level` writes to it, in the parent's one thread, and nobody keeps this.
         unsafe { self.raw.as_ref() }
     }
 
@@ -114,5 +114,31 @@ impl<'s> Server<'s> {
         // SAFETY: a server of this httpd.
         let configured = unsafe { sys::ap_get_server_module_loglevel(self.raw.as_ptr(), index) };
         level.number() <= configured
+    }
+
+    /// Has the administrator said in `LogLevel` which lines of this module are written?
+    #[must_use]
+    pub fn has_own_log_level(self) -> bool {
+        let levels = self.rec().log.module_levels;
+        let Ok(index) = usize::try_from(super::record::module_index()) else { return false };
+        if levels.is_null() {
+            return false;
+        }
+        // SAFETY: it has an entry for each module that there can be.
+        let own = unsafe { levels.add(index) };
+        // SAFETY: the same; less than 0 where none is set.
+        let level = unsafe { own.read() };
+        level >= 0
+    }
+
+    /// Which lines of this module are written on this server from now on. For the parent only, when the configuration has
+    /// been read.
+    pub fn set_log_level(self, pconf: Pool<'s>, level: Level) {
+        // SAFETY: a server of this httpd, of which nobody has a reference at the moment.
+        let log = unsafe { &raw mut (*self.raw.as_ptr()).log };
+        // SAFETY: that server's; what is new is made in the pool of the configuration, with which the server ends.
+        unsafe {
+            sys::ap_set_module_loglevel(pconf.raw(), log, super::record::module_index(), level.number())
+        };
     }
 }
