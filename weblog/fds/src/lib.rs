@@ -15,6 +15,7 @@ pub mod inherit;
 pub mod layout;
 pub mod lock;
 mod mapping;
+mod rows;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod waiting;

@@ -4,11 +4,12 @@
 //! The kernel frees the locks of a thread that dies, however it dies; the next owner learns of it.
 //! Error-checking, so that a thread that asks for a lock which it holds gets `EDEADLK` instead of waiting for itself.
 
-use crate::{Error, mapping::Mapping};
+use crate::Error;
+use crate::rows::{Rows, kept_as_numbers};
 use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 /// "AFSWLOCK".
@@ -52,12 +53,9 @@ pub enum LockError {
 
 /// A table of locks in shared memory. Copies are the same table; the memory stays for the life of the process.
 #[derive(Debug, Clone, Copy)]
-pub struct LockTable {
-    /// Header and mutexes.
-    map: Mapping,
-    /// Number of locks.
-    n: usize,
-}
+pub struct LockTable(Rows);
+
+kept_as_numbers!(LockTable, STRIDE, MAGIC);
 
 impl LockTable {
     /// Makes `n` free locks, for this process and those that it forks from now on.
@@ -65,12 +63,7 @@ impl LockTable {
     /// # Errors
     /// [`Error::Errno`] if there is no memory, or the C library cannot make such a mutex.
     pub fn create(n: usize) -> Result<Self, Error> {
-        let len = n
-            .checked_add(1)
-            .and_then(|lines| lines.checked_mul(STRIDE))
-            .ok_or(Error::Memory("too many locks"))?;
-        let map = Mapping::anonymous(len)?;
-        let table = Self { map, n };
+        let table = Self(Rows::create(n, STRIDE)?);
         let attr = Attr::new()?;
         for i in 0..n {
             let mutex = table.mutex(i).ok_or(Error::Memory("too short"))?;
@@ -78,48 +71,20 @@ impl LockTable {
             let r = unsafe { libc::pthread_mutex_init(mutex.as_ptr(), attr.as_ptr()) };
             check("pthread_mutex_init", r)?;
         }
-        header(map, 8)?.store(n as u64, Ordering::Relaxed);
-        header(map, 0)?.store(MAGIC, Ordering::Release);
+        table.0.are(MAGIC)?;
         Ok(table)
-    }
-
-    /// Address and length, to be kept as plain data and given to [`LockTable::attach`].
-    #[must_use]
-    pub fn parts(&self) -> (usize, usize) {
-        self.map.parts()
-    }
-
-    /// The table again, from what [`LockTable::parts`] gave.
-    ///
-    /// # Safety
-    /// The numbers are from `parts` of a table made in this process or in one that it was forked from
-    /// without exec since.
-    ///
-    /// # Errors
-    /// [`Error::Memory`] if no table is there.
-    pub unsafe fn attach(addr: usize, len: usize) -> Result<Self, Error> {
-        // SAFETY: the caller vouches for the numbers.
-        let map = unsafe { Mapping::attach(addr, len) }?;
-        if header(map, 0)?.load(Ordering::Acquire) != MAGIC {
-            return Err(Error::Memory("there is no lock table"));
-        }
-        let n = usize::try_from(header(map, 8)?.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
-        if n.checked_add(1).and_then(|lines| lines.checked_mul(STRIDE)) != Some(map.len()) {
-            return Err(Error::Memory("lock table has another length"));
-        }
-        Ok(Self { map, n })
     }
 
     /// Number of locks.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.n
+        self.0.len()
     }
 
     /// No lock at all?
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.n == 0
+        self.0.len() == 0
     }
 
     /// Waits for lock `i` until `deadline`.
@@ -147,21 +112,8 @@ impl LockTable {
 
     /// Where mutex `i` lies.
     fn mutex(&self, i: usize) -> Option<NonNull<libc::pthread_mutex_t>> {
-        if i >= self.n {
-            return None;
-        }
-        self.map.at(i.checked_add(1)?.checked_mul(STRIDE)?)
+        self.0.row(i)
     }
-}
-
-/// A word of the header.
-///
-/// # Errors
-/// [`Error::Memory`] if it is too short.
-fn header(map: Mapping, offset: usize) -> Result<&'static AtomicU64, Error> {
-    let p = map.at::<AtomicU64>(offset).ok_or(Error::Memory("too short"))?;
-    // SAFETY: inside a mapping that stays for ever, aligned, and only ever used as an atomic.
-    Ok(unsafe { p.as_ref() })
 }
 
 /// The instant on CLOCK_MONOTONIC, which is also the clock of [`Instant`].
@@ -304,6 +256,8 @@ fn check(call: &'static str, r: libc::c_int) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mapping::Mapping;
+    use crate::rows::word;
     use crate::testing::fork;
     use core::time::Duration;
 
@@ -410,7 +364,7 @@ mod tests {
     fn processes_and_threads_never_hold_it_together() {
         let table = LockTable::create(1).unwrap();
         let shared = Mapping::anonymous(4096).unwrap();
-        let counter = header(shared, 0).unwrap();
+        let counter = word(shared, 0).unwrap();
         let work = || {
             for _ in 0..500 {
                 let Ok(_guard) = table.lock(0, Instant::now() + Duration::from_secs(30)) else { return 1 };

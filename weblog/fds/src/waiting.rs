@@ -3,7 +3,8 @@
 //! One slot per worker, in memory that all children share. What they wait for is a number (a hash of a directory);
 //! nothing here knows more of it. Times are milliseconds of CLOCK_MONOTONIC, the same in all processes.
 
-use crate::{Error, mapping::Mapping};
+use crate::Error;
+use crate::rows::{Rows, kept_as_numbers};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use rustix::io::Errno;
 use rustix::process::{Pid, getpid, test_kill_process};
@@ -30,12 +31,9 @@ const _: () = assert!(size_of::<Slot>() == STRIDE);
 
 /// The table. Copies are the same table; the memory stays for the life of the process.
 #[derive(Debug, Clone, Copy)]
-pub struct WaitTable {
-    /// Header and slots.
-    map: Mapping,
-    /// Number of slots.
-    n: usize,
-}
+pub struct WaitTable(Rows);
+
+kept_as_numbers!(WaitTable, STRIDE, MAGIC);
 
 impl WaitTable {
     /// Makes a table of `n` free slots, for this process and those that it forks from now on.
@@ -43,54 +41,22 @@ impl WaitTable {
     /// # Errors
     /// [`Error::Errno`] if there is no memory.
     pub fn create(n: usize) -> Result<Self, Error> {
-        let len = n
-            .checked_add(1)
-            .and_then(|lines| lines.checked_mul(STRIDE))
-            .ok_or(Error::Memory("too many slots"))?;
-        let map = Mapping::anonymous(len)?;
-        word(map, 8)?.store(n as u64, Ordering::Relaxed);
-        word(map, 0)?.store(MAGIC, Ordering::Release);
-        Ok(Self { map, n })
-    }
-
-    /// Address and length, to be kept as plain data and given to [`WaitTable::attach`].
-    #[must_use]
-    pub fn parts(&self) -> (usize, usize) {
-        self.map.parts()
-    }
-
-    /// The table again, from what [`WaitTable::parts`] gave.
-    ///
-    /// # Safety
-    /// The numbers are from `parts` of a table made in this process or in one that it was forked from
-    /// without exec since.
-    ///
-    /// # Errors
-    /// [`Error::Memory`] if no table is there.
-    pub unsafe fn attach(addr: usize, len: usize) -> Result<Self, Error> {
-        // SAFETY: the caller vouches for the numbers.
-        let map = unsafe { Mapping::attach(addr, len) }?;
-        if word(map, 0)?.load(Ordering::Acquire) != MAGIC {
-            return Err(Error::Memory("there is no table of waiting workers"));
-        }
-        let n = usize::try_from(word(map, 8)?.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
-        if n.checked_add(1).and_then(|lines| lines.checked_mul(STRIDE)) != Some(map.len()) {
-            return Err(Error::Memory("table of waiting workers has another length"));
-        }
-        Ok(Self { map, n })
+        let rows = Rows::create(n, STRIDE)?;
+        rows.are(MAGIC)?;
+        Ok(Self(rows))
     }
 
     /// Number of slots.
     #[must_use]
     pub fn slots(&self) -> usize {
-        self.n
+        self.0.len()
     }
 
     /// A slot for the calling worker, until the guard is dropped or the process ends. `None` = all are in use.
     #[must_use]
     pub fn claim(&self) -> Option<SlotGuard> {
         let me = pid_word(getpid());
-        for index in 0..self.n {
+        for index in 0..self.slots() {
             let slot = self.slot(index)?;
             let holder = slot.pid.load(Ordering::Acquire);
             if holder != 0 && alive(holder) {
@@ -122,7 +88,7 @@ impl WaitTable {
     /// How many workers wait for `key_hash` since `older_than_ms` or longer. Slots of dead processes are freed.
     #[must_use]
     pub fn count(&self, key_hash: u64, older_than_ms: u64, now_ms: u64) -> usize {
-        (0..self.n)
+        (0..self.slots())
             .filter(|i| self.slot(*i).is_some_and(|s| waits(s, key_hash, older_than_ms, now_ms)))
             .count()
     }
@@ -130,28 +96,17 @@ impl WaitTable {
     /// How many wait for anything, for longer than `older_than_ms`.
     #[must_use]
     pub fn count_all(&self, older_than_ms: u64, now_ms: u64) -> usize {
-        (0..self.n).filter(|i| self.slot(*i).is_some_and(|s| waits_at_all(s, older_than_ms, now_ms))).count()
+        (0..self.slots())
+            .filter(|i| self.slot(*i).is_some_and(|s| waits_at_all(s, older_than_ms, now_ms)))
+            .count()
     }
 
     /// Slot `i`.
     fn slot(&self, i: usize) -> Option<&'static Slot> {
-        if i >= self.n {
-            return None;
-        }
-        let p = self.map.at::<Slot>(i.checked_add(1)?.checked_mul(STRIDE)?)?;
+        let p = self.0.row::<Slot>(i)?;
         // SAFETY: inside a mapping that stays for ever, aligned, and all its fields are atomics.
         Some(unsafe { p.as_ref() })
     }
-}
-
-/// A word of the header.
-///
-/// # Errors
-/// [`Error::Memory`] if it is too short.
-fn word(map: Mapping, offset: usize) -> Result<&'static AtomicU64, Error> {
-    let p = map.at::<AtomicU64>(offset).ok_or(Error::Memory("too short"))?;
-    // SAFETY: inside a mapping that stays for ever, aligned, and only ever used as an atomic.
-    Ok(unsafe { p.as_ref() })
 }
 
 /// Does a living worker in this slot wait for it?
