@@ -6,6 +6,7 @@
 use afsweb_cache::{Store, Verifier, VerifierKey, expires_ms};
 use core::fmt;
 use core::num::NonZeroUsize;
+use core::sync::atomic::Ordering;
 use core::time::Duration;
 use pag::{AfsClient, Home, Pag, Principal, Realm, Token};
 use std::collections::HashMap;
@@ -18,6 +19,7 @@ use weblog_proto::{Failure, Granted, Reply, Request, Service};
 mod groups;
 
 use crate::identity::Credentials;
+use crate::tally::LoginCells;
 use crate::waiting::Wait;
 
 /// Longest time that a child relies on a login without asking the broker again, seconds.
@@ -231,6 +233,8 @@ struct State {
     store: Store<Key, Entry>,
     /// Logins under way.
     flights: HashMap<(Key, Verifier), Arc<Flight>>,
+    /// Where all this is shown.
+    shown: Option<LoginCells>,
 }
 
 impl State {
@@ -242,7 +246,15 @@ impl State {
             self.epoch = epoch;
             gone.append(&mut self.store.clear());
         }
+        self.show();
         gone
+    }
+
+    /// Shows how many are remembered.
+    fn show(&self) {
+        if let Some(cells) = &self.shown {
+            cells.entries.store(u64::try_from(self.store.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        }
     }
 }
 
@@ -298,8 +310,15 @@ impl Logins {
             client,
             key: VerifierKey::random()?,
             start: Instant::now(),
-            state: Mutex::new(State { epoch, store, flights: HashMap::new() }),
+            state: Mutex::new(State { epoch, store, flights: HashMap::new(), shown: None }),
         })
+    }
+
+    /// Shows there what it does.
+    #[must_use]
+    pub fn shown_in(self, cells: Option<LoginCells>) -> Self {
+        lock(&self.state).shown = cells;
+        self
     }
 
     /// Whom these credentials make of their bearer: from the cache, from a login under way, or from the broker.
@@ -365,6 +384,7 @@ impl Logins {
     pub fn forget(&self, visitor: &Arc<Visitor>) {
         let mut state = lock(&self.state);
         let gone = state.store.take_matching(|_, entry| Arc::ptr_eq(&entry.visitor, visitor));
+        state.show();
         drop(state);
         drop(gone);
     }
@@ -389,7 +409,11 @@ impl Logins {
             .next();
         let known = state.store.get(key, now_ms).filter(|entry| entry.verifier == *verifier);
         let found = if let Some(entry) = known {
-            Found::Visitor(Arc::clone(&entry.visitor))
+            let visitor = Arc::clone(&entry.visitor);
+            if let Some(cells) = &state.shown {
+                cells.known.fetch_add(1, Ordering::Relaxed);
+            }
+            Found::Visitor(visitor)
         } else {
             let mine = || Arc::new(Flight { epoch, outcome: Mutex::new(None), done: Condvar::new() });
             let slot = (key.clone(), verifier.clone());
@@ -502,6 +526,7 @@ impl Logins {
             return;
         }
         let gone = state.store.insert(slot.0.clone(), entry, end, now_ms);
+        state.show();
         drop(state);
         drop(gone);
     }

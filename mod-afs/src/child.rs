@@ -12,6 +12,7 @@ use crate::httpd::{Server, mpm};
 use crate::message;
 use crate::nanny::{self, Inherited};
 use crate::standing::Standing;
+use crate::tally::Tally;
 use crate::waiting::{Directory, Wait, Waiting};
 use core::time::Duration;
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
@@ -51,6 +52,8 @@ pub struct Child {
     pub broker: Option<Arc<Broker>>,
     /// Where refused accesses are written.
     pub logs: Logs,
+    /// What it counts.
+    pub tally: Option<Tally>,
     /// Keeps this child's part of a disk cache for this child.
     _cache_lock: Option<File>,
 }
@@ -145,6 +148,11 @@ pub fn start(main: Server<'_>) {
             None
         }
     };
+    let kernel = client::chosen() != ClientKind::Userspace;
+    let tally = Tally::begin(main, kernel.then(|| config.pags(mpm::threads_per_child())));
+    if let (Some((_, tokens)), Some(cells)) = (&client, tally.and_then(|tally| tally.pag_cells())) {
+        tokens.show_pags(cells);
+    }
     let broker = match (lanes, board) {
         (Ok(lanes), Ok(board)) => Some(Arc::new(Broker { lanes, board, waiting })),
         (Err(e), _) | (_, Err(e)) => {
@@ -154,16 +162,21 @@ pub fn start(main: Server<'_>) {
     };
     let logins = client.as_ref().zip(broker.as_ref()).and_then(|((_, tokens), broker)| {
         Logins::new(Box::new(Arc::clone(broker)), Arc::clone(tokens))
+            .map(|logins| logins.shown_in(tally.and_then(|tally| tally.login_cells())))
             .inspect_err(|e| {
                 main.log(message::NO_LANES, &format!("nobody can log in through this child: {e}"))
             })
             .ok()
     });
+    let files = match &client {
+        Some((Client::Userspace(files), _)) => tally.zip(Some(Arc::clone(files))),
+        _ => None,
+    };
     let afs = client.map(|(client, _)| Afs::new(client, config.mount_dir().to_owned(), waiting, stores));
     let logs = access_log::take();
-    let _ = CHILD.set(Child { afs, logins, broker, logs, _cache_lock: cache_lock });
+    let _ = CHILD.set(Child { afs, logins, broker, logs, tally, _cache_lock: cache_lock });
     if let Some(logins) = child().and_then(|child| child.logins.as_ref())
-        && let Err(e) = keep_swept(logins)
+        && let Err(e) = keep_swept(logins, files)
     {
         main.log(message::NOT_SWEPT, &format!("tokens stay in an idle child longer than they should: {e}"));
     }
@@ -171,14 +184,19 @@ pub fn start(main: Server<'_>) {
 
 /// Has ended logins dropped now and then. Requests do so too, but an idle child gets none, and would keep tokens.
 ///
+/// `files`: the client whose cache is looked at meanwhile, and where its size is shown.
+///
 /// # Errors
 /// The system's, if there can be no thread.
-fn keep_swept(logins: &'static Logins) -> std::io::Result<()> {
+fn keep_swept(logins: &'static Logins, files: Option<(Tally, Arc<Userspace>)>) -> std::io::Result<()> {
     // It must take none of the signals that httpd sends its child.
     let mut before = SigSet::empty();
     pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
     let started = std::thread::Builder::new().name("afs-sweep".to_owned()).spawn(move || {
         loop {
+            if let Some((tally, client)) = &files {
+                tally.look_at_cache(client);
+            }
             std::thread::sleep(SWEEP);
             logins.sweep();
             crate::dav::leftovers::sweep();

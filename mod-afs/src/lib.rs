@@ -29,6 +29,7 @@ pub mod require;
 pub mod standing;
 pub mod status;
 pub mod stores;
+pub mod tally;
 pub mod traced;
 pub mod waiting;
 pub mod writing;

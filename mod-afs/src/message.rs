@@ -95,6 +95,8 @@ pub const NO_FAREWELL: Message = Message::new("AFS0209", Level::Warning);
 pub const NOT_SWEPT: Message = Message::new("AFS0210", Level::Warning);
 /// The copy of the cells' configuration could not be made.
 pub const CONF_NOT_COPIED: Message = Message::new("AFS0211", Level::Crit);
+/// There is no memory for the table of children.
+pub const NO_TALLY: Message = Message::new("AFS0212", Level::Warning);
 
 // Nanny and broker, as httpd's parent sees them.
 

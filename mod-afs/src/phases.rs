@@ -85,7 +85,10 @@ impl Phases for Module {
             .and_then(|()| access_log::open_all(main, pconf).map_err(|e| (message::LOG_NOT_OPENED, e)))
             .and_then(|()| nanny::configure(main, pconf).map_err(|e| (message::NOT_STARTED, e.to_string())));
         match done {
-            Ok(()) => Status::OK,
+            Ok(()) => {
+                crate::tally::make(main);
+                Status::OK
+            }
             Err((message, text)) => {
                 main.log(message, &text);
                 Status::INTERNAL_SERVER_ERROR

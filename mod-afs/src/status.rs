@@ -5,6 +5,7 @@
 use crate::broker::Ask;
 use crate::child::{Child, child};
 use crate::httpd::{Part, Request, Status};
+use crate::tally::{Row, Tally};
 use core::ffi::CStr;
 use core::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -19,7 +20,7 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 /// So long the broker has to answer a health check.
 const HEALTH_WAIT: Duration = Duration::from_secs(2);
 
-/// What the board says.
+/// What the board says, and what children count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Snapshot {
     ready: bool,
@@ -28,6 +29,8 @@ struct Snapshot {
     counters: [u64; COUNTERS.len()],
     /// Workers of all children that wait for a login, a file server or the broker for over a second.
     waiting: usize,
+    /// Of all children.
+    children: Vec<Row>,
 }
 
 impl Snapshot {
@@ -45,6 +48,7 @@ impl Snapshot {
             revocations: board.epoch(),
             counters,
             waiting: broker.workers_that_wait(),
+            children: child.tally.as_ref().map(Tally::rows).unwrap_or_default(),
         })
     }
 
@@ -69,6 +73,9 @@ impl Snapshot {
         }
         let waiting = u64::try_from(self.waiting).unwrap_or(u64::MAX);
         add("afsweb_workers_waiting", "Workers that wait for over a second", true, waiting);
+        for row in &self.children {
+            add(&format!("afsweb_{}", row.name), row.help, row.gauge, row.value);
+        }
         text.push_str("# EOF\n");
         text
     }
@@ -85,6 +92,9 @@ impl Snapshot {
             rows.push((label, value));
         }
         rows.push(("WorkersWaiting".to_owned(), u64::try_from(self.waiting).unwrap_or(u64::MAX)));
+        for row in &self.children {
+            rows.push((if short { camel(row.name) } else { row.help.to_owned() }, row.value));
+        }
         let mut text = String::new();
         if !short {
             text.push_str("<hr>\n<h2>AFS logins</h2>\n<table border=\"0\">\n");
@@ -175,7 +185,12 @@ mod tests {
         let mut counters = [0; COUNTERS.len()];
         counters[0] = 7;
         counters[8] = 1;
-        Snapshot { ready: true, generation: 5, revocations: 2, counters, waiting: 3 }
+        let row = |name, help, gauge, value| Row { name, help, gauge, value };
+        let children = vec![
+            row("pags_in_use", "PAGs of visitors", true, 4),
+            row("pags_refused", "Requests refused as no PAG was left", false, 6),
+        ];
+        Snapshot { ready: true, generation: 5, revocations: 2, counters, waiting: 3, children }
     }
 
     #[test]
@@ -187,19 +202,23 @@ mod tests {
             "\nafsweb_broker_service_alarms 1\n",
             "\nafsweb_broker_ready 1\n",
             "\nafsweb_workers_waiting 3\n",
+            "# TYPE afsweb_pags_in_use gauge\n# HELP afsweb_pags_in_use PAGs of visitors.\nafsweb_pags_in_use 4\n",
+            "\nafsweb_pags_refused_total 6\n",
         ] {
             assert!(text.contains(lines), "{lines} is not in {text}");
         }
         assert!(text.ends_with("\n# EOF\n"));
-        assert_eq!(text.matches("# TYPE ").count(), COUNTERS.len() + 4);
+        assert_eq!(text.matches("# TYPE ").count(), COUNTERS.len() + 4 + 2);
     }
 
     #[test]
     fn the_status_page_has_a_row_each() {
         let short = snapshot().page(true);
         assert!(short.contains("AFSBadFrames: 0\n") && short.contains("AFSRequests: 7\n"), "{short}");
+        assert!(short.contains("\nAFSPagsInUse: 4\nAFSPagsRefused: 6\n"), "{short}");
         assert!(!short.contains('<'));
         let long = snapshot().page(false);
         assert!(long.contains("<td>Requests for a token</td><td>7</td>"), "{long}");
+        assert!(long.contains("<td>PAGs of visitors</td><td>4</td>"), "{long}");
     }
 }

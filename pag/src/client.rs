@@ -3,6 +3,7 @@
 //! One PAG per visitor and child, plus one anonymous PAG that never gets a token.
 //! A worker is in the anonymous PAG unless it holds a [`PagScope`].
 
+use crate::meter::PagCells;
 use crate::userspace::Rights;
 use crate::{Error, Token};
 use core::fmt;
@@ -155,6 +156,9 @@ pub trait AfsClient: Send + Sync {
 
     /// Drops the tokens of a PAG that nobody uses any more.
     fn end(&self, pag: u32);
+
+    /// Shows there how many PAGs it has, from now on. To be called once, before there are visitors.
+    fn show_pags(&self, cells: PagCells);
 }
 
 /// What the kernel clients offer besides: PAGs of threads that the kernel knows, so that plain file calls use them.

@@ -14,6 +14,7 @@
 //! a cell did not seal. The client keeps count of what a fault in its user would leave behind ([`Fake::live_pags`]).
 
 use crate::client::{AfsClient, ClientKind, Counters, KernelClient, Pag, PagScope};
+use crate::meter::{Meter, PagCells};
 use crate::userspace::Rights;
 use crate::{Cell, Error, Principal, SessionKey, Token};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -82,6 +83,8 @@ pub struct Fake {
     state: Mutex<State>,
     /// The anonymous PAG.
     anonymous: OnceLock<Pag>,
+    /// Where the number of PAGs is shown.
+    meter: Meter,
 }
 
 impl Fake {
@@ -224,6 +227,7 @@ impl AfsClient for Fake {
             let id = PAG_FIRST + s.made;
             s.made += 1;
             s.pags.insert(id, BTreeMap::new());
+            self.meter.taken();
             id
         };
         Ok(Pag::adopt(id, self))
@@ -263,9 +267,15 @@ impl AfsClient for Fake {
     fn end(&self, pag: u32) {
         let mut s = self.state();
         s.pags.remove(&pag);
+        self.meter.ended();
         if s.forkable.remove(&pag) {
             s.tainted += 1;
+            self.meter.tainted();
         }
+    }
+
+    fn show_pags(&self, cells: PagCells) {
+        self.meter.show(cells, KernelClient::counters(self));
     }
 }
 
@@ -327,6 +337,7 @@ impl KernelClient for Fake {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::sync::atomic::{AtomicU64, Ordering};
 
     fn who(name: &str) -> Principal {
         Principal::new(name, Cell::new("c.example").unwrap()).unwrap()
@@ -385,6 +396,25 @@ mod tests {
         assert_eq!(afs.counters(), Counters { made: 2, in_use: 0, tainted: 1, free: 1 });
         assert_eq!(afs.cell_of(b"/afs/.c.example/x").unwrap().as_str(), "c.example");
         assert_eq!(afs.cell_of(b"/etc").unwrap_err().errno(), Some(libc::EINVAL));
+    }
+
+    #[test]
+    fn what_it_shows_of_its_pags_is_what_it_has() {
+        let cell = || &*Box::leak(Box::new(AtomicU64::new(9)));
+        let cells = PagCells { made: cell(), in_use: cell(), tainted: cell() };
+        let shown = || [cells.made, cells.in_use, cells.tainted].map(|c| c.load(Ordering::Relaxed));
+        let fake = Fake::start();
+        fake.limit(2);
+        fake.show_pags(cells);
+        assert_eq!(shown(), [2, 0, 0]);
+        let (a, b) = (fake.clone().new_pag().unwrap(), fake.clone().new_pag().unwrap());
+        assert!(fake.clone().new_pag().is_err());
+        assert_eq!(shown(), [2, 2, 0]);
+        fake.mark_forkable(&a).unwrap();
+        drop(a);
+        assert_eq!(shown(), [2, 1, 1]);
+        drop(b);
+        assert_eq!(shown(), [2, 0, 1]);
     }
 
     #[test]

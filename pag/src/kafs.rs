@@ -18,6 +18,7 @@ use crate::block::{decode_xdr, encode_rxrpc_v1, encode_xdr};
 use crate::client::{AfsClient, ClientKind, Counters, KernelClient, Pag};
 use crate::keyring::{ANONYMOUS, Pool, Ring, Slot, failed, here, root, set_here};
 use crate::message;
+use crate::meter::PagCells;
 use crate::sys::consts::{POS_SEARCH, POS_SETATTR, POS_WRITE};
 use crate::sys::keyctl::{self, Serial};
 use crate::sys::signals::with_all_blocked;
@@ -253,6 +254,10 @@ impl AfsClient for Kafs {
             // It ends with the last process in it.
             let _ = self.by_holder(move || keyctl::unlink(ring, Serial::THREAD).map_err(failed("unlink")));
         }
+    }
+
+    fn show_pags(&self, cells: PagCells) {
+        self.pool.show(cells);
     }
 }
 

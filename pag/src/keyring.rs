@@ -9,6 +9,7 @@
 //! A keyring lives as long as a thread is in it or another keyring holds it. The kernel makes a new one for a name that
 //! is gone; so the number that joining gives is compared.
 
+use crate::meter::{Meter, PagCells};
 use crate::sys::consts::{GRP_SEARCH, OTH_SEARCH, POS_SEARCH, USR_SEARCH};
 use crate::sys::keyctl::{self, Serial};
 use crate::{Cell, Error, Token};
@@ -211,6 +212,8 @@ pub(crate) struct Pool {
     tainted: AtomicUsize,
     /// The next number.
     next: AtomicU32,
+    /// Where all this is shown.
+    meter: Meter,
 }
 
 /// First number; the anonymous PAG's.
@@ -226,6 +229,7 @@ impl Pool {
             free: Mutex::new(free),
             tainted: AtomicUsize::new(0),
             next: AtomicU32::new(ANONYMOUS + 1),
+            meter: Meter::default(),
         }
     }
 
@@ -245,6 +249,7 @@ impl Pool {
             .map_err(|_| Error::NoPagLeft)?;
         let slot = self.free().pop().ok_or(Error::NoPagLeft)?;
         self.used.write().unwrap_or_else(PoisonError::into_inner).insert(id, slot);
+        self.meter.taken();
         Ok(id)
     }
 
@@ -259,7 +264,9 @@ impl Pool {
 
     /// Takes one back that has ended: it is nobody's now, and no thread can enter it.
     pub(crate) fn end(&self, id: u32) -> Option<Arc<Slot>> {
-        self.used.write().unwrap_or_else(PoisonError::into_inner).remove(&id)
+        let slot = self.used.write().unwrap_or_else(PoisonError::into_inner).remove(&id)?;
+        self.meter.ended();
+        Some(slot)
     }
 
     /// Keeps one without tokens for the next visitor, unless something may still be in it: a process that was started
@@ -281,6 +288,12 @@ impl Pool {
     /// Counts one that is not used any more.
     pub(crate) fn discard(&self) {
         self.tainted.fetch_add(1, Ordering::Relaxed);
+        self.meter.tainted();
+    }
+
+    /// Shows there how many there are, from now on.
+    pub(crate) fn show(&self, cells: PagCells) {
+        self.meter.show(cells, self.counters());
     }
 
     /// How many there are.
@@ -297,6 +310,7 @@ impl Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::sync::atomic::AtomicU64;
 
     fn pool(n: usize) -> Pool {
         let ring = |i: usize| Ring {
@@ -325,7 +339,12 @@ mod tests {
     #[test]
     fn one_in_which_something_may_still_run_is_not_given_out_again() {
         let p = pool(2);
+        let cell = || &*Box::leak(Box::new(AtomicU64::new(9)));
+        let cells = PagCells { made: cell(), in_use: cell(), tainted: cell() };
+        let shown = || [cells.made, cells.in_use, cells.tainted].map(|c| c.load(Ordering::Relaxed));
+        p.show(cells);
         let (a, b) = (p.take().unwrap(), p.take().unwrap());
+        assert_eq!(shown(), [2, 2, 0]);
         let slot = p.end(a).unwrap();
         slot.set_forkable();
         assert!(!p.park(slot));
@@ -335,6 +354,7 @@ mod tests {
         set_here(None);
         assert_eq!(p.take(), Err(Error::NoPagLeft));
         assert_eq!(p.counters(), crate::client::Counters { made: 2, in_use: 0, tainted: 2, free: 0 });
+        assert_eq!(shown(), [2, 0, 2]);
     }
 
     #[test]

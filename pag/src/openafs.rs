@@ -20,6 +20,7 @@ use crate::block::{decode_gettok, encode_settok, encode_xdr};
 use crate::client::{AfsClient, ClientKind, Counters, KernelClient, Pag};
 use crate::keyring::{ANONYMOUS, Pool, Ring, Slot, failed, here, root, set_here};
 use crate::message;
+use crate::meter::PagCells;
 use crate::sys::afs_call::AfsCall;
 use crate::sys::consts::{self, POS_SEARCH};
 use crate::sys::keyctl::{self, Serial};
@@ -338,6 +339,10 @@ impl AfsClient for OpenAfs {
                 self.pool.discard();
             }
         }
+    }
+
+    fn show_pags(&self, cells: PagCells) {
+        self.pool.show(cells);
     }
 }
 

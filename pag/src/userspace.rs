@@ -65,8 +65,9 @@ pub use files::{Access, Files, MountKind};
 pub use stat::{Fid, Kind, Stat};
 
 use crate::block::encode_settok;
-use crate::client::{AfsClient, ClientKind, Pag, PagScope};
+use crate::client::{AfsClient, ClientKind, Counters, Pag, PagScope};
 use crate::message;
+use crate::meter::{Meter, PagCells};
 use crate::sys::uafs::{Object, Start};
 use crate::{Error, Token};
 use std::ffi::CString;
@@ -80,8 +81,30 @@ use std::time::Duration;
 const PAG_FIRST: u32 = 0x4100_0001;
 /// Last one that fits in two groups (OpenAFS `src/afs/afs_osi_pag.c`): a thousand million visitors.
 const PAG_LAST: u32 = 0x8fff_ffff;
+/// VIOCGETCACHEPARMS.
+const CACHE_PARAMETERS: u32 = 0x4018_5628;
 /// VIOCCKSERV.
 const CHECK_SERVERS: u32 = 0x4018_560a;
+
+/// Sizes of a client's cache of files, bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheUse {
+    /// How large it may become.
+    pub size: u64,
+    /// How large it is.
+    pub used: u64,
+}
+
+impl CacheUse {
+    /// Of what the client answers: two numbers of KiB come first.
+    fn of(answer: &[u8]) -> Self {
+        let mut words = answer.chunks_exact(4).map(|word| {
+            let kib = word.first_chunk().map_or(0, |bytes| i32::from_ne_bytes(*bytes));
+            u64::try_from(kib).unwrap_or(0).saturating_mul(1024)
+        });
+        Self { size: words.next().unwrap_or(0), used: words.next().unwrap_or(0) }
+    }
+}
 
 /// The user-space client of this process.
 #[derive(Debug)]
@@ -92,6 +115,8 @@ pub struct Userspace {
     next: AtomicU32,
     /// The anonymous PAG. It never gets a token and never ends.
     anonymous: OnceLock<Pag>,
+    /// Where the number of PAGs is shown.
+    meter: Meter,
 }
 
 /// Whether a client was started in this process.
@@ -149,7 +174,12 @@ impl Userspace {
         object
             .start(&start)
             .map_err(|e| Error::NoAfs(format!("the user-space client does not start: errno {e}")))?;
-        let client = Arc::new(Self { object, next: AtomicU32::new(PAG_FIRST), anonymous: OnceLock::new() });
+        let client = Arc::new(Self {
+            object,
+            next: AtomicU32::new(PAG_FIRST),
+            anonymous: OnceLock::new(),
+            meter: Meter::default(),
+        });
         let anonymous = Arc::clone(&client).new_pag()?;
         object.enter(anonymous.id()).map_err(failed("enter"))?;
         let _ = client.anonymous.set(anonymous);
@@ -193,6 +223,17 @@ impl Userspace {
         let mut out = [0; files::PIOCTL_OUT];
         self.files(scope)?.pioctl(None, true, CHECK_SERVERS, &0i32.to_ne_bytes(), &mut out)
     }
+
+    /// How large the cache of files may become, and how large it is. Asks nobody; for a thread that is nobody's.
+    ///
+    /// # Errors
+    /// The client's.
+    pub fn cache_use(&self) -> Result<CacheUse, Error> {
+        let scope = self.anonymous().enter()?;
+        let mut out = [0; files::PIOCTL_OUT];
+        self.files(&scope)?.pioctl(None, true, CACHE_PARAMETERS, &[], &mut out)?;
+        Ok(CacheUse::of(&out))
+    }
 }
 
 impl AfsClient for Userspace {
@@ -207,6 +248,8 @@ impl AfsClient for Userspace {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
             .map_err(|_| Error::NoAfs("all PAG numbers of this process are used up".to_owned()))?;
         self.object.pag_make(id).map_err(failed("new PAG"))?;
+        self.meter.made();
+        self.meter.taken();
         Ok(Pag::adopt(id, self))
     }
 
@@ -240,9 +283,15 @@ impl AfsClient for Userspace {
     }
 
     fn end(&self, pag: u32) {
+        self.meter.ended();
+        self.meter.gone();
         if let Err(errno) = self.object.pag_end(pag) {
             tracing::warn!(id = message::TOKENS_LEFT.id, errno, "tokens of an ended PAG were not dropped");
         }
+    }
+
+    fn show_pags(&self, cells: PagCells) {
+        self.meter.show(cells, Counters::default());
     }
 }
 

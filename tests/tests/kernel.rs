@@ -7,7 +7,7 @@ mod common;
 mod outside;
 
 use common::keys::{Keys, identity};
-use common::{first, first_line, get_as, password, report, start, start_with, world};
+use common::{first, first_line, get_as, metrics, password, report, start, start_with, world};
 use integration::content::{owner_file, owner_line};
 use integration::http::Response;
 use integration::httpd::{Httpd, Mpm};
@@ -330,7 +330,7 @@ fn a_listing_shows_what_the_visitor_may_see() {
 #[ignore = "needs a guest: run by cargo xtask vm test"]
 fn where_no_pag_is_left_it_is_503_and_never_somebody_elses() {
     let world = world();
-    let httpd = start_with(&world, "SetAFSPags 2", |mut o| {
+    let httpd = start_with(&world, &format!("SetAFSPags 2\n{}", metrics::PLACE), |mut o| {
         o.sizes = Some(match o.mpm {
             Mpm::Prefork => "StartServers 1\nServerLimit 1\nMaxRequestWorkers 1\n".to_owned(),
             _ => "StartServers 1\nServerLimit 1\nThreadsPerChild 8\nThreadLimit 8\nMaxRequestWorkers 8\n"
@@ -338,14 +338,23 @@ fn where_no_pag_is_left_it_is_503_and_never_somebody_elses() {
         });
         o
     });
-    for who in ["alice", "bob"] {
+    let pags = |in_use: u64, refused: u64| {
+        let names = ["children", "pags_limit", "pags_made", "pags_in_use", "pags_refused_total"];
+        assert_eq!(metrics::all(&httpd, names), [1, 2, 2, in_use, refused]);
+        assert_eq!(metrics::all(&httpd, ["child_cache_entries", "pags_tainted"]), [in_use, 0]);
+    };
+    pags(0, 0);
+    for (n, who) in (1..).zip(["alice", "bob"]) {
         let r = get_as(&world, &httpd, &file_of(who), who);
         assert_eq!((r.status, first_line(&r)), (200, owner_line(who, FIRST_CELL).trim_end().to_owned()));
+        pags(n, 0);
     }
-    for who in ["carol", "dave"] {
+    for (n, who) in (1..).zip(["carol", "dave"]) {
         let r = get_as(&world, &httpd, &file_of(who), who);
         assert_eq!(r.status, 503, "{who}: {}", r.text());
+        pags(2, n);
     }
+    assert_eq!(metrics::find(&httpd, "file_cache_bytes"), None, "the machine's, not the children's");
     let r = get_as(&world, &httpd, &file_of("alice"), "alice");
     assert_eq!((r.status, first_line(&r)), (200, owner_line("alice", FIRST_CELL).trim_end().to_owned()));
     httpd.stop(&["no PAG is left"]).unwrap();

@@ -213,60 +213,6 @@ fn d11_forgetting_a_visitor_reaches_every_child_before_its_next_request() {
 
 #[test]
 #[ignore = "needs a world: run by cargo xtask test"]
-fn metrics_health_and_status_tell_how_the_broker_is() {
-    let world = world();
-    let places = [("metrics", "afs-metrics"), ("health", "afs-health"), ("server-status", "server-status")];
-    let more = places.map(|(path, handler)| {
-        format!("<Location /{path}>\nSetHandler {handler}\nRequire all granted\n</Location>\n")
-    });
-    let httpd = start(&world, &more.concat());
-    assert_eq!(get_as(&world, &httpd, &first(&owner_file("alice")), "alice").status, 200);
-    assert_eq!(httpd.get_as(&first(&owner_file("alice")), "alice", "wrong").unwrap().status, 401);
-    let value = |name: &str| -> u64 {
-        let r = httpd.get("/metrics").unwrap();
-        assert_eq!(r.status, 200);
-        assert!(r.header("Content-Type").is_some_and(|t| t.starts_with("application/openmetrics-text")));
-        assert!(r.text().ends_with("# EOF\n"));
-        let text = r.text();
-        let line = text.lines().find_map(|l| l.strip_prefix(&format!("{name} "))).map(str::to_owned);
-        line.unwrap_or_else(|| panic!("{name} is not in {text}")).parse().unwrap()
-    };
-    for (name, least) in [
-        ("afsweb_broker_ready", 1),
-        ("afsweb_broker_granted_total", 1),
-        ("afsweb_broker_refused_total", 1),
-        ("afsweb_broker_cache_entries", 1),
-        ("afsweb_broker_lanes", 8),
-    ] {
-        assert!(value(name) >= least, "{name}");
-    }
-    assert_eq!(value("afsweb_broker_bad_frames_total"), 0);
-    let health = || httpd.get("/health").unwrap();
-    assert_eq!((health().status, health().text().as_str()), (200, "ok\n"));
-    let post = integration::http::Request::new("POST", "/health");
-    assert_eq!(httpd.request(&post).unwrap().status, 405);
-    let status = httpd.get("/server-status?auto").unwrap().text();
-    assert!(status.contains("\nAFSGranted: 1\n"), "{status}");
-    assert!(
-        httpd.get("/server-status").unwrap().text().contains("<td>Tokens obtained from cells</td><td>1</td>")
-    );
-    // A broker that says nothing, and then one that is away for a moment.
-    let broker = new_broker(&httpd, 0);
-    signal_pid(broker, Signal::STOP).unwrap();
-    let r = health();
-    assert_eq!(r.status, 503);
-    assert!(r.text().contains("does not answer"), "{}", r.text());
-    signal_pid(broker, Signal::KILL).unwrap();
-    new_broker(&httpd, broker);
-    wait::until_true("health again", Duration::from_secs(20) * wait::slow_factor(), || {
-        Ok(health().status == 200)
-    })
-    .unwrap();
-    httpd.stop(&[]).unwrap();
-}
-
-#[test]
-#[ignore = "needs a world: run by cargo xtask test"]
 fn d34_processes_have_the_rights_of_the_privilege_table_and_no_more() {
     let world = world();
     let httpd = start(&world, "");

@@ -6,8 +6,8 @@
 mod common;
 
 use common::{
-    LOGIN_DEADLINE_S, afs_client, afs_config_without_methods, answer_limit, first, get_as, second, start,
-    start_wide, start_with, timed, world,
+    LOGIN_DEADLINE_S, afs_client, afs_config_without_methods, answer_limit, first, get_as, metrics, second,
+    start, start_wide, start_with, timed, world,
 };
 use integration::http::Request;
 use integration::httpd::{Httpd, Mpm, Options, configtest};
@@ -54,12 +54,8 @@ fn log_has(httpd: &Httpd, needles: &[&str]) -> bool {
 
 /// A counter of the broker.
 fn counter(httpd: &Httpd, name: &str) -> u64 {
-    let text = httpd.get("/afs-metrics").unwrap().text();
-    let line = text.lines().find(|l| l.starts_with(&format!("afsweb_broker_{name}_total "))).unwrap();
-    line.rsplit_once(' ').unwrap().1.parse().unwrap()
+    metrics::read(httpd, &format!("broker_{name}_total"))
 }
-
-const METRICS: &str = "<Location /afs-metrics>\nSetHandler afs-metrics\n</Location>\n";
 
 /// Makes and changes groups; what it has made goes with it.
 struct Groups<'a> {
@@ -270,7 +266,7 @@ fn two_hundred_who_ask_at_once_make_one_question_and_a_change_is_seen_when_its_t
     let mut groups = Groups::new(&world);
     groups.make("admin:changing", &["alice"]);
     let rule = location(PAGE, "Require afs-group admin:changing");
-    let more = format!("SetAFSCacheExpiration {}\n{METRICS}{rule}", 15 * wait::slow_factor());
+    let more = format!("SetAFSCacheExpiration {}\n{}{rule}", 15 * wait::slow_factor(), metrics::PLACE);
     let httpd = start_wide(&world, &more);
     // Logged in already, so that all that happens is about the group.
     assert_eq!(status(&world, &httpd, "public/plain.txt", "alice"), 200);
@@ -310,7 +306,7 @@ fn a_silent_protection_server_is_503_and_nobody_is_let_in_or_kept_out_by_it() {
         format!("<Location {path}>\nAFSAuthType AFS\nSetHandler afs-health\n{rules}\n</Location>\n")
     };
     let more = [
-        METRICS.to_owned(),
+        metrics::PLACE.to_owned(),
         place("/in", "Require afs-group alice:friends"),
         place(
             "/not-in",

@@ -76,7 +76,7 @@ pub(crate) const SUBJECTS: &[Subject] = &[
     },
     Subject {
         name: "lanes",
-        parts: &[all("process"), all("chaos"), all("lifecycle"), all("restarts")],
+        parts: &[all("process"), all("chaos"), all("lifecycle"), all("restarts"), all("status")],
         alone: &[("weblog-proto", &["--test", "lanes"]), ("weblog-starter", &["--test", "nanny"])],
     },
     Subject {

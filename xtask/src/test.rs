@@ -115,6 +115,7 @@ const SUITES: &[WorldSuite] = &[
     WorldSuite::per_mpm("hostile"),
     WorldSuite::per_mpm("transport"),
     WorldSuite::per_mpm("lifecycle"),
+    WorldSuite::per_mpm("status"),
     WorldSuite::mostly_event("restarts"),
     WorldSuite::mostly_event("release"),
     WorldSuite::mostly_event("leaks"),

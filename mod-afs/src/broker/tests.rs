@@ -34,6 +34,7 @@ impl AfsClient for Client {
     fn end(&self, pag: u32) {
         lock(&self.ended).push(pag);
     }
+    fn show_pags(&self, _: pag::PagCells) {}
 }
 
 /// What is expected to happen happens in this time, also on a busy machine.

@@ -10,7 +10,7 @@ use core::ptr;
 use httpd_sys as sys;
 use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
-use weblog_fds::{Error, LockTable, WaitTable};
+use weblog_fds::{ChildTable, Error, LockTable, WaitTable};
 
 /// A descriptor that nobody owns: it stays open until the process ends, or until it is closed on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +82,15 @@ pub fn attach_locks(parts: (usize, usize)) -> Result<LockTable, Error> {
 pub fn attach_waiting(parts: (usize, usize)) -> Result<WaitTable, Error> {
     // SAFETY: as above.
     unsafe { WaitTable::attach(parts.0, parts.1) }
+}
+
+/// The table of children again, as [`attach_locks`].
+///
+/// # Errors
+/// If there is no such table at that place.
+pub fn attach_children(parts: (usize, usize)) -> Result<ChildTable, Error> {
+    // SAFETY: as above.
+    unsafe { ChildTable::attach(parts.0, parts.1) }
 }
 
 /// Calls `f` with the main server, if there is one: it lives until the configuration is read anew.

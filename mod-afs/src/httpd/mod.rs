@@ -76,7 +76,9 @@ pub use authz::Verdict;
 pub use file_info::{FileInfo, FileKind, Look};
 pub use hook::Phases;
 pub use htaccess::Htaccess;
-pub use kept::{KeptFd, attach_locks, attach_waiting, in_run_directory, piped_log, with_main_server};
+pub use kept::{
+    KeptFd, attach_children, attach_locks, attach_waiting, in_run_directory, piped_log, with_main_server,
+};
 pub use log::{Level, log_anywhere, log_traced};
 pub use pool::{Pool, Process};
 pub use record::afs_module;

@@ -69,6 +69,7 @@ pub(super) fn stand_for_program(r: &mut Request<'_>) -> Result<(), Status> {
         None => standing.take_on_for_programs(r.initial_number()),
     };
     ready.map_err(|e| {
+        crate::tally::count_refused(&e);
         r.log(message::PROGRAM_NOT_RUN, &format!("{what} is not run: {e}"));
         refuse(r, Answer::Unavailable, "no-pag", None)
     })

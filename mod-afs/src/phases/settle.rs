@@ -3,7 +3,7 @@
 use super::kernel::{self, stand};
 use super::{Visit, refuse, require, visit};
 use crate::answer::Answer;
-use crate::broker::{Terms, Visitor};
+use crate::broker::{NoVisitor, Terms, Visitor};
 use crate::child::{Child, child};
 use crate::config::{AuthType, DirConfig, Login, ServerConfig};
 use crate::content::Who;
@@ -274,6 +274,9 @@ pub(super) fn authenticate(
     match visitor {
         Ok(visitor) => Ok(Who::Visitor(visitor)),
         Err(why) => {
+            if let NoVisitor::Client(error) = &why {
+                crate::tally::count_refused(error);
+            }
             let failure = why.failure();
             r.log(message::LOGIN_FAILED, &format!("login of {name} failed: {why}"));
             if failure.class() == FailureClass::Credentials {

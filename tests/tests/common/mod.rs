@@ -4,6 +4,7 @@
 
 pub(crate) mod keys;
 pub(crate) mod load;
+pub(crate) mod metrics;
 pub(crate) mod tls;
 
 use integration::http::{Request, Response};

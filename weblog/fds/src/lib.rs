@@ -1,4 +1,5 @@
-//! Inherited descriptors, and memory shared by processes: lane locks, the board, the table of waiting workers.
+//! Inherited descriptors, and memory shared by processes: lane locks, the board, the tables of waiting workers and of
+//! children.
 //!
 //! This crate knows nothing of what flows over the descriptors.
 //!
@@ -10,6 +11,7 @@
 #![allow(unsafe_code, reason = "this crate is the fence for inherited descriptors and shared mappings")]
 
 pub mod board;
+pub mod children;
 pub mod error;
 pub mod inherit;
 pub mod layout;
@@ -21,6 +23,7 @@ pub mod testing;
 pub mod waiting;
 
 pub use board::{Board, BoardReader, BoardWriter, COUNTERS};
+pub use children::{ChildSlot, ChildTable, Sums};
 pub use error::Error;
 pub use inherit::{close_from, take};
 pub use lock::{LockError, LockGuard, LockTable};

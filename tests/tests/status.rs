@@ -1,0 +1,141 @@
+//! How an httpd says that it is: metrics, health and mod_status's page, and whether what they say is true.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "this is test code")]
+
+mod common;
+
+use common::{broker_of, first, get_as, metrics, start, start_with, world};
+use integration::content::owner_file;
+use integration::httpd::{Httpd, Mpm};
+use integration::process::signal_pid;
+use integration::wait;
+use rustix::process::Signal;
+use std::path::Path;
+use std::time::Duration;
+
+/// Where metrics, health and status are.
+fn places() -> String {
+    let others = [("health", "afs-health"), ("server-status", "server-status")].map(|(path, handler)| {
+        format!("<Location /{path}>\nSetHandler {handler}\nRequire all granted\n</Location>\n")
+    });
+    others.concat() + metrics::PLACE
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn metrics_health_and_status_tell_how_the_broker_is() {
+    let world = world();
+    let httpd = start(&world, &places());
+    assert_eq!(get_as(&world, &httpd, &first(&owner_file("alice")), "alice").status, 200);
+    assert_eq!(httpd.get_as(&first(&owner_file("alice")), "alice", "wrong").unwrap().status, 401);
+    for (name, least) in [
+        ("broker_ready", 1),
+        ("broker_granted_total", 1),
+        ("broker_refused_total", 1),
+        ("broker_cache_entries", 1),
+        ("broker_lanes", 8),
+    ] {
+        assert!(metrics::read(&httpd, name) >= least, "{name}");
+    }
+    assert_eq!(metrics::read(&httpd, "broker_bad_frames_total"), 0);
+    let health = || httpd.get("/health").unwrap();
+    assert_eq!((health().status, health().text().as_str()), (200, "ok\n"));
+    let post = integration::http::Request::new("POST", "/health");
+    assert_eq!(httpd.request(&post).unwrap().status, 405);
+    let status = httpd.get("/server-status?auto").unwrap().text();
+    assert!(status.contains("\nAFSGranted: 1\n"), "{status}");
+    assert!(
+        httpd.get("/server-status").unwrap().text().contains("<td>Tokens obtained from cells</td><td>1</td>")
+    );
+    // A broker that says nothing, and then one that is away for a moment.
+    let broker = broker_of(&httpd).unwrap();
+    signal_pid(broker, Signal::STOP).unwrap();
+    let r = health();
+    assert_eq!(r.status, 503);
+    assert!(r.text().contains("does not answer"), "{}", r.text());
+    signal_pid(broker, Signal::KILL).unwrap();
+    wait::until_true("health again", Duration::from_secs(20) * wait::slow_factor(), || {
+        Ok(health().status == 200)
+    })
+    .unwrap();
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn metrics_and_status_tell_the_pags_and_caches_of_the_children_that_live() {
+    let world = world();
+    let mut httpd = start_with(&world, &places(), |mut o| {
+        o.sizes = Some(match o.mpm {
+            Mpm::Prefork => {
+                "StartServers 1\nMinSpareServers 1\nMaxSpareServers 1\nServerLimit 2\nMaxRequestWorkers 1\n"
+                    .to_owned()
+            }
+            _ => "StartServers 1\nServerLimit 2\nThreadsPerChild 8\nThreadLimit 8\nMinSpareThreads 1\n\
+                  MaxSpareThreads 8\nMaxRequestWorkers 8\n"
+                .to_owned(),
+        });
+        o
+    });
+    let served = |httpd: &Httpd, who: &str| {
+        assert_eq!(get_as(&world, httpd, &first(&owner_file(who)), who).status, 200, "{who}");
+    };
+    let becomes = |httpd: &Httpd, name: &str, is: &dyn Fn(u64) -> bool| {
+        wait::until_true(name, Duration::from_secs(30) * wait::slow_factor(), || {
+            Ok(is(metrics::read(httpd, name)))
+        })
+        .unwrap();
+    };
+    let names = ["children", "pags_made", "pags_in_use", "child_cache_entries", "child_cache_hits_total"];
+    assert_eq!(metrics::all(&httpd, names), [1, 0, 0, 0, 0]);
+    for (n, who) in (1..).zip(["alice", "bob", "carol"]) {
+        served(&httpd, who);
+        assert_eq!(metrics::all(&httpd, names), [1, n, n, n, 0], "{who}");
+    }
+    served(&httpd, "alice");
+    served(&httpd, "bob");
+    assert_eq!(metrics::all(&httpd, names), [1, 3, 3, 3, 2]);
+    // Who is refused is no visitor.
+    assert_eq!(httpd.get_as(&first(&owner_file("dave")), "dave", "wrong").unwrap().status, 401);
+    assert_eq!(metrics::all(&httpd, names), [1, 3, 3, 3, 2]);
+    assert_eq!(metrics::all(&httpd, ["pags_tainted", "pags_refused_total"]), [0, 0]);
+    assert_eq!(metrics::find(&httpd, "pags_limit"), None, "this client makes as many as it takes");
+    let status = httpd.get("/server-status?auto").unwrap().text();
+    for line in ["AFSChildren: 1", "AFSPagsInUse: 3", "AFSChildCacheEntries: 3", "AFSChildCacheHits: 2"] {
+        assert!(status.lines().any(|l| l == line), "{line} is not in {status}");
+    }
+    let page = httpd.get("/server-status").unwrap().text();
+    assert!(page.contains("<td>PAGs of visitors</td><td>3</td>"), "{page}");
+    becomes(&httpd, "file_cache_used_bytes", &|used| used > 0);
+    assert!(metrics::read(&httpd, "file_cache_bytes") >= metrics::read(&httpd, "file_cache_used_bytes"));
+    // A child that was killed had no time to say anything; what it counted is not lost.
+    let child = httpd.children()[0];
+    signal_pid(child, Signal::KILL).unwrap();
+    wait::until_true("another child", Duration::from_secs(30), || {
+        Ok(!httpd.children().contains(&child) && httpd.get("/metrics").is_ok_and(|r| r.status == 200))
+    })
+    .unwrap();
+    assert_eq!(metrics::all(&httpd, names), [1, 0, 0, 0, 2]);
+    served(&httpd, "alice");
+    assert_eq!(metrics::all(&httpd, names), [1, 1, 1, 1, 2]);
+    // Nor is it over a restart.
+    httpd.graceful().unwrap();
+    becomes(&httpd, "pags_in_use", &|n| n == 0);
+    becomes(&httpd, "children", &|n| n == 1);
+    assert_eq!(metrics::all(&httpd, names), [1, 0, 0, 0, 2]);
+    served(&httpd, "alice");
+    served(&httpd, "alice");
+    assert_eq!(metrics::all(&httpd, names), [1, 1, 1, 1, 3]);
+    // What was revoked is forgotten, also by a child that nobody asks for anything.
+    let weblog = world.programs.weblog.as_deref().unwrap();
+    let socket = Path::new("/srv/httpd").join(httpd.dir().file_name().unwrap()).join("run/weblog.sock");
+    let out = std::process::Command::new(weblog)
+        .args(["forget", "--socket"])
+        .arg(socket)
+        .arg("*")
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    becomes(&httpd, "pags_in_use", &|n| n == 0);
+    assert_eq!(metrics::all(&httpd, names), [1, 0, 0, 0, 3]);
+    httpd.stop(&["exit signal Killed"]).unwrap();
+}
