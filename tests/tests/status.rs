@@ -3,12 +3,14 @@
 
 mod common;
 
-use common::{broker_of, first, get_as, metrics, start, start_with, world};
+use common::{broker_of, first, get_as, metrics, nanny_of, start, start_with, world};
 use integration::content::owner_file;
 use integration::httpd::{Httpd, Mpm};
 use integration::process::signal_pid;
 use integration::wait;
 use rustix::process::Signal;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -58,6 +60,58 @@ fn metrics_health_and_status_tell_how_the_broker_is() {
     })
     .unwrap();
     httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn health_fails_while_there_can_be_no_broker_and_is_well_when_that_is_mended() {
+    let world = world();
+    let starter = world.programs.weblog_starter.clone().unwrap();
+    // What is installed, in a place of its own.
+    let (from, to) = (starter.parent().unwrap(), Path::new("/usr/lib/afsweb-health"));
+    fs::create_dir_all(to).unwrap();
+    for name in ["weblog-starter", "weblog", "libafsweb_uafs.so"] {
+        fs::copy(from.join(name), to.join(name)).unwrap();
+    }
+    let mode = |mode| fs::set_permissions(to.join("weblog"), fs::Permissions::from_mode(mode)).unwrap();
+    let httpd = start_with(&world, &places(), |mut o| {
+        let place = |dir: &Path| format!("SetAFSWeblogPath {}/", dir.display());
+        o.afs = o.afs.map(|text| text.replace(&place(from), &place(to)));
+        o
+    });
+    let health = || {
+        let r = httpd.get("/health").unwrap();
+        (r.status, r.text())
+    };
+    assert_eq!(get_as(&world, &httpd, &first(&owner_file("alice")), "alice").status, 200);
+    assert_eq!(health(), (200, "ok\n".to_owned()));
+    let broker = broker_of(&httpd).unwrap();
+    assert!(fs::read_link(format!("/proc/{broker}/exe")).unwrap().starts_with(to), "another installation's");
+    // Anybody could have put another program there: the nanny, which lives, starts it no more.
+    mode(0o777);
+    signal_pid(broker, Signal::KILL).unwrap();
+    wait::until_true("the sentence", Duration::from_secs(20) * wait::slow_factor(), || {
+        let (status, text) = health();
+        assert_eq!(status, 503, "{text}");
+        Ok(text == "the broker is not ready\n")
+    })
+    .unwrap();
+    let nanny = nanny_of(&httpd).unwrap();
+    for _ in 0..10 {
+        std::thread::sleep(Duration::from_millis(200));
+        assert_eq!(health(), (503, "the broker is not ready\n".to_owned()));
+        assert_eq!((broker_of(&httpd), metrics::read(&httpd, "broker_ready")), (None, 0));
+    }
+    mode(0o755);
+    // It tries again after ten seconds at the latest.
+    wait::until_true("health again", Duration::from_secs(30) * wait::slow_factor(), || {
+        Ok(health() == (200, "ok\n".to_owned()))
+    })
+    .unwrap();
+    assert_eq!((nanny_of(&httpd), metrics::read(&httpd, "broker_ready")), (Some(nanny), 1));
+    assert_eq!(get_as(&world, &httpd, &first(&owner_file("bob")), "bob").status, 200);
+    httpd.stop(&[]).unwrap();
+    fs::remove_dir_all(to).unwrap();
 }
 
 #[test]
