@@ -12,6 +12,7 @@
 //! | `interface v2` or `v1` or `old` | the newest calls offered; others get "unknown operation" |
 //! | `stats` | counts as JSON, see [`Stats`] |
 //! | `stats reset` | all counts to zero |
+//! | `granted` | `granted`, and for each of the last answers with a ticket ` KEY:TICKET`, the session key and the sealed ticket in hexadecimal |
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;

@@ -24,6 +24,7 @@ pub mod control;
 pub mod database;
 pub mod des;
 pub mod error;
+mod granted;
 pub mod kauth;
 pub mod lifetime;
 pub mod mischief;

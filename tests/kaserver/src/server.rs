@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::database::{Code, Database, Grant, Keys};
 use crate::des::Key;
 use crate::error::Error;
+use crate::granted::Granted;
 use crate::kauth::{Call, NoCall, Version, code, reply_body};
 use crate::lifetime::UNIT_S;
 use crate::mischief::{Mischief, Mode};
@@ -112,6 +113,8 @@ pub struct Server {
     delayed: Vec<Delayed>,
     /// What happened lately, for people.
     log: VecDeque<String>,
+    /// For tests that look where session keys and tickets have got to.
+    granted: Granted,
 }
 
 impl std::fmt::Debug for Server {
@@ -148,6 +151,7 @@ impl Server {
             ages: VecDeque::new(),
             delayed: Vec::new(),
             log: VecDeque::new(),
+            granted: Granted::default(),
         })
     }
 
@@ -240,7 +244,10 @@ impl Server {
                 self.stats = Stats::default();
                 ok()
             }
-            _ => Err("a command is mode, user, unlock, password, skew, interface or stats".to_owned()),
+            ["granted"] => Ok(self.granted.line()),
+            _ => {
+                Err("a command is mode, user, unlock, password, skew, interface, stats or granted".to_owned())
+            }
         }
     }
 
@@ -395,6 +402,7 @@ impl Server {
             }
         };
         self.forge(&mut grant, call, mode, unix)?;
+        self.granted.keep(grant.answer.session_key.bytes(), &grant.answer.ticket);
         let mut sealed = grant.seal(answer_max)?;
         if *mode == Mode::ForgeGarbage {
             for block in sealed.chunks_mut(8) {

@@ -333,10 +333,23 @@ fn commands_do_what_they_say() {
     assert_eq!(stats.user("alice").refused, [(code::KABADREQUEST, 1), (code::KACLOCKSKEW, 1)].into());
     assert_eq!(bench.server.command("stats reset"), Ok("ok".into()));
     assert_eq!(bench.server.stats(), &Stats::default());
+    assert_eq!(bench.server.command("granted"), Ok("granted".into()), "refusals grant nothing");
     assert_eq!(
         bench.server.take_log(),
         ["Authenticate alice: refused with 180514", "Authenticate alice: refused with 180490"]
     );
+}
+
+#[test]
+fn what_was_granted_can_be_asked_for() {
+    let mut bench = Bench::new();
+    bench.ticket("alice").unwrap();
+    let line = bench.server.command("granted").unwrap();
+    assert_eq!(line.split(' ').count(), 3, "one for each of the two steps: {line}");
+    let key = string_to_key(b"pw-bob", CELL);
+    let (tgt, _) = answer(&bench.authenticate("bob", 9)[0], &key).unwrap();
+    let ticket: String = tgt.ticket.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert!(bench.server.command("granted").unwrap().ends_with(&format!(":{ticket}")));
 }
 
 #[test]
