@@ -121,6 +121,7 @@ const VARS: &[&str] = &[
     "OPT_(INDEXES|MULTI|SYM_LINKS|SYM_OWNER)",
     "SATISFY_ANY",
     "ap_server_conf",
+    "ap_coredumpdir_configured",
     "AP_NOTE_.*",
     "AP_MPMQ_.*",
     "AP_SQ_.*",

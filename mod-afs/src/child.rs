@@ -18,6 +18,7 @@ use core::time::Duration;
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 use pag::userspace::{Cache, Config};
 use pag::{AfsClient, ClientKind, Home, Userspace};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use std::fs::File;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -118,6 +119,15 @@ impl Ask for Arc<Broker> {
 /// Starts what a child needs; once per child, before its threads start.
 pub fn start(main: Server<'_>) {
     let Some(inherited) = nanny::inherit(main) else { return };
+    if !mpm::wants_cores()
+        && let Err(e) = become_undumpable()
+    {
+        main.log(
+            message::STAYS_DUMPABLE,
+            &format!("this child can serve nothing in AFS: it stays dumpable: {e}"),
+        );
+        return;
+    }
     let Inherited { lanes, board, waiting, stores, client_conf } = inherited;
     let config = main.config();
     let children = mpm::children();
@@ -180,6 +190,16 @@ pub fn start(main: Server<'_>) {
     {
         main.log(message::NOT_SWEPT, &format!("tokens stay in an idle child longer than they should: {e}"));
     }
+}
+
+/// No core of a child, which holds visitors' passwords and tokens, and nobody else of its uid may look into it.
+///
+/// It has changed its uid, but what that means is for the host's `fs.suid_dumpable` to say.
+///
+/// # Errors
+/// prctl's.
+fn become_undumpable() -> rustix::io::Result<()> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
 }
 
 /// Has ended logins dropped now and then. Requests do so too, but an idle child gets none, and would keep tokens.
@@ -273,6 +293,17 @@ fn own_cache_dir(dir: &Path, children: usize) -> Result<(PathBuf, File), String>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_child_becomes_undumpable_whatever_it_was() {
+        let dumpable = || rustix::process::dumpable_behavior().unwrap();
+        set_dumpable_behavior(DumpableBehavior::Dumpable).unwrap();
+        assert_eq!(dumpable(), DumpableBehavior::Dumpable);
+        become_undumpable().unwrap();
+        let after = dumpable();
+        set_dumpable_behavior(DumpableBehavior::Dumpable).unwrap();
+        assert_eq!(after, DumpableBehavior::NotDumpable);
+    }
 
     #[test]
     fn the_cache_is_shared_out_and_never_too_small_for_the_client() {

@@ -97,6 +97,8 @@ pub const NOT_SWEPT: Message = Message::new("AFS0210", Level::Warning);
 pub const CONF_NOT_COPIED: Message = Message::new("AFS0211", Level::Crit);
 /// There is no memory for the table of children.
 pub const NO_TALLY: Message = Message::new("AFS0212", Level::Warning);
+/// A child cannot become undumpable.
+pub const STAYS_DUMPABLE: Message = Message::new("AFS0213", Level::Crit);
 
 // Nanny and broker, as httpd's parent sees them.
 

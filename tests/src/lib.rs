@@ -15,6 +15,7 @@ pub mod ccache;
 pub mod cell;
 pub mod content;
 pub mod crowd;
+pub mod dumpable;
 pub mod error_log;
 pub mod far;
 mod fill;

@@ -223,6 +223,17 @@ fn status_line(pid: u32, name: &str) -> String {
     line.split_once(':').unwrap().1.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// It leaves no core, whatever `fs.suid_dumpable` says, and nobody of its uid may look into it.
+fn must_be_hidden(pid: u32) {
+    use std::os::unix::fs::MetadataExt as _;
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let core = limits.lines().find_map(|l| l.strip_prefix("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().collect::<Vec<_>>(), ["0", "0", "bytes"]);
+    // What an undumpable process has in /proc is root's.
+    let memory = std::fs::metadata(format!("/proc/{pid}/mem")).unwrap();
+    assert_eq!((memory.uid(), memory.mode() & 0o777), (0, 0o600));
+}
+
 #[test]
 fn before_a_configuration_it_lets_askers_wait_and_grants_nothing() {
     let b = Broker::start();
@@ -298,6 +309,7 @@ fn d34_it_has_no_privilege_and_only_its_own_descriptors() {
     }
     assert_eq!(status_line(pid, "NoNewPrivs"), "1");
     assert_eq!(status_line(pid, "Threads"), "1");
+    must_be_hidden(pid);
     if !rustix::process::geteuid().is_root() {
         return;
     }
@@ -515,6 +527,7 @@ mod with_library {
         for pid in &authenticators {
             assert_eq!(status_line(*pid, "NoNewPrivs"), "1");
             assert_eq!(status_line(*pid, "CapPrm"), "0000000000000000");
+            must_be_hidden(*pid);
         }
         b.child.kill().unwrap();
         b.wait_exit();

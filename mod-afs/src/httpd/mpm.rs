@@ -96,3 +96,11 @@ pub fn child_group() -> Option<u32> {
     let gid = unsafe { sys::ap_unixd_config.group_id };
     (gid != u32::MAX).then_some(gid)
 }
+
+/// Has the administrator configured CoreDumpDirectory, so that httpd makes its children dumpable?
+#[must_use]
+pub fn wants_cores() -> bool {
+    // SAFETY: as in `child_user`.
+    let configured = unsafe { sys::ap_coredumpdir_configured };
+    configured != 0
+}
