@@ -30,6 +30,7 @@ pub mod kernel_client;
 pub mod lane_pair;
 pub mod login_pair;
 pub mod machine;
+pub mod marks;
 pub mod method;
 pub mod namespace;
 pub mod process;

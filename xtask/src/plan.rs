@@ -55,6 +55,7 @@ pub(crate) const SUBJECTS: &[Subject] = &[
             all("tickets"),
             all("krb5"),
             all("services"),
+            all("secrets"),
             some("access", &["d11_", "an_expired_token"]),
             some("lifecycle", &["d11_"]),
         ],

@@ -106,6 +106,7 @@ const SUITES: &[WorldSuite] = &[
     WorldSuite::mostly_event("krb5"),
     WorldSuite::mostly_event("tickets"),
     WorldSuite::mostly_event("services"),
+    WorldSuite { methods: &Method::ALL, ..WorldSuite::mostly_event("secrets") },
     WorldSuite::per_mpm("http"),
     WorldSuite::mostly_event("features"),
     WorldSuite::mostly_event("listings"),
