@@ -28,6 +28,8 @@ pub(crate) fn answer_limit() -> Duration {
 
 /// SetAFSLoginDeadline and SetAFSFileDeadline in tests, seconds: whoever waits for what is silent waits as long.
 pub(crate) const LOGIN_DEADLINE_S: u64 = 6;
+/// The first where the processor is emulated: there a first login takes some seconds.
+const SLOW_LOGIN_DEADLINE_S: u64 = 20;
 pub(crate) const FILE_DEADLINE_S: u64 = 8;
 
 pub(crate) fn world() -> World {
@@ -66,9 +68,13 @@ pub(crate) fn afs_config_without_methods(world: &World, more: &str) -> String {
          <Directory /afs>\nRequire all granted\nOptions FollowSymLinks\nAllowOverride All\n</Directory>\n{more}\n",
         afs_client(),
         starter.display(),
-        // A first login takes some seconds where the processor is emulated.
-        if integration::wait::slow_factor() > 1 { 20 } else { LOGIN_DEADLINE_S }
+        login_deadline_s()
     )
+}
+
+/// SetAFSLoginDeadline in this run.
+pub(crate) fn login_deadline_s() -> u64 {
+    if integration::wait::slow_factor() > 1 { SLOW_LOGIN_DEADLINE_S } else { LOGIN_DEADLINE_S }
 }
 
 pub(crate) fn start(world: &World, more: &str) -> Httpd {
