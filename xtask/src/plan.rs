@@ -44,6 +44,7 @@ pub(crate) const SUBJECTS: &[Subject] = &[
             all("listings"),
             all("writing"),
             all("transport"),
+            all("refusals"),
         ],
         alone: &[],
     },

@@ -107,6 +107,7 @@ const SUITES: &[WorldSuite] = &[
     WorldSuite::mostly_event("tickets"),
     WorldSuite::mostly_event("services"),
     WorldSuite { methods: &Method::ALL, ..WorldSuite::mostly_event("secrets") },
+    WorldSuite::mostly_event("refusals"),
     WorldSuite::per_mpm("http"),
     WorldSuite::mostly_event("features"),
     WorldSuite::mostly_event("listings"),
