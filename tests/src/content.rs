@@ -278,6 +278,11 @@ fn first_cell(m: &mut Maker<'_>, sizes: Sizes) {
     // One directory for each kind of ACL.
     m.directory("listed", Acl::default().allow(ANY, "l").allow("alice", "rl"));
     m.owned("listed/page.html", "alice");
+    // The same where alice is always asked for first, and where nobody is: kAFS goes by that (docs/facts.md).
+    for name in ["listed-alice-first", "listed-nobody-first"] {
+        m.directory(name, Acl::default().allow(ANY, "l").allow("alice", "rl"));
+        m.owned(&format!("{name}/page.html"), "alice");
+    }
     m.directory("lookup", Acl::default().allow(ANY, "l"));
     m.public("lookup/file.txt", "");
     m.directory("read-no-lookup", Acl::default().allow(ANY, "r"));
