@@ -299,6 +299,19 @@ fn first_cell(m: &mut Maker<'_>, sizes: Sizes) {
         "alice-only/page.shtml",
         b"<!--#echo var=\"REMOTE_USER\" -->\n<!--#include virtual=\"page.html\" -->\n",
     );
+    m.bytes(
+        "alice-only/parts.shtml",
+        b"<!--#config sizefmt=\"bytes\" --><!--#fsize file=\"page.html\" -->\n<!--#include file=\"page.html\" -->\n",
+    );
+    m.bytes(
+        "alice-only/exec.shtml",
+        b"<!--#exec cmd=\"head -1 page.html\" -->|<!--#exec cgi=\"run.cgi\" -->|\n",
+    );
+    m.bytes(
+        "alice-only/choice.var",
+        b"URI: choice\n\nURI: chosen.en.html\nContent-Type: text/html\nContent-Language: en\n\n\
+          URI: chosen.de.html\nContent-Type: text/html\nContent-Language: de\n",
+    );
     m.plain_directory("alice-only/sub");
     m.program("alice-only/run.cgi", "echo \"user=$REMOTE_USER\"\nhead -1 page.html");
     m.program(

@@ -230,6 +230,17 @@ rows! {
             let r = ask(world, httpd, "alice", request());
             seen(&r, is_alices(&r) && r.header("Content-Language") == Some("de"))
         };
+    type_maps, "type maps": ["negotiation"], "AddHandler type-map .var", |world, httpd| {
+        let request = |language: &str| {
+            Request::get(&first("alice-only/choice.var")).header("Accept-Language", language)
+        };
+        assert_eq!(httpd.request(&request("de")).unwrap().status, 401);
+        assert_eq!(ask(world, httpd, "bob", request("de")).status, 403);
+        let r = ask(world, httpd, "alice", request("de"));
+        let served = is_alices(&r) && r.header("Content-Language") == Some("de");
+        let other = ask(world, httpd, "alice", request("en"));
+        seen(&r, served && is_alices(&other) && other.header("Content-Language") == Some("en"))
+    };
     users_directories, "users' directories": ["autoindex", "dav", "dir"],
         "<IfModule mod_userdir.c>\nUserDir /srv/nowhere/*/www {C}/home/*\n</IfModule>\n\
          <LocationMatch \"^/~\">\nAFSAuthType AFS\nDav afs\nOptions +Indexes\n</LocationMatch>",
@@ -245,13 +256,22 @@ rows! {
     rewrite_files, "RewriteCond -f, -d": ["rewrite"],
         "<IfModule mod_rewrite.c>\nRewriteEngine On\nRewriteCond {H}/owner.txt -f\n\
          RewriteCond {C}/alice-only/sub -d\nRewriteRule ^(?:{C}|/elsewhere)/go$ {C}/public/page.html [PT]\n\
+         RewriteCond {C}/public/page.html -f\nRewriteCond {C}/public/list -d\n\
+         RewriteRule ^(?:{C}|/elsewhere)/open$ {C}/public/page.html [PT]\n\
          RewriteCond {H}/owner.txt -F\nRewriteRule ^{C}/go-F$ {C}/public/page.html [PT]\n</IfModule>",
         |world, httpd| {
-            // Without a Location of ours, it is nobody who asks.
+            // Without a Location of ours, it is nobody who asks: what is not his is not there.
             assert_eq!(get_as(world, httpd, "/elsewhere/go", "alice").status, 404);
             let by_stat = for_alice_alone(world, httpd, &first("go"));
             assert_eq!(for_alice_alone(world, httpd, &first("go-F")), by_stat, "-F asks the kernel, too");
-            if by_stat == Seen::Refused(404) { Seen::Nothing } else { by_stat }
+            let by_stat = if by_stat == Seen::Refused(404) { Seen::Nothing } else { by_stat };
+            // What everybody may see, he sees.
+            for path in ["/elsewhere/open", &first("open")] {
+                let r = httpd.get(path).unwrap();
+                let open = r.status == 200 && r.text().starts_with(PUBLIC_LINE);
+                assert_eq!(open, by_stat == Seen::Served, "{path}: {} {}", r.status, r.text());
+            }
+            by_stat
         };
     server_side_includes, "server-side includes": ["include"],
         "<Directory /afs>\nOptions +Includes\n</Directory>\nAddType text/html .shtml\n\
@@ -262,7 +282,23 @@ rows! {
             let r = get_as(world, httpd, &path, "alice");
             let text = r.text();
             let whole = format!("alice@{FIRST_CELL}\n{}", owner_line("alice", FIRST_CELL));
-            seen(&r, text.starts_with(&whole) && !text.contains("<!--#"))
+            let served = text.starts_with(&whole) && !text.contains("<!--#");
+            // Sizes, and files by their names.
+            let size = get_as(world, httpd, &first("alice-only/page.html"), "alice").body.len();
+            let parts = get_as(world, httpd, &first("alice-only/parts.shtml"), "alice").text();
+            let whole = format!("{},{:03}\n{}", size / 1000, size % 1000, owner_line("alice", FIRST_CELL));
+            seen(&r, served && parts.starts_with(&whole))
+        };
+    exec_in_includes, "programs in server-side includes": ["include"],
+        "<Directory /afs>\nOptions +Includes +ExecCGI\n</Directory>\nAddType text/html .shtml\n\
+         AddOutputFilter INCLUDES .shtml\nAddHandler cgi-script .cgi",
+        |world, httpd| {
+            let path = first("alice-only/exec.shtml");
+            assert_eq!(httpd.get(&path).unwrap().status, 401);
+            assert_eq!(get_as(world, httpd, &path, "bob").status, 403);
+            let r = get_as(world, httpd, &path, "alice");
+            let owner = owner_line("alice", FIRST_CELL);
+            seen(&r, r.text() == format!("{owner}|user=alice@{FIRST_CELL}\n{owner}|\n"))
         };
     sub_requests, "sub-requests": ["include", "alias"], LOCALLY, |world, httpd| {
         let path = "/local/page.shtml";

@@ -72,6 +72,7 @@ pub(crate) const SUBJECTS: &[Subject] = &[
         parts: &[
             some("kernel", &["a_program_"]),
             some("http", &["other_methods_and_handlers"]),
+            some("features", &["programs", "exec_in_includes"]),
             some("hostile", &["programs_that_httpd_starts"]),
         ],
         alone: &[],
