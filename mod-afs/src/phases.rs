@@ -295,6 +295,11 @@ impl Phases for Module {
         let Some(name) = r.filename().map(|name| name.to_bytes().to_vec()) else { return Status::DECLINED };
         if !afs.holds(&name) {
             // A program that lies elsewhere, under a Location of ours, runs as the visitor, too.
+            if settled(r).is_some()
+                && let Some(refused) = crate::dav::refuse_other_sites(r)
+            {
+                return refused;
+            }
             return stand(r).and_then(|()| stand_for_program(r)).map_or_else(|s| s, |()| Status::DECLINED);
         }
         if r.dir_config().auth_type() != AuthType::Afs && r.state::<Visit>().is_none_or(|v| !v.in_afs) {

@@ -7,9 +7,9 @@ mod common;
 mod outside;
 
 use common::keys::{Keys, identity};
-use common::{first, first_line, get_as, metrics, password, report, start, start_with, world};
+use common::{ask, first, first_line, get_as, metrics, password, report, start, start_with, world};
 use integration::content::{owner_file, owner_line};
-use integration::http::Response;
+use integration::http::{Request, Response};
 use integration::httpd::{Httpd, Mpm};
 use integration::world::{ADMIN, FIRST_CELL, PUBLISHER, World};
 use integration::{token, wait};
@@ -324,6 +324,66 @@ fn a_listing_shows_what_the_visitor_may_see() {
     assert!(r.text().contains("page.html"), "{}", r.text());
     // The listing looks at each directory, and at its access file.
     httpd.stop(&["NoSuchDirective"]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a guest: run by cargo xtask vm test"]
+fn a_program_is_run_for_no_page_of_another_site_and_its_answers_and_listings_are_sandboxed() {
+    let world = world();
+    let out = Path::new(PROGRAMS).join("out/posted");
+    let _ = fs::remove_file(&out);
+    program("post", &format!("cat >> {}; echo \"user=$REMOTE_USER\"", out.display()));
+    let in_afs = format!("/afs/{FIRST_CELL}/alice-only");
+    let more = format!(
+        "AddHandler cgi-script .cgi\n\
+         <Directory {in_afs}>\nOptions +ExecCGI +Indexes\nDirectoryIndex disabled\n</Directory>\n\
+         <Location {in_afs}>\nAFSSandbox On\n</Location>\n"
+    );
+    let httpd = with_programs_and(&world, "cgi", &more);
+    let host = format!("localhost:{}", httpd.address().port());
+    let post = |path: &str, name: &str, value: &str| {
+        let request = Request::new("POST", path).header("Host", &host).header(name, value).body(b"x\n");
+        ask(&world, &httpd, "alice", request)
+    };
+    let posted = || fs::read_to_string(&out).unwrap_or_default();
+    // One that lies on this machine, and one that lies in AFS.
+    let programs = ["/run/post", &first("alice-only/run.cgi")];
+    for path in programs {
+        for (name, value) in [
+            ("Sec-Fetch-Site", "cross-site"),
+            ("Sec-Fetch-Site", "same-site"),
+            ("Origin", "https://evil.example"),
+            ("Origin", "null"),
+        ] {
+            let r = post(path, name, value);
+            assert_eq!(r.status, 403, "{path} {name}: {value}: {}", r.text());
+        }
+    }
+    assert_eq!(posted(), "", "nothing was run");
+    for path in programs {
+        for (name, value) in [("Sec-Fetch-Site", "same-origin"), ("Origin", &format!("http://{host}"))] {
+            let r = post(path, name, value);
+            assert_eq!(r.status, 200, "{path} {name}: {value}: {}", r.text());
+            assert!(r.text().contains(&format!("user=alice@{FIRST_CELL}")), "{}", r.text());
+        }
+    }
+    assert_eq!(posted(), "x\nx\n");
+    // A form that everybody may send, without anybody's password.
+    let form = Request::new("POST", "/run/post").header("Origin", "https://evil.example").body(b"y\n");
+    let r = httpd.request(&form).unwrap();
+    assert_eq!((r.status, r.text().as_str()), (200, "user=\n"));
+    // What programs in AFS answer, and what mod_autoindex makes.
+    let dir = first("alice-only/");
+    let listing = get_as(&world, &httpd, &dir, "alice");
+    assert!(listing.text().contains("href=\"page.html\""), "{}", listing.text());
+    let run = get_as(&world, &httpd, programs[1], "alice");
+    assert!(run.text().starts_with("user=alice"), "{}", run.text());
+    for r in [&listing, &run] {
+        let policies = r.all("Content-Security-Policy");
+        assert!(policies.len() == 1 && policies[0].starts_with("sandbox "), "{:?}", r.headers);
+        assert!(!policies[0].contains("allow-same-origin"), "{policies:?}");
+    }
+    httpd.stop(&[]).unwrap();
 }
 
 #[test]

@@ -452,23 +452,35 @@ pub fn keep_url(r: &mut Request<'_>) {
     }
 }
 
-/// In the handler, for a request whose visitor is settled: whether mod_dav is to answer it, or it is refused.
-/// `None`: it is not mod_dav's.
-pub fn hand_over(r: &mut Request<'_>) -> Option<Status> {
-    let asked = Asked {
+/// Who has made a request, as far as it says so.
+fn asked<'r>(r: &'r Request<'_>) -> Asked<'r> {
+    Asked {
         site: r.header_in(c"Sec-Fetch-Site").map(CStr::to_bytes),
         origin: r.header_in(c"Origin").map(CStr::to_bytes),
         host: r.header_in(c"Host").map(CStr::to_bytes),
         tls: r.is_https(),
-    };
-    let elsewhere = matches!(r.method().to_bytes(), b"COPY" | b"MOVE")
-        && r.header_in(c"Destination").is_some_and(|to| cross_site::is_elsewhere(to.to_bytes(), asked));
+    }
+}
+
+/// In the handler, for a request whose visitor is settled: refuses what a page of another site would have changed.
+pub fn refuse_other_sites(r: &mut Request<'_>) -> Option<Status> {
     // A form of another site may be meant for a program that everybody may ask; not with a visitor's password.
     let harmless = r.method().to_bytes() == b"POST" && r.header_in(c"Authorization").is_none();
-    if !cross_site::is_safe(r.method().to_bytes()) && !harmless && cross_site::is_foreign(asked) {
-        r.log(message::CROSS_SITE, "a page of another site wanted to change something");
-        return Some(phases::refuse(r, Answer::Forbidden, "cross-site", None));
+    if cross_site::is_safe(r.method().to_bytes()) || harmless || !cross_site::is_foreign(asked(r)) {
+        return None;
     }
+    r.log(message::CROSS_SITE, "a page of another site wanted to change something");
+    Some(phases::refuse(r, Answer::Forbidden, "cross-site", None))
+}
+
+/// In the handler, for a request whose visitor is settled: whether mod_dav is to answer it, or it is refused.
+/// `None`: it is not mod_dav's.
+pub fn hand_over(r: &mut Request<'_>) -> Option<Status> {
+    if let Some(refused) = refuse_other_sites(r) {
+        return Some(refused);
+    }
+    let elsewhere = matches!(r.method().to_bytes(), b"COPY" | b"MOVE")
+        && r.header_in(c"Destination").is_some_and(|to| cross_site::is_elsewhere(to.to_bytes(), asked(r)));
     if r.handler() != Some(HANDLER) {
         return None;
     }
