@@ -14,6 +14,8 @@ const PAGE: &str = "docs/directives.md";
 const MANUAL: &str = "docs/man/mod_afs.8";
 /// Other pages that speak of directives.
 const OTHERS: [&str; 4] = ["README.md", "docs/admin.md", "docs/architecture.md", "docs/defects.md"];
+/// The page's section of what the original had.
+const ORIGINAL: &str = "The original's";
 /// What the written part of the manual stands between.
 const FROM: &str = ".SH DIRECTIVES\n";
 /// See [`FROM`].
@@ -246,7 +248,45 @@ fn section(page: &str, known: &[Directive]) -> Result<String> {
             _ => "A change counts after a stop and start.\n",
         });
     }
+    write_original(&sections, known, &mut out)?;
     Ok(out)
+}
+
+/// The original's directives, behind our own: what each was, and what has become of it.
+///
+/// # Errors
+/// There is none, or one that the module does not know.
+fn write_original(sections: &[(&str, Vec<&str>)], known: &[Directive], out: &mut String) -> Result<()> {
+    let (_, lines) = sections
+        .iter()
+        .find(|(title, _)| *title == ORIGINAL)
+        .with_context(|| format!("no section {ORIGINAL}"))?;
+    let is_row = |line: &&str| line.starts_with('|');
+    let intro: Vec<&str> = lines.iter().copied().take_while(|l| !is_row(l)).collect();
+    let rows = lines.iter().copied().filter(is_row).skip(2);
+    let behind: Vec<&str> = lines.iter().copied().skip(intro.len()).skip_while(is_row).collect();
+    out.push_str(&format!(".SS {ORIGINAL}\n"));
+    write_text(&intro, ".PP", out)?;
+    let mut count = 0;
+    for row in rows {
+        let row = cells(row);
+        let [name, arguments, unit, default, place, _, here] = row.as_slice() else {
+            bail!("section {ORIGINAL}: not seven cells: {row:?}");
+        };
+        if known.iter().all(|d| d.name != *name) {
+            bail!("section {ORIGINAL}: {name} is none that the module knows");
+        }
+        count += 1;
+        out.push_str(&format!(".TP\n.BI {name} \" {}\"\n", escape(arguments, true)));
+        out.push_str(&format!("There: {place}; default {}", roff(default)));
+        out.push_str(&if unit.is_empty() { ".\n".to_owned() } else { format!("; {unit}.\n") });
+        out.push_str(&format!("Here: {}.\n", roff(here)));
+    }
+    if count == 0 {
+        bail!("section {ORIGINAL} has no table");
+    }
+    out.push_str(".PP\n");
+    write_text(&behind.into_iter().skip_while(|l| l.is_empty()).collect::<Vec<_>>(), ".PP", out)
 }
 
 /// Lines of Markdown as lines of the manual: paragraphs (`.PP` or `.IP` between them), lists, blocks of code.
@@ -343,7 +383,9 @@ mod tests {
         | SetAFSAccessLog | FILE\\|\"\\|PROGRAM\" | | none | virtual host | inner replaces outer | graceful |\n\
         | SetAFSLoginDeadline | SECONDS | seconds | 20 | main server | one for all | full |\n\n\
         ## SetAFSAccessLog\n`/a-b` or *both*, see [there](x.md#y).\n\n.not a request\n- one\n\n\
-        ## SetAFSLoginDeadline\nText.\n\n## Others\n| x |\n";
+        ## SetAFSLoginDeadline\nText.\n\n## Others\n| x |\n\n## The original's\nThose of before.\n\n\
+        | directive | a | u | d | w | m | here |\n|---|---|---|---|---|---|---|\n\
+        | SetAFSAccessLog | FILE | bytes | none | main server | none | absolute, `\\|-` too |\n\n*Merge* was none.\n";
 
     #[test]
     fn reads_the_module_s_table() {
@@ -402,11 +444,31 @@ mod tests {
             A change counts after a reload.\n\
             .TP\n.BI SetAFSLoginDeadline \" SECONDS\"\nText.\n\
             .br\nUnit: seconds.\nDefault: 20.\nWhere: main server only.\nOne value for all servers.\n\
-            A change counts after a stop and start.\n";
+            A change counts after a stop and start.\n\
+            .SS The original's\nThose of before.\n\
+            .TP\n.BI SetAFSAccessLog \" FILE\"\nThere: main server; default none; bytes.\n\
+            Here: absolute, \\fB|\\-\\fR too.\n.PP\n\\fIMerge\\fR was none.\n";
         assert_eq!(section, want);
         let manual = format!("a\n{FROM}old\n{TO}z\n");
         assert_eq!(with_section(&manual, &section).unwrap(), format!("a\n{FROM}{want}{TO}z\n"));
         assert!(with_section("no such part", &section).is_err());
+    }
+
+    #[test]
+    fn the_original_s_directives_are_ours_and_there_are_some() {
+        for (from, to, want) in [
+            (
+                "| SetAFSAccessLog | FILE | bytes",
+                "| SetAFSAccessLogs | FILE | bytes",
+                "SetAFSAccessLogs is none",
+            ),
+            ("| SetAFSAccessLog | FILE | bytes", "| SetAFSAccessLog | bytes", "not seven cells"),
+            ("## The original's", "## Others", "no section The original's"),
+            ("| SetAFSAccessLog | FILE | bytes", "SetAFSAccessLog", "no table"),
+        ] {
+            let why = section(&PAGE.replace(from, to), &known(CODE)).unwrap_err().to_string();
+            assert!(why.contains(want), "{why}");
+        }
     }
 
     #[test]
