@@ -78,6 +78,19 @@ pub(crate) struct Bench {
     /// Only rows whose name contains this.
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
+    /// A goal that is missed is a failure.
+    #[arg(long)]
+    strict: bool,
+}
+
+impl Bench {
+    /// The same as arguments.
+    fn words(&self) -> Vec<OsString> {
+        let flags = [(self.json, "--json"), (self.strict, "--strict")];
+        let mut words: Vec<OsString> = flags.iter().filter(|(set, _)| *set).map(|(_, w)| w.into()).collect();
+        words.extend(self.only.iter().flat_map(|only| ["--only".into(), only.into()]));
+        words
+    }
 }
 
 /// Which way is better.
@@ -117,24 +130,14 @@ pub(crate) fn main(args: &Bench) -> Result<ExitCode> {
         let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         command
             .args(["run", "--release", "--quiet", "--package", "xtask", "--", "bench"])
+            .args(args.words())
             .current_dir(workspace());
-        if args.json {
-            command.arg("--json");
-        }
-        if let Some(only) = &args.only {
-            command.args(["--only", only]);
-        }
         let status = command.status().context("cargo run --release")?;
         return Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let launcher = cell::prepare(Contents::CellsAndPrograms, "bench")?;
     let mut command: Vec<OsString> = vec![me.into(), "bench-inside".into()];
-    if args.json {
-        command.push("--json".into());
-    }
-    if let Some(only) = &args.only {
-        command.extend(["--only".into(), only.into()]);
-    }
+    command.extend(args.words());
     Ok(ExitCode::from(launcher.run(&command)?))
 }
 
@@ -148,7 +151,11 @@ pub(crate) fn inside(args: &Bench) -> Result<ExitCode> {
         );
     }
     let wanted = |name: &str| args.only.as_ref().is_none_or(|o| name.contains(o.as_str()));
+    let missed = RefCell::new(Vec::new());
     let report = |row: &Row| -> Result<()> {
+        if row.met == Some(false) {
+            missed.borrow_mut().push(row.row);
+        }
         if args.json {
             println!("{}", serde_json::to_string(row)?);
         } else {
@@ -196,6 +203,10 @@ pub(crate) fn inside(args: &Bench) -> Result<ExitCode> {
     }
     if wanted(START) {
         starts(&world, &report)?;
+    }
+    let missed = missed.into_inner();
+    if args.strict && !missed.is_empty() {
+        bail!("goals that were missed: {}", missed.join("; "));
     }
     Ok(ExitCode::SUCCESS)
 }

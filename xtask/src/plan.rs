@@ -16,6 +16,13 @@ pub(crate) struct Subject {
     pub(crate) alone: &'static [(&'static str, &'static [&'static str])],
 }
 
+impl Subject {
+    /// Whether the ratios of `cargo xtask bench` belong to it, in its long form.
+    pub(crate) fn has_ratios(&self) -> bool {
+        self.name == "performance"
+    }
+}
+
 /// A test program, or some of its tests.
 #[derive(Debug)]
 struct Part {

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that is tested, with a summary that names what ran and what did not.
 
 use crate::cell::{self, workspace};
-use crate::plan::{self, Choice, Of};
+use crate::plan::{self, Choice, Of, Subject};
 use crate::report::{self, Line, skip, step};
 use crate::suites::{self, Suite, Way, cargo_command, count, single, tee};
 use crate::{dist, guest_suites, say, setup, tidy};
@@ -182,6 +182,7 @@ pub(crate) fn main(args: Test) -> Result<ExitCode> {
         alone(&choice, &mut lines);
         worlds(&choice, &mut lines)?;
         guests(&args, &choice, &mut lines)?;
+        ratios(&choice, &mut lines);
         left_out(&args, &choice, &mut lines);
     }
     Ok(report::summary(&lines, choice.subjects(), started.elapsed()))
@@ -292,6 +293,21 @@ fn in_all_ways(suite: &WorldSuite, program: &Path, mpm: Option<Mpm>, choice: &Ch
         Suite { limit_s: limit.as_secs(), ..made }
     };
     Way::all(USERSPACE, &[mpm], suite.methods(choice, mpm)).into_iter().map(one).collect()
+}
+
+/// With `--suite performance --long`: what takes how much longer than something that a reader knows.
+fn ratios(choice: &Choice<'_>, lines: &mut Vec<Line>) {
+    let of_suite = choice.suite.is_some_and(Subject::has_ratios);
+    if of_suite && choice.long && choice.only.is_none() {
+        cargo(
+            lines,
+            "bench",
+            &["run", "--release", "--quiet", "--package", "xtask", "--", "bench", "--strict"],
+            &[],
+        );
+    } else if of_suite {
+        skip(lines, "bench", "the ratios of `cargo xtask bench` come with --long");
+    }
 }
 
 /// The suites in guests.
