@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 /// Starts, watches and restarts the broker of AFS Web Secure. Started by httpd, never by hand.
 #[derive(Debug, Clone, clap::Parser)]
-#[command(version)]
+#[command(disable_version_flag = true)]
 pub struct Args {
     /// Number of lanes whose pipe ends are open, 1 to 64.
     #[arg(long, value_parser = lanes)]
@@ -15,6 +15,12 @@ pub struct Args {
     /// The user that the broker runs as, NAME or #UID.
     #[arg(long, value_parser = user)]
     pub user: String,
+    /// The versions that the broker must have, as its --version says them.
+    #[arg(long)]
+    pub expects: Option<String>,
+    /// The program of a broker that fitted is open behind the lanes: for when another one lies under its name.
+    #[arg(long)]
+    pub held: bool,
 }
 
 /// A number of lanes.

@@ -4,9 +4,11 @@ use crate::control::Control;
 use crate::supervise::End;
 use crate::{Error, args::Args, trust};
 use command_fds::{CommandFdExt, FdMapping};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use rustix::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
+use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use weblog_fds::layout;
 
@@ -43,9 +45,50 @@ fn duplicate(fd: &OwnedFd) -> Result<OwnedFd, Error> {
     fd.try_clone().map_err(|e| Error::System { call: "dup", errno: e.raw_os_error().unwrap_or_default() })
 }
 
+/// The broker's program: what lies under its name now, or what lay there when it was opened.
+///
+/// A package replaces the file while httpd runs; what is held here is still the one that was seen to fit.
+#[derive(Debug)]
+pub struct Program {
+    /// The file, not opened for anything but to be executed.
+    file: OwnedFd,
+    /// What to execute.
+    path: PathBuf,
+}
+
+impl Program {
+    /// What lies under the name now, if root may start it.
+    ///
+    /// # Errors
+    /// [`Error::Trust`], [`Error::System`].
+    pub fn installed(args: &Args) -> Result<Self, Error> {
+        let path = trust::check(&args.broker, rustix::process::geteuid().as_raw())?;
+        let file = open(&path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(Error::call("open"))?;
+        Ok(Self { file, path })
+    }
+
+    /// This file.
+    #[must_use]
+    pub fn of_file(file: OwnedFd) -> Self {
+        // No number that a broker finds a descriptor at: those are all taken in this process.
+        let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        Self { file, path }
+    }
+
+    /// The same file, whatever lies under its name by now.
+    ///
+    /// # Errors
+    /// [`Error::System`].
+    pub fn held(&self) -> Result<Self, Error> {
+        duplicate(&self.file).map(Self::of_file)
+    }
+}
+
 /// A broker that was started and not yet reaped.
 #[derive(Debug)]
 pub struct Broker {
+    /// What it runs.
+    pub program: Program,
     /// The process.
     process: Child,
     /// Its pidfd: readable once it has ended.
@@ -55,24 +98,25 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Checks the program and starts it.
+    /// Starts this program.
     ///
     /// # Errors
-    /// [`Error::Trust`], [`Error::System`].
-    pub fn start(args: &Args, ends: &Ends, generation: u64) -> Result<Self, Error> {
-        let program = trust::check(&args.broker, rustix::process::geteuid().as_raw())?;
+    /// [`Error::System`].
+    pub fn start(program: Program, args: &Args, ends: &Ends, generation: u64) -> Result<Self, Error> {
         let (control, theirs) = Control::pair().map_err(Error::call("socketpair"))?;
         let mut mappings = vec![FdMapping { parent_fd: theirs, child_fd: layout::CONTROL }];
         for (number, fd) in &ends.0 {
             mappings.push(FdMapping { parent_fd: duplicate(fd)?, child_fd: *number });
         }
-        let mut command = Command::new(program);
+        let mut command = Command::new(&program.path);
         command
+            .arg0(&args.broker)
             .env_clear()
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .args(["--lanes", &args.lanes.to_string(), "--user", &args.user])
+            .args(args.expects.iter().flat_map(|versions| ["--expects", versions]))
             .args(["--generation", &generation.to_string()])
             .fd_mappings(mappings)
             .map_err(|_| Error::System { call: "fd_mappings", errno: 0 })?;
@@ -85,7 +129,7 @@ impl Broker {
         let pid = i32::try_from(process.id()).ok().and_then(Pid::from_raw);
         let pidfd = pid.ok_or(rustix::io::Errno::SRCH).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()));
         match pidfd {
-            Ok(pidfd) => Ok(Self { process, pidfd, control: Some(control) }),
+            Ok(pidfd) => Ok(Self { program, process, pidfd, control: Some(control) }),
             Err(e) => {
                 // Whom we cannot watch we do not keep.
                 let _ = process.kill();

@@ -32,11 +32,19 @@ pub mod trust;
 pub use error::Error;
 
 use clap::Parser;
+use std::io::Write as _;
 use std::process::ExitCode;
+use weblog_fds::versions::of_nanny;
 
 /// The whole program.
 #[must_use]
 pub fn main() -> ExitCode {
+    if std::env::args_os().skip(1).eq(["--version"]) {
+        let text = format!("weblog-starter {} {}\n", env!("CARGO_PKG_VERSION"), of_nanny());
+        // Whoever has closed it does not want to read it.
+        let _ = std::io::stdout().write_all(text.as_bytes());
+        return ExitCode::SUCCESS;
+    }
     let args = match args::Args::try_parse() {
         Ok(args) => args,
         Err(e) => {

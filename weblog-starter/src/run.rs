@@ -1,7 +1,7 @@
 //! The loop: everything that happens is an event, and what to do about it is decided in [`crate::supervise`].
 
 use crate::args::Args;
-use crate::child::{Broker, Ends};
+use crate::child::{Broker, Ends, Program};
 use crate::control::{self, Control, Received};
 use crate::error::with_sources;
 use crate::log::say;
@@ -22,7 +22,9 @@ use weblog_fds::{BoardWriter, layout};
 /// [`Error`] if it cannot do its work. That a broker cannot is no error.
 pub fn run(args: &Args) -> Result<(), Error> {
     // First of all: close what it was not meant to have, and take over what it was.
-    weblog_fds::close_from(layout::end(args.lanes))?;
+    let _ = rustix::thread::set_name(c"weblog-starter");
+    weblog_fds::close_from(layout::end(args.lanes) + i32::from(args.held))?;
+    let held = args.held.then(|| weblog_fds::take(layout::held(args.lanes))).transpose()?;
     let parent = Control::new(weblog_fds::take(layout::CONTROL)?);
     let ends = Ends::take(args.lanes)?;
     let board = BoardWriter::map(ends.board()?)?;
@@ -40,8 +42,19 @@ pub fn run(args: &Args) -> Result<(), Error> {
     }
     let generation = last_generation(board.reader().generation());
     let state = State::new(generation, now_ms());
-    Nanny { args, parent, ends, board, state, broker: None, config: Vec::new(), unsent: false }
-        .watch(&signals, &parent_process)
+    Nanny {
+        args,
+        parent,
+        ends,
+        board,
+        state,
+        broker: None,
+        good: held.map(Program::of_file),
+        unfit: false,
+        config: Vec::new(),
+        unsent: false,
+    }
+    .watch(&signals, &parent_process)
 }
 
 /// Makes the parent's death known by signal and by pidfd.
@@ -88,6 +101,10 @@ struct Nanny<'a> {
     state: State,
     /// The broker, if there is one.
     broker: Option<Broker>,
+    /// The program of the last broker that was ready, or that httpd holds.
+    good: Option<Program>,
+    /// The program that lay there for the last broker is of another version.
+    unfit: bool,
     /// The last configuration, as it came.
     config: Vec<u8>,
     /// The broker has not got it yet, for lack of room.
@@ -255,11 +272,17 @@ impl Nanny<'_> {
                     }
                     Action::SendConfig => self.send_config(),
                     Action::ReportReady(generation) => {
+                        // It is held even if another one takes its name: that may be of another version.
+                        if let Some(Ok(program)) = self.broker.as_ref().map(|b| b.program.held()) {
+                            self.good = Some(program);
+                        }
+                        self.unfit = false;
                         say(message::BROKER_READY, format_args!("broker {generation} is ready"));
                         self.report(control::READY, &generation.to_le_bytes());
                     }
                     Action::ReportDown(end) => {
                         self.broker = None;
+                        self.unfit = end.is_of_another_version();
                         self.board.set_ready(false);
                         say(message::BROKER_ENDED, format_args!("the broker ended: {end}"));
                         self.report(control::DOWN, end.to_string().as_bytes());
@@ -295,7 +318,20 @@ impl Nanny<'_> {
     /// Starts a broker. False = it cannot be started.
     fn start(&mut self, generation: u64) -> bool {
         self.unsent = false;
-        match Broker::start(self.args, &self.ends, generation) {
+        let program = match &self.good {
+            Some(good) if self.unfit => {
+                say(
+                    message::BROKER_HELD,
+                    format_args!(
+                        "{} is of another version now: the one that was there before goes on until httpd is restarted",
+                        self.args.broker.display()
+                    ),
+                );
+                good.held()
+            }
+            _ => Program::installed(self.args),
+        };
+        match program.and_then(|program| Broker::start(program, self.args, &self.ends, generation)) {
             Ok(broker) => {
                 say(
                     message::BROKER_STARTED,

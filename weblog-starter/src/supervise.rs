@@ -3,6 +3,7 @@
 use crate::Error;
 use crate::backoff::Backoff;
 use core::fmt;
+use weblog_fds::versions::OTHER_VERSION;
 
 /// How long a broker may take to end when it is asked to.
 const GRACE_MS: u64 = 1_000;
@@ -18,9 +19,21 @@ pub enum End {
     NotStarted,
 }
 
+impl End {
+    /// So ends a program of another version than those who would talk to it; or, with wrong arguments, one that is too old
+    /// to be asked for its version.
+    #[must_use]
+    pub fn is_of_another_version(self) -> bool {
+        matches!(self, Self::Exit(code) if code == OTHER_VERSION.into() || code == Error::USAGE.into())
+    }
+}
+
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Exit(code) if *code == OTHER_VERSION.into() => {
+                write!(f, "its program is of another version (exit code {code})")
+            }
             Self::Exit(78) => f.write_str("its configuration cannot be used (exit code 78)"),
             Self::Exit(code) => write!(f, "exit code {code}"),
             Self::Signal(signal) => write!(f, "signal {signal}"),

@@ -37,7 +37,7 @@ fn main() -> ExitCode {
         play_parent(Path::new(&args[1]));
         return ExitCode::SUCCESS;
     }
-    let tests: [(&str, fn()); 14] = [
+    let tests: [(&str, fn()); 15] = [
         ("broker_finds_its_descriptors_arguments_and_empty_environment", broker_finds_its_place),
         (
             "killed_broker_is_replaced_with_a_higher_generation_and_the_last_configuration",
@@ -50,6 +50,7 @@ fn main() -> ExitCode {
         ("quit_and_sigterm_end_both", quit_ends_both),
         ("broker_that_ignores_quit_is_killed", stubborn_broker_is_killed),
         ("refused_configuration_waits_for_another_one", refused_configuration_waits),
+        ("program_of_another_version_leaves_the_one_before_at_work", other_version_steps_back),
         ("generation_rises_over_nannies_whatever_the_clock_says", generation_rises_over_nannies),
         ("program_that_others_may_change_is_not_started", untrusted_program_is_not_started),
         ("signals_for_httpd_s_group_do_not_reach_it", own_session_and_ignored_signals),
@@ -150,7 +151,7 @@ fn nanny(broker: &Path, control: OwnedFd, ends: &[(RawFd, OwnedFd)]) -> Command 
     // Something that it must not hand on.
     mappings.push(FdMapping { parent_fd: rustix::pipe::pipe().unwrap().0, child_fd: 50 });
     let mut command = Command::new(env!("CARGO_BIN_EXE_weblog-starter"));
-    command.args(["--lanes", "2", "--user", "#12345", "--broker"]).arg(broker);
+    command.args(["--lanes", "2", "--user", "#12345", "--expects", "a=1 b=2", "--broker"]).arg(broker);
     command.stdin(Stdio::null()).stdout(Stdio::null());
     if std::env::var_os("NANNY_LOG").is_none() {
         command.stderr(Stdio::null());
@@ -287,7 +288,7 @@ fn broker_finds_its_place() {
     let httpd = Httpd::new(&program.path);
     let who = httpd.who();
     let generation = httpd.ready();
-    assert_eq!(who[1], format!("--lanes 2 --user #12345 --generation {generation}"));
+    assert_eq!(who[1], format!("--lanes 2 --user #12345 --expects a=1 b=2 --generation {generation}"));
     assert_eq!(who[2], "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]", "these descriptors and no others");
     assert_eq!(who[3], "0", "no environment");
     httpd.tell(b"Cfirst");
@@ -317,6 +318,46 @@ fn killed_broker_is_replaced() {
     assert_eq!(httpd.ready(), generation + 1);
     assert_eq!(httpd.hear(), "heard Csecond", "the last configuration, unasked");
     assert!(!second.gone_within(50));
+}
+
+/// A package was installed, httpd was not restarted yet, and the broker dies.
+fn other_version_steps_back() {
+    let program = program();
+    let httpd = Httpd::new(&program.path);
+    let mut broker = httpd.broker_process();
+    let mut generation = httpd.ready();
+    httpd.tell(b"Cfirst");
+    assert_eq!(httpd.hear(), "heard Cfirst");
+    let install = |code: u8| {
+        let new = program.path.with_extension("dpkg-new");
+        std::fs::write(&new, format!("#!/bin/sh\nexit {code}\n")).unwrap();
+        std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::rename(&new, &program.path).unwrap();
+    };
+    // Another version, one that is too old to be asked for it, and again: what is held does not wear out.
+    for (code, why) in
+        [(76, "its program is of another version (exit code 76)"), (64, "exit code 64"), (76, "")]
+    {
+        install(code);
+        broker.kill(Signal::KILL);
+        assert_eq!(httpd.down(), "signal 9");
+        let said = httpd.down();
+        assert!(said.contains(why), "{said}");
+        broker = httpd.broker_process();
+        let next = httpd.ready();
+        assert!(next > generation);
+        generation = next;
+        assert_eq!(httpd.hear(), "heard Cfirst");
+    }
+    // Where the right one lies there again, it is that one.
+    let new = program.path.with_extension("dpkg-new");
+    std::fs::copy(std::env::current_exe().unwrap(), &new).unwrap();
+    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::rename(&new, &program.path).unwrap();
+    broker.kill(Signal::KILL);
+    assert_eq!(httpd.down(), "signal 9");
+    drop(httpd.broker_process());
+    assert!(httpd.ready() > generation);
 }
 
 fn many_killed_brokers() {

@@ -8,7 +8,8 @@ use weblog_proto::CONTROL_SOCKET;
 /// How to use it.
 pub const USAGE: &str = "usage: weblog forget [--socket PATH] USER@CELL | USER@REALM | @CELL | @REALM | '*'
        weblog status [--socket PATH]
-       weblog --lanes N --user NAME|#UID --generation G      (started by weblog-starter)";
+       weblog --version
+       weblog --lanes N --user NAME|#UID [--expects VERSIONS] --generation G      (started by weblog-starter)";
 
 /// What the program is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub enum Mode {
     },
     /// Says how to use it.
     Help,
+    /// Says which versions it has of what it has in common with others.
+    Version,
 }
 
 /// The broker's arguments.
@@ -37,6 +40,8 @@ pub struct BrokerArgs {
     pub user: String,
     /// Its generation; no other broker of this httpd has it.
     pub generation: u64,
+    /// The versions that those have who will talk to it; `None`: nobody has said.
+    pub expects: Option<String>,
 }
 
 /// An authenticator's arguments.
@@ -62,6 +67,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Mode, Error> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["--help" | "-h"] => Ok(Mode::Help),
+        ["--version"] => Ok(Mode::Version),
         ["forget", rest @ ..] => {
             let (socket, target) = with_socket(rest)?;
             match target {
@@ -133,11 +139,12 @@ fn yes_or_no(name: &str, value: &str) -> Result<bool, Error> {
 /// # Errors
 /// [`Error::Usage`] says what is wrong.
 fn broker(words: &[&str]) -> Result<BrokerArgs, Error> {
-    let (mut lanes, mut user, mut generation) = (None, None, None);
+    let (mut lanes, mut user, mut generation, mut expects) = (None, None, None, None);
     for (name, value) in pairs(words)? {
         match name {
             "--lanes" => lanes = Some(number(name, value)?),
             "--user" => user = Some(value.to_owned()),
+            "--expects" => expects = Some(value.to_owned()),
             "--generation" => generation = Some(number(name, value)?),
             _ => return Err(Error::Usage(format!("what is {name:?}?\n{USAGE}"))),
         }
@@ -147,6 +154,7 @@ fn broker(words: &[&str]) -> Result<BrokerArgs, Error> {
         lanes: lanes.ok_or_else(missing)?,
         user: user.ok_or_else(missing)?,
         generation: generation.ok_or_else(missing)?,
+        expects,
     };
     if !(1..=weblog_fds::layout::MAX_LANES).contains(&args.lanes) {
         return Err(Error::Usage(format!("--lanes must be 1 to {}", weblog_fds::layout::MAX_LANES)));
@@ -195,8 +203,12 @@ mod tests {
     fn the_brokers_line() {
         assert_eq!(
             check("--lanes 8 --user #65534 --generation 3"),
-            Ok(Mode::Broker(BrokerArgs { lanes: 8, user: "#65534".into(), generation: 3 }))
+            Ok(Mode::Broker(BrokerArgs { lanes: 8, user: "#65534".into(), generation: 3, expects: None }))
         );
+        let words = ["--lanes", "1", "--user", "a", "--expects", "frames=3 board=2", "--generation", "1"];
+        let Ok(Mode::Broker(args)) = parse(words.map(OsString::from)) else { panic!("no broker") };
+        assert_eq!(args.expects.as_deref(), Some("frames=3 board=2"));
+        assert_eq!(check("--version"), Ok(Mode::Version));
         for bad in [
             "",
             "--lanes 8",

@@ -16,8 +16,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
-use weblog_fds::{BoardWriter, layout};
+use weblog_fds::{BoardWriter, layout, versions};
 use weblog_proto::lane::{BrokerLane, RecvError, Sent};
+use weblog_proto::versions::of_broker;
 use weblog_proto::{BrokerConfig, COUNTERS, OneTimeKey, RequestId};
 
 /// Requests taken from one lane before the others get their turn; a lane has one asker, so more is not honest.
@@ -56,6 +57,14 @@ enum Next {
 /// # Errors
 /// [`Error`] says what went wrong; its exit code tells the nanny whether to start another one.
 pub fn run(args: &BrokerArgs, log: &mut Log) -> Result<(), Error> {
+    if let Some(expected) = args.expects.as_deref()
+        && !versions::fits(&of_broker(), expected)
+    {
+        // Before anything is touched: nobody would be understood.
+        return Err(Error::OtherVersion { own: of_broker(), expected: expected.to_owned() });
+    }
+    // The name of the file that it was started by may be a number (see the nanny).
+    let _ = rustix::thread::set_name(c"weblog");
     let parent = rustix::process::getppid();
     // Before anything is opened, so that nothing of ours has one of these numbers.
     weblog_fds::close_from(layout::end(args.lanes))
@@ -237,7 +246,10 @@ impl Broker {
                         );
                     }
                     Err(why) => {
-                        self.log.write(message::LANE_LOST, format_args!("lane {number} is lost: {why}"));
+                        // Its askers have all gone where httpd has made other lanes: for another version.
+                        let lost =
+                            if why == RecvError::Closed { message::LANE_UNUSED } else { message::LANE_LOST };
+                        self.log.write(lost, format_args!("lane {number} is lost: {why}"));
                         if let Some(lane) = self.lanes.get_mut(number) {
                             *lane = None;
                         }

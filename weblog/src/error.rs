@@ -12,6 +12,17 @@ pub enum Error {
     /// A configuration that cannot be worked with.
     #[error("the configuration is not usable")]
     Config(#[from] ConfigError),
+    /// Those who would talk to this broker are of another version.
+    #[error(
+        "this program is of another version than the httpd that runs: it has {own}, httpd {expected}; \
+         the program of its version is needed, or a restart of httpd with the module of this one"
+    )]
+    OtherVersion {
+        /// What it has.
+        own: String,
+        /// What it should have.
+        expected: String,
+    },
     /// Something that is not a configuration came instead of one.
     #[error("the configuration cannot be read")]
     Undecodable,
@@ -42,11 +53,13 @@ pub enum Error {
 }
 
 impl Error {
-    /// The exit code: 78 means that starting again would not help, 64 that the command line is wrong.
+    /// The exit code: 78 means that starting again would not help, 76 that another program might do, 64 that the command
+    /// line is wrong.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 64,
+            Self::OtherVersion { .. } => weblog_fds::versions::OTHER_VERSION,
             Self::Config(_) | Self::Undecodable | Self::NoUser(_) | Self::Root => 78,
             Self::Privilege(..) | Self::StillPrivileged(_) => 77,
             Self::Orphan => 0,

@@ -31,6 +31,7 @@ use args::Mode;
 use audit::Log;
 use std::io::Write as _;
 use std::process::ExitCode;
+use weblog_proto::versions::of_broker;
 
 /// The program: broker, authenticator or the administrator's client, by its arguments.
 #[must_use]
@@ -58,6 +59,10 @@ pub fn main() -> ExitCode {
         },
         Ok(Mode::Help) => {
             say(&format!("{}\n", args::USAGE));
+            0
+        }
+        Ok(Mode::Version) => {
+            say(&format!("weblog {} {}\n", env!("CARGO_PKG_VERSION"), of_broker()));
             0
         }
         Err(error) => {

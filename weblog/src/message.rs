@@ -92,6 +92,8 @@ pub const NOT_PROTECTED: Message = Message::new("AFS2047", Level::Warn);
 pub const REQUEST_DROPPED: Message = Message::new("AFS2048", Level::Warn);
 /// A lane that cannot be used any more.
 pub const LANE_LOST: Message = Message::new("AFS2049", Level::Error);
+/// A lane that nobody can ask on any more.
+pub const LANE_UNUSED: Message = Message::new("AFS2050", Level::Info);
 
 // Authenticators, as the broker sees them.
 

@@ -286,6 +286,27 @@ fn it_does_not_run_as_root() {
 }
 
 #[test]
+fn one_of_another_version_than_httpd_says_so_and_serves_nobody() {
+    let start = |expected: &str| {
+        let mut command = Command::new(PROGRAM);
+        command.args(["--expects", expected]);
+        Broker::start_by(command, &user())
+    };
+    let said = Command::new(PROGRAM).arg("--version").output().unwrap();
+    let own = String::from_utf8(said.stdout).unwrap();
+    let own = own.trim_end().strip_prefix(concat!("weblog ", env!("CARGO_PKG_VERSION"), " ")).unwrap();
+    assert_eq!(own, weblog_proto::versions::of_broker());
+    assert!(matches!(start(own).ask(&Request::Ping), Reply::Pong));
+    for expected in [own.replace("frames=", "frames=9"), own.replace("control=", "control=9"), String::new()]
+    {
+        let mut b = start(&expected);
+        assert_eq!(b.wait_exit().code(), Some(76), "{expected}");
+        assert!(b.log().contains("of another version than the httpd that runs"), "{}", b.log());
+        assert_eq!(b.board.generation(), 0, "nothing is touched");
+    }
+}
+
+#[test]
 fn a_missing_descriptor_is_noticed() {
     let mut child = Command::new(PROGRAM)
         .args(["--lanes", "1", "--user", &user(), "--generation", "1"])

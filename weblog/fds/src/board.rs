@@ -10,7 +10,7 @@ use rustix::io::Errno;
 /// "AFSBOARD".
 const MAGIC: u64 = u64::from_le_bytes(*b"AFSBOARD");
 /// Rises when a field moves.
-const VERSION: u32 = 2;
+const VERSION: u32 = crate::versions::BOARD;
 /// Bytes of the board.
 const LEN: usize = 4096;
 /// Number of counters.

@@ -31,6 +31,12 @@ pub const fn end(lanes: usize) -> RawFd {
     LANES + 2 * small(lanes)
 }
 
+/// The broker's program as httpd holds it, behind the lanes; for the nanny only, and only where httpd says so.
+#[must_use]
+pub const fn held(lanes: usize) -> RawFd {
+    end(lanes)
+}
+
 /// A lane's number as a descriptor is counted; at most [`MAX_LANES`].
 #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "at most 64")]
 const fn small(lane: usize) -> RawFd {

@@ -20,6 +20,7 @@ mod mapping;
 mod rows;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod versions;
 pub mod waiting;
 
 pub use board::{Board, BoardReader, BoardWriter, COUNTERS};

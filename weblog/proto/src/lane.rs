@@ -4,6 +4,7 @@
 //! so there are no half frames, whoever dies when. All ends are non-blocking.
 
 use crate::frame::{Assembler, FrameError, OneTimeKey, PACKET_MAX, Packet, RequestId};
+use crate::versions::FRAMES;
 use crate::{Reply, Request, frame};
 use core::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -66,6 +67,9 @@ pub enum LaneError {
     /// The broker did not answer before the deadline.
     #[error("the broker did not answer in time")]
     Deadline,
+    /// The same, and somebody there speaks frames of this version, which is not ours.
+    #[error("the broker is of another version: its frames have version {0}, those of this child {FRAMES}")]
+    OtherVersion(u8),
     /// A pipe or a lock does not work.
     #[error("lane is broken: errno {0}")]
     Broken(i32),
@@ -208,12 +212,24 @@ impl Lane {
         self.write(&question.packet, deadline)?;
         let mut assembler = Assembler::new(question.id);
         let mut asked_again = 0;
+        let mut other_version = None;
         loop {
             // The broker is never so quick that a look at the pipe before would find something.
-            wait(&self.reply, PollFlags::IN, deadline)?;
+            wait(&self.reply, PollFlags::IN, deadline).map_err(|e| match (e, other_version) {
+                (LaneError::Deadline, Some(version)) => LaneError::OtherVersion(version),
+                (e, _) => e,
+            })?;
             let Some(bytes) = self.read(&mut buffer)? else { continue };
-            // What cannot be read is nobody's reply.
-            let Ok(packet) = frame::parse_packet(bytes) else { continue };
+            let packet = match frame::parse_packet(bytes) {
+                Ok(packet) => packet,
+                // What cannot be read is nobody's reply; but it may say why there will be none.
+                Err(e) => {
+                    if let FrameError::Version(version) = e {
+                        other_version = Some(version);
+                    }
+                    continue;
+                }
+            };
             if let Packet::Hello { generation: g } = packet {
                 // A broker has started since the lane was drained: the request may have died with the one before.
                 if g > generation && asked_again < ASKED_AGAIN_MAX {

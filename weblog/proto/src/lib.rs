@@ -7,6 +7,7 @@ pub mod frame;
 pub mod lane;
 pub mod reply;
 pub mod request;
+pub mod versions;
 mod wire;
 
 pub use config::{BrokerConfig, CONTROL_SOCKET, CellConfig, ConfigError, Method, ServiceConfig};

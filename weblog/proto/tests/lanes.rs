@@ -251,6 +251,20 @@ fn rubbish_in_either_pipe_costs_nobody_anything() {
 }
 
 #[test]
+fn who_gets_no_answer_learns_that_the_broker_speaks_another_version() {
+    let (worker, ends) = pipes().unwrap();
+    let lanes = Lanes::new(vec![worker], LockTable::create(1).unwrap());
+    std::thread::scope(|scope| {
+        let bob = scope.spawn(|| lanes.exchange(&ask_for("bob"), after(500)));
+        let mut hello = weblog_proto::hello(7);
+        hello[4] += 1;
+        sleep(Duration::from_millis(50));
+        rustix::io::write(&ends.reply, &hello).unwrap();
+        assert_eq!(bob.join().unwrap().unwrap_err(), LaneError::OtherVersion(hello[4]));
+    });
+}
+
+#[test]
 fn a_full_reply_pipe_never_blocks_the_broker_and_the_lane_comes_back() {
     let (lanes, brokers, _) = lanes(1);
     let dead = || {

@@ -7,7 +7,7 @@ pub const PACKET_MAX: usize = 4096;
 /// First bytes of every packet.
 pub(super) const MAGIC: [u8; 4] = *b"AFSW";
 /// Version of all frames.
-pub(super) const VERSION: u8 = 3;
+pub(super) const VERSION: u8 = crate::versions::FRAMES;
 /// Bytes of the header of every packet.
 pub(super) const HEAD: usize = 8;
 
