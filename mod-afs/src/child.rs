@@ -128,14 +128,16 @@ pub fn start(main: Server<'_>) {
         );
         return;
     }
-    let Inherited { lanes, board, waiting, stores, client_conf } = inherited;
+    let Inherited { lanes, board, waiting, stores, client_conf, object } = inherited;
     let config = main.config();
     let children = mpm::children();
     let waiting = waiting.map(|table| Waiting::new(table, children.saturating_mul(mpm::threads_per_child())));
     let mut cache_lock = None;
     let started = match client::chosen() {
         ClientKind::Userspace => {
-            start_userspace(config, &client_conf, children, &mut cache_lock).map(|client| {
+            let installed = config.client_object();
+            let object = object.as_ref().map_or(installed.as_path(), |(name, _)| name);
+            start_userspace(config, object, &client_conf, children, &mut cache_lock).map(|client| {
                 if let Err(e) = farewell::prepare(Arc::clone(&client)) {
                     main.log(
                         message::NO_FAREWELL,
@@ -232,6 +234,7 @@ fn keep_swept(logins: &'static Logins, files: Option<(Tally, Arc<Userspace>)>) -
 /// What is missing, in words.
 fn start_userspace(
     config: &ServerConfig,
+    object: &Path,
     client_conf: &Path,
     children: usize,
     cache_lock: &mut Option<File>,
@@ -250,7 +253,7 @@ fn start_userspace(
         cache,
         dead_time: Duration::from_secs(config.file_deadline_s().into()),
         ports: config.ports(),
-        ..Config::new(config.client_object(), client_conf)
+        ..Config::new(object, client_conf)
     };
     Userspace::start(&client).map_err(|e| e.to_string())
 }

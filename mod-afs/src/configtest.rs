@@ -3,10 +3,10 @@
 
 use crate::checks::{Checked, findings};
 use crate::httpd::{Server, Status, in_run_directory, mpm};
-use crate::{client, full_restart, message, require};
+use crate::{client, full_restart, installed, message, require};
 use core::ffi::CStr;
 use pag::ClientKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Name of the file that says what is kept, in httpd's run directory.
 const FILE: &CStr = c"mod_afs.kept";
@@ -22,13 +22,20 @@ pub fn check(main: Server<'_>) -> Status {
     let numbered: Vec<_> = main.all().map(|s| (s.number(), s.config())).collect();
     let kafs = client::choose(main.config()) == Ok(ClientKind::Kafs);
     found.extend(require::findings(&numbered, kafs).into_iter().map(|why| (message::REQUIRE_LINE, why)));
+    let uses_afs = servers.iter().any(|s| s.config.uses_afs());
+    // A server that runs is not stopped by a half upgrade: there the parent waits for the rest of it (see `nanny`).
+    if found.is_empty() && uses_afs && mpm::pass() != mpm::Pass::Real {
+        let config = main.config();
+        let fit = installed::fit(config.nanny(), &config.broker());
+        found.extend(fit.err().map(|why| (message::OTHER_VERSION, why)));
+    }
     for (message, sentence) in &found {
         main.log(*message, sentence);
     }
     if !found.is_empty() {
         return Status::INTERNAL_SERVER_ERROR;
     }
-    if servers.iter().any(|s| s.config.uses_afs()) {
+    if uses_afs {
         match mpm::pass() {
             mpm::Pass::Rehearsal => {}
             mpm::Pass::Check => {
@@ -63,7 +70,19 @@ fn note(main: Server<'_>) {
         return;
     }
     process.keep(KEY, b"written");
-    if let Err(e) = full_restart::write(&file, main.config()) {
+    write(main, &file);
+}
+
+/// The same, since what is kept has been made anew.
+pub fn note_anew(main: Server<'_>) {
+    if let Some(file) = file(main) {
+        write(main, &file);
+    }
+}
+
+/// Writes it down.
+fn write(main: Server<'_>, file: &Path) {
+    if let Err(e) = full_restart::write(file, main.config()) {
         let text = format!("configtest will not know what needs a full restart: {}: {e}", file.display());
         main.log(message::NOT_NOTED, &text);
     }

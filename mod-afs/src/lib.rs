@@ -19,6 +19,7 @@ pub mod farewell;
 pub mod full_restart;
 pub mod httpd;
 pub mod identity;
+pub mod installed;
 pub mod kernel_files;
 pub mod listing;
 pub mod message;

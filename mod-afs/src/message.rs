@@ -70,6 +70,8 @@ pub const NOT_NOTED: Message = Message::new("AFS0120", Level::Warning);
 pub const PAG_INHERITED: Message = Message::new("AFS0121", Level::Warning);
 /// A directive that cannot be taken; httpd itself says where it stands.
 pub const DIRECTIVE: Message = Message::new("AFS0122", Level::Alert);
+/// A program is of another version than the module.
+pub const OTHER_VERSION: Message = Message::new("AFS0123", Level::Alert);
 
 // The AFS client, children.
 
@@ -122,6 +124,16 @@ pub const BROKER_READY: Message = Message::new("AFS0308", Level::Notice);
 pub const BROKER_ENDED: Message = Message::new("AFS0309", Level::Error);
 /// A report that this version does not know.
 pub const NANNY_UNKNOWN: Message = Message::new("AFS0310", Level::Warning);
+/// The programs on the disk are of another version than the module and those that run.
+pub const PROGRAMS_DIFFER: Message = Message::new("AFS0311", Level::Warning);
+/// This module is of another version than the one before.
+pub const UPGRADED: Message = Message::new("AFS0312", Level::Notice);
+/// The programs on the disk are of another version: those before are started.
+pub const NANNY_HELD: Message = Message::new("AFS0313", Level::Error);
+/// The nanny of another version is not needed any more.
+pub const OLD_NANNY_ENDS: Message = Message::new("AFS0314", Level::Notice);
+/// It has been needed for too long.
+pub const OLD_NANNY_ENDED: Message = Message::new("AFS0315", Level::Warning);
 
 // Logins.
 

@@ -4,15 +4,20 @@
 //! Runs in the parent, as root, in its only thread. What outlives a restart is plain data (`Kept`) in the pool of the
 //! process, since the module may be unloaded meanwhile (`nanny/kept.rs`).
 
+mod held;
 mod kept;
 mod listener;
+mod old;
+mod record;
 mod told;
 
-use crate::config::CONTROL_SOCKET;
+use crate::config::{CONTROL_SOCKET, ServerConfig};
 use crate::httpd::{self, Ended, KeptFd, Pool, Server, mpm};
-use crate::message;
 use crate::stores::Stores;
-use kept::{Kept, needs_full_restart};
+use crate::{client, message};
+use kept::{Found, Kept, needs_full_restart};
+use pag::ClientKind;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -82,7 +87,7 @@ pub fn configure(main: Server<'_>, pconf: Pool<'_>) -> Result<(), NotStarted> {
     let cells = all_cells(main.all().map(Server::config));
     let process = main.process().ok_or_else(|| NotStarted("httpd has no process record".to_owned()))?;
     let known = Kept::load(process);
-    let version = known.as_ref().map_or(0, |k| k.version).saturating_add(1);
+    let version = known.as_ref().map_or(0, Found::version).saturating_add(1);
     let realms = all_realms(main.all().map(Server::config));
     let services = all_services(main.all().map(Server::config));
     let bytes = broker_config(config, &cells, &realms, &services, version)
@@ -98,39 +103,62 @@ pub fn configure(main: Server<'_>, pconf: Pool<'_>) -> Result<(), NotStarted> {
     }
     let restarted = known.is_some();
     let mut kept = match known {
-        Some(kept) => {
+        Some(Found::Ours(kept)) => {
             for line in needs_full_restart(&kept, config) {
                 main.log(message::FULL_RESTART, &line);
             }
+            if kept.nanny != 0
+                && let Err(e) = kept.programs_fit()
+            {
+                main.log(message::PROGRAMS_DIFFER, &format!("nanny and broker that run go on, but {e}"));
+            }
+            *kept
+        }
+        Some(Found::OfOthers(left)) => {
+            main.log(
+                message::UPGRADED,
+                "this module is of another version than the one before: it has a broker of its own, which logs everybody in \
+                 anew; the old one goes on until its children have gone",
+            );
+            let kept = Kept::make_beside(config, &socket_path(config, pconf)?, &left)?;
+            crate::configtest::note_anew(main);
             kept
         }
-        None => {
-            let socket = match config.control_socket() {
-                Some(path) => path.to_owned(),
-                None => httpd::in_run_directory(pconf, CONTROL_SOCKET)
-                    .map(PathBuf::from)
-                    .ok_or_else(|| NotStarted("httpd has no run directory (DefaultRuntimeDir)".to_owned()))?,
-            };
-            Kept::make(config, &socket)?
-        }
+        None => Kept::make(config, &socket_path(config, pconf)?)?,
     };
     kept.version = version;
     kept.unsent = true;
+    let object = (client::chosen() == ClientKind::Userspace).then(|| config.client_object());
+    kept.hold_object(object.as_deref());
     if kept.nanny == 0 {
         match kept.start() {
             // A server that runs is not stopped by this: logins fail until it works.
             Err(e) if restarted => main.log(message::NO_NANNY, &format!("no nanny: {e}")),
-            other => other?,
+            started => note(main, started?),
         }
     }
-    if kept.nanny != 0 {
-        httpd::watch(pconf, kept.nanny);
+    kept.part_with_old(main);
+    for pid in kept.old.iter().map(|old| old.nanny).chain([kept.nanny]).filter(|pid| *pid != 0) {
+        httpd::watch(pconf, pid);
     }
     kept.tell(&bytes, main);
     kept.save(process);
     let client_conf = snapshot(main, pconf);
     *parent() = Some(Parent { kept, config: bytes, client_conf, given_up: false });
     Ok(())
+}
+
+/// Where administrators find the broker.
+///
+/// # Errors
+/// [`NotStarted`] without a directory for it.
+fn socket_path(config: &ServerConfig, pconf: Pool<'_>) -> Result<PathBuf, NotStarted> {
+    let usual = || httpd::in_run_directory(pconf, CONTROL_SOCKET).map(PathBuf::from);
+    config
+        .control_socket()
+        .map(PathBuf::from)
+        .or_else(usual)
+        .ok_or_else(|| NotStarted("httpd has no run directory (DefaultRuntimeDir)".to_owned()))
 }
 
 /// Copies the cells' configuration to where the children's client reads it, with what the client wants besides.
@@ -163,12 +191,10 @@ fn snapshot(main: Server<'_>, pconf: Pool<'_>) -> PathBuf {
 pub fn forget(main: Server<'_>) {
     *parent() = None;
     let Some(process) = main.process() else { return };
-    let Some(mut kept) = Kept::load(process) else { return };
-    if mpm::pass() == mpm::Pass::Real && kept.nanny != 0 {
-        // Both end when this socket is closed.
-        kept.close_control();
-        kept.nanny = 0;
-        kept.save(process);
+    let Some(found) = Kept::load(process) else { return };
+    if mpm::pass() == mpm::Pass::Real {
+        // All end when these sockets are closed.
+        found.end_nannies(process);
     }
 }
 
@@ -181,6 +207,12 @@ pub fn ended(pid: i32, how: Ended) {
 fn ended_under(main: Server<'_>, pid: i32, how: Ended) {
     let mut state = parent();
     let Some(parent) = state.as_mut() else { return };
+    if parent.kept.old_has_ended(pid) {
+        if let Some(process) = main.process() {
+            parent.kept.save(process);
+        }
+        return;
+    }
     if parent.kept.nanny != pid {
         return;
     }
@@ -217,6 +249,7 @@ fn ended_under(main: Server<'_>, pid: i32, how: Ended) {
 pub fn monitor(main: Server<'_>) {
     let mut state = parent();
     let Some(parent) = state.as_mut() else { return };
+    parent.kept.part_with_old(main);
     parent.kept.hear(main);
     if parent.kept.nanny == 0 && !mpm::is_stopping() {
         parent.revive(main);
@@ -235,7 +268,8 @@ impl Parent {
             return;
         }
         match (self.kept.start(), main.pconf()) {
-            (Ok(()), Some(pconf)) => {
+            (Ok(said), Some(pconf)) => {
+                note(main, said);
                 httpd::watch(pconf, self.kept.nanny);
                 self.kept.tell(&self.config, main);
                 main.log(
@@ -243,11 +277,16 @@ impl Parent {
                     &format!("another nanny was started (pid {})", self.kept.nanny),
                 );
             }
-            (Ok(()), None) => {
-                main.log(message::NANNY_UNWATCHED, "a nanny was started, but nobody watches it")
-            }
+            (Ok(_), None) => main.log(message::NANNY_UNWATCHED, "a nanny was started, but nobody watches it"),
             (Err(e), _) => main.log(message::NO_NANNY, &format!("no nanny: {e}")),
         }
+    }
+}
+
+/// Logs what there is to say of a nanny that was started.
+fn note(main: Server<'_>, said: Option<String>) {
+    if let Some(said) = said {
+        main.log(message::NANNY_HELD, &said);
     }
 }
 
@@ -276,37 +315,36 @@ pub struct Inherited {
     pub stores: Option<Stores>,
     /// Directory with ThisCell and CellServDB for the client.
     pub client_conf: PathBuf,
+    /// The user-space client's object as it was when the module was loaded, by a name that is good while this is there.
+    pub object: Option<(PathBuf, OwnedFd)>,
 }
 
 /// In a new child, once: takes over what is for children, and closes what is not. `None` where the module is not used.
 pub fn inherit(main: Server<'_>) -> Option<Inherited> {
     let Some(state) = parent().take() else {
-        if let Some(kept) = main.process().and_then(Kept::load) {
-            kept.close_all();
+        if let Some(found) = main.process().and_then(Kept::load) {
+            found.close_all();
         }
         return None;
     };
-    let kept = state.kept;
+    let mut kept = state.kept;
+    kept.close_for_parents_only();
     let mut lanes = Vec::with_capacity(kept.lanes.len());
     let mut wrong = None;
     for lane in &kept.lanes {
-        KeptFd::with_number(lane.broker_request).close();
-        KeptFd::with_number(lane.broker_reply).close();
         let own = |number: i32| KeptFd::with_number(number).own();
         match (own(lane.worker_request), own(lane.worker_reply)) {
             (Ok(request), Ok(reply)) => lanes.push(weblog_proto::Lane { request, reply }),
             (Err(e), _) | (_, Err(e)) => wrong = Some(e.to_string()),
         }
     }
-    for number in [kept.board, kept.listener, kept.control] {
-        KeptFd::with_number(number).close();
-    }
     let board = KeptFd::with_number(kept.board_read_only)
         .own()
         .map_err(|e| e.to_string())
         .and_then(|fd| weblog_fds::BoardReader::map(fd).map_err(|e| e.to_string()));
     let locks = httpd::attach_locks(kept.locks);
-    let stores = locks.as_ref().ok().and_then(|locks| Stores::of(*locks, kept.lanes.len()));
+    let (stores, place) = kept.stores;
+    let stores = httpd::attach_locks(stores).ok().and_then(|locks| Stores::of(locks, place));
     let lanes = match (wrong, locks) {
         (Some(e), _) => Err(e),
         (None, Err(e)) => Err(e.to_string()),
@@ -318,6 +356,7 @@ pub fn inherit(main: Server<'_>) -> Option<Inherited> {
         waiting: httpd::attach_waiting(kept.waiting).ok(),
         stores,
         client_conf: state.client_conf,
+        object: KeptFd::with_number(kept.object).own().ok().map(|fd| (held::name_of(fd.as_raw_fd()), fd)),
     })
 }
 

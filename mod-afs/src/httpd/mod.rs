@@ -85,5 +85,5 @@ pub use record::afs_module;
 pub use request::{Ancestor, Part, ReadAt, Request};
 pub use rules::{DirConfigs, Method, Options};
 pub use server::Server;
-pub use spawn::{Ended, start, watch};
+pub use spawn::{Ended, output, start, watch};
 pub use status::Status;

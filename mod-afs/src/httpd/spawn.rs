@@ -7,12 +7,15 @@ use command_fds::{CommandFdExt, FdMapping};
 use core::ffi::{c_int, c_void};
 use core::ptr;
 use httpd_sys as sys;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// How a watched process was found to have ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,15 +26,15 @@ pub enum Ended {
     Unknown,
 }
 
-/// Starts `program` with an empty environment and exactly these descriptors: 0 and 1 are /dev/null, 2 is ours,
+/// Starts `program`, called `name`, with an empty environment and exactly these descriptors: 0 and 1 are /dev/null, 2 is ours,
 /// `fds` become 3, 4, 5 and so on; all others are closed. It leads a process group of its own, because httpd signals
 /// its group when it restarts. Returns its pid, which httpd's own wait loop will collect: see [`watch`].
 ///
 /// # Errors
 /// Those of fork and exec.
-pub fn start(program: &Path, args: &[OsString], fds: Vec<OwnedFd>) -> io::Result<i32> {
+pub fn start(program: &Path, name: &Path, args: &[OsString], fds: Vec<OwnedFd>) -> io::Result<i32> {
     let mut command = Command::new(program);
-    command.args(args).env_clear().current_dir("/").process_group(0);
+    command.arg0(name).args(args).env_clear().current_dir("/").process_group(0);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
     let mut next = 3;
     let mut mappings = Vec::with_capacity(fds.len());
@@ -53,6 +56,41 @@ pub fn start(program: &Path, args: &[OsString], fds: Vec<OwnedFd>) -> io::Result
     let child = command.spawn()?;
     // Dropping a `Child` neither waits nor kills: httpd's loop collects it.
     i32::try_from(child.id()).map_err(|_| io::ErrorKind::InvalidData.into())
+}
+
+/// What `program` writes to its standard output, `longest` bytes at most, within `patience`; it has an empty environment
+/// and is killed when it has closed that, or takes longer. Waits for its end.
+///
+/// # Errors
+/// Those of fork and exec, and of reading.
+pub fn output(program: &Path, args: &[&str], longest: usize, patience: Duration) -> io::Result<Vec<u8>> {
+    let mut command = Command::new(program);
+    command.args(args).env_clear().current_dir("/");
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    let until = Instant::now() + patience;
+    let mut said = Vec::new();
+    let result = (|| {
+        let Some(out) = child.stdout.as_mut() else { return Ok(()) };
+        while said.len() < longest {
+            let left = Timespec::try_from(until.saturating_duration_since(Instant::now()))
+                .map_err(io::Error::other)?;
+            match poll(&mut [PollFd::new(out, PollFlags::IN)], Some(&left)) {
+                Ok(0) => return Ok(()),
+                Ok(_) => {}
+                Err(Errno::INTR) => continue,
+                Err(e) => return Err(e.into()),
+            }
+            let mut piece = vec![0; longest.saturating_sub(said.len())];
+            match out.read(&mut piece)? {
+                0 => return Ok(()),
+                n => said.extend_from_slice(piece.get(..n).unwrap_or_default()),
+            }
+        }
+        Ok(())
+    })();
+    let _ = child.kill();
+    let _ = child.wait();
+    result.map(|()| said)
 }
 
 /// Has httpd call [`Phases::watched_ended`] when the process ends; until `pconf` ends, that is until the next restart,

@@ -1,29 +1,34 @@
 //! What is kept from httpd's start to its end: descriptors by number, the nanny, and what it was last told.
 //!
-//! Plain data, since the module may be unloaded and loaded anew at each restart.
+//! Plain data, since the module may be unloaded and loaded anew at each restart, also as another version of it.
 
+mod entries;
+
+use super::held::{Held, hold};
 use super::listener::make_listener;
-use super::{NotStarted, failed};
-use crate::checks;
+use super::old::{Old, Why};
+use super::record::Record;
+use super::{NotStarted, failed, now_ms};
 use crate::config::ServerConfig;
 use crate::httpd::{self, KeptFd, Process, Server, mpm};
-use crate::message;
 use crate::stores::Stores;
-use bincode::{Decode, Encode};
+use crate::{checks, installed, message};
 use core::ffi::CStr;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use weblog_fds::versions::{MEMORY, versions};
 use weblog_fds::{Board, LockTable, WaitTable};
+use weblog_proto::versions::of_broker;
 
-/// Where the record lies in the pool of the process; the number changes with its layout.
-const KEY: &CStr = c"mod_afs/nanny/1";
+/// Where the record lies in the pool of the process, whatever the version.
+const KEY: &CStr = c"mod_afs/kept";
 /// Longest report of the nanny.
 const REPORT_MAX: usize = 4096;
 
 /// The four ends of a lane, by number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LaneFds {
     /// The workers' end of the request pipe.
     pub(super) worker_request: i32,
@@ -35,13 +40,15 @@ pub(super) struct LaneFds {
     pub(super) broker_reply: i32,
 }
 
-/// What is kept from httpd's start to its end.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+/// What is kept from httpd's start to its end, or until a module of another version takes over.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Kept {
     /// The lanes.
     pub(super) lanes: Vec<LaneFds>,
-    /// Their locks, and one more for [`Stores`].
+    /// Their locks, and one more behind them.
     pub(super) locks: (usize, usize),
+    /// The table with the lock for [`Stores`], and which one that is.
+    pub(super) stores: ((usize, usize), usize),
     /// The table of waiting workers.
     pub(super) waiting: (usize, usize),
     /// The board, to write.
@@ -58,6 +65,10 @@ pub(super) struct Kept {
     pub(super) nanny: i32,
     /// Its program.
     pub(super) program: String,
+    /// It and the broker's, as they were when they fitted.
+    held: Option<Held>,
+    /// The object of the user-space client, as it was when the module was loaded; -1 = none.
+    pub(super) object: i32,
     /// The broker's user.
     pub(super) user: String,
     /// Version of the last configuration.
@@ -66,6 +77,58 @@ pub(super) struct Kept {
     pub(super) unsent: bool,
     /// When nannies died, milliseconds of [`now_ms`].
     pub(super) deaths: Vec<u64>,
+    /// Nannies of other versions, which end when their children have gone.
+    pub(super) old: Vec<Old>,
+    /// Descriptors that a later module of the same version has kept, and which are not known here.
+    more_open: Vec<i32>,
+    /// Its entries.
+    more: Record,
+}
+
+/// What an earlier generation has kept.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// By a module of this version.
+    Ours(Box<Kept>),
+    /// By one of another version, with which nanny, lanes and board cannot be shared.
+    OfOthers(Record),
+}
+
+impl Found {
+    /// Version of the last configuration.
+    pub(super) fn version(&self) -> u64 {
+        match self {
+            Self::Ours(kept) => kept.version,
+            Self::OfOthers(left) => left.number("version").unwrap_or(0),
+        }
+    }
+
+    /// Ends all nannies; what is kept otherwise stays for a later configuration, if it is of this version.
+    pub(super) fn end_nannies(self, process: Process<'_>) {
+        match self {
+            Self::Ours(mut kept) => {
+                kept.close_control();
+                kept.nanny = 0;
+                kept.old.iter_mut().for_each(Old::end);
+                kept.save(process);
+            }
+            Self::OfOthers(left) => {
+                Old::take_over(&left).iter_mut().for_each(Old::end);
+                let mut rest = Record::default();
+                rest.put("version", left.number("version").unwrap_or(0u64));
+                rest.put("socket", left.text("socket").unwrap_or_default());
+                process.keep(KEY, &rest.to_bytes());
+            }
+        }
+    }
+
+    /// Closes everything, in a child of a configuration without AFS.
+    pub(super) fn close_all(self) {
+        match self {
+            Self::Ours(kept) => kept.close_all(),
+            Self::OfOthers(left) => Old::take_over(&left).iter_mut().for_each(Old::end),
+        }
+    }
 }
 
 /// What of `config` cannot be had before httpd is stopped and started, in words.
@@ -83,14 +146,35 @@ pub(super) fn needs_full_restart(kept: &Kept, config: &ServerConfig) -> Vec<Stri
     changed
 }
 
+impl LaneFds {
+    /// All four.
+    fn all(&self) -> [i32; 4] {
+        [self.worker_request, self.worker_reply, self.broker_request, self.broker_reply]
+    }
+}
+
 impl Kept {
     /// Makes everything, at httpd's first real start.
     ///
     /// # Errors
     /// [`NotStarted`] says what cannot be had.
     pub(super) fn make(config: &ServerConfig, socket: &Path) -> Result<Self, NotStarted> {
+        Self::make_beside(config, socket, &Record::default())
+    }
+
+    /// Makes everything anew, beside what a module of another version has left: its nanny goes on for its children.
+    /// Of the memory that children share, what both lay out alike stays in use.
+    ///
+    /// # Errors
+    /// [`NotStarted`] says what cannot be had; what was left stays as it was.
+    pub(super) fn make_beside(
+        config: &ServerConfig,
+        socket: &Path,
+        left: &Record,
+    ) -> Result<Self, NotStarted> {
         let lanes_n = usize::from(config.lanes());
-        let listener = make_listener(socket)?;
+        let is_ours = left.text("socket").is_some_and(|was| was == config.control_socket_text());
+        let listener = make_listener(socket, is_ours)?;
         let board = Board::create().map_err(|e| failed("board")(&e))?;
         let board_read_only = Board::read_only(&board).map_err(|e| failed("board")(&e))?;
         let locks =
@@ -101,6 +185,13 @@ impl Kept {
         for _ in 0..lanes_n {
             pipes.push(weblog_proto::pipes().map_err(|e| failed("lanes")(&e))?);
         }
+        let memory = format!("memory={MEMORY}");
+        let alike = left.text("versions").is_some_and(|left| versions(&left).any(|word| word == memory));
+        let left_waiting = left.pair("waiting").filter(|_| alike);
+        let left_stores = match left.numbers("stores").as_slice() {
+            [address, length, place] if alike => Some(((*address, *length), *place)),
+            _ => None,
+        };
         // Nothing fails from here on, so nothing is left open by an error.
         let number = |fd: OwnedFd| KeptFd::keep(fd).number();
         Ok(Self {
@@ -114,7 +205,8 @@ impl Kept {
                 })
                 .collect(),
             locks: locks.parts(),
-            waiting: waiting.parts(),
+            stores: left_stores.unwrap_or((locks.parts(), lanes_n)),
+            waiting: left_waiting.unwrap_or(waiting.parts()),
             board: number(board),
             board_read_only: number(board_read_only),
             listener: number(listener),
@@ -122,36 +214,82 @@ impl Kept {
             control: -1,
             nanny: 0,
             program: config.nanny().to_string_lossy().into_owned(),
+            held: None,
+            object: -1,
             user: config.weblog_user().to_string(),
-            version: 0,
+            version: left.number("version").unwrap_or(0),
             unsent: false,
             deaths: Vec::new(),
+            old: Old::take_over(left),
+            more_open: Vec::new(),
+            more: Record::default(),
         })
     }
 
-    /// The record of an earlier generation.
-    pub(super) fn load(process: Process<'_>) -> Option<Self> {
-        let bytes = process.kept(KEY)?;
-        bincode::decode_from_slice(&bytes, bincode::config::standard()).ok().map(|(kept, _)| kept)
+    /// What an earlier generation has kept.
+    pub(super) fn load(process: Process<'_>) -> Option<Found> {
+        process.kept(KEY).map(|bytes| Self::from_record(Record::from_bytes(&bytes)))
+    }
+
+    /// All descriptors but those of control sockets, and of what was replaced.
+    fn open(&self) -> Vec<i32> {
+        let others = [self.board, self.board_read_only, self.listener].into_iter();
+        let others = others.chain(self.held.iter().flat_map(|held| held.all()));
+        let others = others.chain((self.object >= 0).then_some(self.object));
+        self.lanes.iter().flat_map(LaneFds::all).chain(others).chain(self.more_open.iter().copied()).collect()
     }
 
     /// Keeps the record for the next generation.
     pub(super) fn save(&self, process: Process<'_>) {
-        if let Ok(bytes) = bincode::encode_to_vec(self, bincode::config::standard()) {
-            process.keep(KEY, &bytes);
-        }
+        process.keep(KEY, &self.to_record().to_bytes());
     }
 
-    /// Starts a nanny with its descriptors.
+    /// The broker's program: beside the nanny's.
+    fn broker(&self) -> PathBuf {
+        Path::new(&self.program).with_file_name(crate::config::BROKER)
+    }
+
+    /// Are the programs on this disk of this module's version?
     ///
     /// # Errors
-    /// [`NotStarted`] if its program is not to be trusted or cannot be started.
-    pub(super) fn start(&mut self) -> Result<(), NotStarted> {
-        let program = PathBuf::from(&self.program);
-        let broker = program.with_file_name(crate::config::BROKER);
+    /// Which one is not, in words.
+    pub(super) fn programs_fit(&self) -> Result<(), String> {
+        let (program, broker) = (PathBuf::from(&self.program), self.broker());
         for path in [&program, &broker] {
-            checks::trusted(path, 0, true).map_err(|e| NotStarted(format!("{}: {e}", path.display())))?;
+            checks::trusted(path, 0, true).map_err(|e| format!("{}: {e}", path.display()))?;
         }
+        installed::fit(&program, &broker)
+    }
+
+    /// The children of this configuration load the user-space client's object that lies there now, as the module does,
+    /// whatever takes its name before they are started.
+    pub(super) fn hold_object(&mut self, object: Option<&Path>) {
+        let held = object.and_then(|path| hold(path).ok()).map_or(-1, KeptFd::number);
+        KeptFd::with_number(self.object).close();
+        self.object = held;
+    }
+
+    /// Starts a nanny with its descriptors: the program under its name if that is of this version, else the one that is
+    /// held. What there is to say of that is returned.
+    ///
+    /// # Errors
+    /// [`NotStarted`] if a program is not to be trusted, is of another version, or cannot be started.
+    pub(super) fn start(&mut self) -> Result<Option<String>, NotStarted> {
+        let (name, broker) = (PathBuf::from(&self.program), self.broker());
+        let mut note = None;
+        let program = match (self.programs_fit(), self.held) {
+            (Ok(()), held) => {
+                self.held = Some(Held::open(&name, &broker).map_err(|e| failed(&self.program)(&e))?);
+                held.into_iter().for_each(Held::close);
+                name.clone()
+            }
+            (Err(e), Some(held)) => {
+                note =
+                    Some(format!("{e}; the programs that were there before go on until httpd is restarted"));
+                held.nanny_path()
+            }
+            (Err(e), None) => return Err(NotStarted(e)),
+        };
         self.close_control();
         let flags = SocketFlags::CLOEXEC;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
@@ -164,29 +302,72 @@ impl Kept {
             fds.push(dup(lane.broker_request)?);
             fds.push(dup(lane.broker_reply)?);
         }
-        let args: Vec<OsString> = vec![
+        let mut held = Vec::new();
+        if let Some(files) = self.held {
+            fds.push(dup(files.broker)?);
+            held.push("--held".into());
+        }
+        let mut args: Vec<OsString> = vec![
             "--lanes".into(),
             self.lanes.len().to_string().into(),
             "--broker".into(),
             broker.into(),
             "--user".into(),
             self.user.clone().into(),
+            "--expects".into(),
+            of_broker().into(),
         ];
-        let pid = httpd::start(&program, &args, fds).map_err(|e| failed(&self.program)(&e))?;
+        args.append(&mut held);
+        let pid = httpd::start(&program, &name, &args, fds).map_err(|e| failed(&self.program)(&e))?;
         self.nanny = pid;
         self.control = KeptFd::keep(ours).number();
         self.unsent = true;
-        Ok(())
+        Ok(note)
     }
 
-    /// Closes everything, in a child of a configuration without AFS.
-    pub(super) fn close_all(&self) {
-        let lanes = self.lanes.iter();
-        let pipes = lanes.flat_map(|l| [l.worker_request, l.worker_reply, l.broker_request, l.broker_reply]);
-        let others = [self.board, self.board_read_only, self.listener, self.control];
-        for number in pipes.chain(others).filter(|n| *n > 2) {
+    /// See [`Found::close_all`].
+    fn close_all(mut self) {
+        self.close_for_parents_only();
+        let lanes = self.lanes.iter().flat_map(|lane| [lane.worker_request, lane.worker_reply]);
+        for number in lanes.chain([self.board_read_only, self.object]) {
             KeptFd::with_number(number).close();
         }
+    }
+
+    /// In a child: closes what only the parent needs.
+    pub(super) fn close_for_parents_only(&mut self) {
+        let lanes = self.lanes.iter().flat_map(|lane| [lane.broker_request, lane.broker_reply]);
+        let others = [self.board, self.listener, self.control];
+        for number in lanes.chain(others).chain(self.more_open.drain(..)) {
+            KeptFd::with_number(number).close();
+        }
+        self.held.take().into_iter().for_each(Held::close);
+        self.old.drain(..).for_each(|mut old| old.end());
+    }
+
+    /// Ends nannies of other versions that nobody needs any more, and forgets those that have ended.
+    pub(super) fn part_with_old(&mut self, main: Server<'_>) {
+        let now = now_ms();
+        for old in &mut self.old {
+            let Some(why) = old.is_due(now) else { continue };
+            let (message, text) = match why {
+                Why::NobodyLeft => (message::OLD_NANNY_ENDS, "its children have gone"),
+                Why::TooLong => (
+                    message::OLD_NANNY_ENDED,
+                    "a child of its version still serves a request, and cannot log anybody in from now on",
+                ),
+            };
+            main.log(message, &format!("the nanny of another version (pid {}) ends: {text}", old.nanny));
+            old.end();
+        }
+        self.old.retain(Old::is_there);
+    }
+
+    /// Nanny `pid` of another version has ended.
+    pub(super) fn old_has_ended(&mut self, pid: i32) -> bool {
+        let Some(at) = self.old.iter().position(|old| old.nanny == pid) else { return false };
+        self.old.remove(at).end();
+        true
     }
 
     /// Closes our end of the control socket, which ends the nanny.
@@ -241,13 +422,14 @@ impl Kept {
 mod tests {
     use super::*;
 
-    fn kept() -> Kept {
+    pub(super) fn kept() -> Kept {
         Kept {
             lanes: vec![
                 LaneFds { worker_request: 10, worker_reply: 11, broker_request: 12, broker_reply: 13 };
                 8
             ],
             locks: (4096, 512),
+            stores: ((4096, 512), 8),
             waiting: (8192, 1024),
             board: 20,
             board_read_only: 21,
@@ -256,19 +438,16 @@ mod tests {
             control: 23,
             nanny: 1234,
             program: crate::config::WEBLOG_PATH.to_owned(),
+            held: Some(Held { nanny: 200, broker: 201 }),
+            object: 202,
             user: crate::config::WEBLOG_USER.to_owned(),
             version: 3,
             unsent: false,
             deaths: vec![1, 2],
+            old: Vec::new(),
+            more_open: Vec::new(),
+            more: Record::default(),
         }
-    }
-
-    #[test]
-    fn the_record_survives_as_bytes() {
-        let bytes = bincode::encode_to_vec(kept(), bincode::config::standard()).unwrap();
-        let (back, used): (Kept, usize) =
-            bincode::decode_from_slice(&bytes, bincode::config::standard()).unwrap();
-        assert_eq!((back, used), (kept(), bytes.len()));
     }
 
     #[test]

@@ -61,9 +61,12 @@ fn answers(socket: &OwnedFd) -> bool {
 
 /// Makes the administrators' socket. What lies there from an earlier httpd is removed, anything else is left alone.
 ///
+/// `is_ours`: this httpd has made the one that lies there; nobody finds that one any more, though a broker of another
+/// version still listens.
+///
 /// # Errors
 /// [`NotStarted`] names the socket and says what is wrong.
-pub(super) fn make_listener(path: &Path) -> Result<OwnedFd, NotStarted> {
+pub(super) fn make_listener(path: &Path, is_ours: bool) -> Result<OwnedFd, NotStarted> {
     let wrong = |e: &dyn core::fmt::Display| NotStarted(format!("control socket {}: {e}", path.display()));
     let dir = path.parent().filter(|d| d.components().next() == Some(Component::RootDir));
     let Some(dir) = dir else { return Err(wrong(&"its name must be absolute")) };
@@ -76,7 +79,7 @@ pub(super) fn make_listener(path: &Path) -> Result<OwnedFd, NotStarted> {
         return Err(wrong(&"its directory must belong to root and be writable for root only"));
     }
     match std::fs::symlink_metadata(path) {
-        Ok(meta) if meta.file_type().is_socket() && is_in_use(path) => {
+        Ok(meta) if meta.file_type().is_socket() && !is_ours && is_in_use(path) => {
             return Err(wrong(
                 &"another httpd's broker listens there; SetAFSControlSocket names another one",
             ));
@@ -109,7 +112,7 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("afsweb-{name}-{}", std::process::id()));
         std::fs::create_dir(&dir).unwrap();
         let path = dir.join("s");
-        let socket = make_listener(&path).unwrap();
+        let socket = make_listener(&path, false).unwrap();
         (path, socket)
     }
 
@@ -122,7 +125,7 @@ mod tests {
         let (path, _held) = listened_to("held");
         let (tell, told) = std::sync::mpsc::channel();
         let there = path.clone();
-        std::thread::spawn(move || tell.send(make_listener(&there).is_ok()));
+        std::thread::spawn(move || tell.send(make_listener(&there, false).is_ok()));
         assert_eq!(told.recv_timeout(Duration::from_secs(20)), Ok(true));
         std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
     }
@@ -142,7 +145,7 @@ mod tests {
                 }
             }
         });
-        let error = make_listener(&path).unwrap_err().to_string();
+        let error = make_listener(&path, false).unwrap_err().to_string();
         assert!(error.contains("another httpd's broker"), "{error}");
         assert!(path.exists());
         std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
@@ -157,17 +160,17 @@ mod tests {
         std::fs::create_dir(&dir).unwrap();
         let path = dir.join("s");
         for _ in 0..2 {
-            let socket = make_listener(&path).unwrap();
+            let socket = make_listener(&path, false).unwrap();
             assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
             drop(socket);
         }
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, "precious").unwrap();
-        assert!(make_listener(&path).is_err());
+        assert!(make_listener(&path, false).is_err());
         assert_eq!(std::fs::read(&path).unwrap(), b"precious");
         std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o777)).unwrap();
         std::fs::remove_file(&path).unwrap();
-        assert!(make_listener(&path).is_err());
+        assert!(make_listener(&path, false).is_err());
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }
