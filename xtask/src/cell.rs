@@ -171,13 +171,29 @@ fn build(contents: Contents) -> Result<()> {
         }
     };
     say("building");
+    cargo_build(&target_dir()?, packages, &[]).map(drop)
+}
+
+/// Builds what an upgrade replaces as a later release would be, with other versions, in a directory of its own, and gives
+/// where it lies.
+///
+/// # Errors
+/// The build failed.
+pub(crate) fn build_next() -> Result<PathBuf> {
+    say("building the next release");
+    let packages = ["weblog", "weblog-starter", "mod-afs"];
+    let features = packages.map(|package| format!("{package}/next-version"));
+    cargo_build(&target_dir()?.join("next-version"), &packages, &features)
+}
+
+/// Builds packages of ours as this program was, and gives where their files lie.
+fn cargo_build(target: &Path, packages: &[&str], features: &[String]) -> Result<PathBuf> {
     let programs = integration::built::directory()?;
     let profile = match programs.file_name().and_then(|n| n.to_str()) {
         Some("debug") => "dev",
         Some(other) => other,
         None => bail!("{} is no directory of cargo's", programs.display()),
     };
-    let target = target_dir()?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .args(["build", "--quiet", "--profile", profile])
@@ -187,11 +203,14 @@ fn build(contents: Contents) -> Result<()> {
     for p in packages {
         cargo.args(["--package", p]);
     }
+    if !features.is_empty() {
+        cargo.args(["--features", &features.join(",")]);
+    }
     let status = cargo.status().context("cannot run cargo")?;
     if !status.success() {
         bail!("the build failed");
     }
-    Ok(())
+    Ok(target.join(programs.file_name().unwrap_or_default()))
 }
 
 /// The checkout.

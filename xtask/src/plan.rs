@@ -86,7 +86,14 @@ pub(crate) const SUBJECTS: &[Subject] = &[
     },
     Subject {
         name: "lanes",
-        parts: &[all("process"), all("chaos"), all("lifecycle"), all("restarts"), all("status")],
+        parts: &[
+            all("process"),
+            all("chaos"),
+            all("lifecycle"),
+            all("restarts"),
+            all("status"),
+            all("upgrade"),
+        ],
         alone: &[("weblog-proto", &["--test", "lanes"]), ("weblog-starter", &["--test", "nanny"])],
     },
     Subject {

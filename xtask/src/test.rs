@@ -119,6 +119,7 @@ const SUITES: &[WorldSuite] = &[
     WorldSuite::per_mpm("lifecycle"),
     WorldSuite::per_mpm("status"),
     WorldSuite::mostly_event("restarts"),
+    WorldSuite::mostly_event("upgrade"),
     WorldSuite::mostly_event("release"),
     WorldSuite::mostly_event("leaks"),
     WorldSuite::mostly_event("availability"),
@@ -131,6 +132,9 @@ const LONG_FILE: u64 = (4 << 30) + 4_096;
 
 /// The client of worlds.
 const USERSPACE: &str = "userspace";
+
+/// The suite for which another release is built.
+const NEXT: &str = "upgrade";
 
 /// The suite that tries the package, in a world that has nothing else of ours: package, test.
 const PACKAGE: (&str, &str) = ("integration", "dist");
@@ -225,9 +229,13 @@ fn worlds(choice: &Choice<'_>, lines: &mut Vec<Line>) -> Result<()> {
     for suite in SUITES.iter().filter(|s| choice.tests_of(s.test).is_some() && !s.mpms(choice).is_empty()) {
         chosen.push((suite, suites::build(suite.package, suite.test)?));
     }
+    let is_next = chosen.iter().any(|(suite, _)| suite.test == NEXT);
+    let next = is_next.then(cell::build_next).transpose()?;
     let in_world = |mpm: Option<Mpm>| -> Vec<Suite> {
         let of_mpm = chosen.iter().filter(|(suite, _)| suite.mpms(choice).contains(&mpm));
-        of_mpm.flat_map(|(suite, program)| in_all_ways(suite, program, mpm, choice)).collect()
+        of_mpm
+            .flat_map(|(suite, program)| in_all_ways(suite, program, mpm, choice, next.as_deref()))
+            .collect()
     };
     run_in_world("plain", Contents::CellsAndPrograms, None, &in_world(None), lines)?;
     if choice.tests_of(PACKAGE.1).is_some() {
@@ -277,11 +285,20 @@ fn left_out(args: &Test, choice: &Choice<'_>, lines: &mut Vec<Line>) {
 }
 
 /// A suite with one MPM, by each of its methods.
-fn in_all_ways(suite: &WorldSuite, program: &Path, mpm: Option<Mpm>, choice: &Choice<'_>) -> Vec<Suite> {
+fn in_all_ways(
+    suite: &WorldSuite,
+    program: &Path,
+    mpm: Option<Mpm>,
+    choice: &Choice<'_>,
+    next: Option<&Path>,
+) -> Vec<Suite> {
     let limit = if choice.long { LONG_SUITE_LIMIT } else { SUITE_LIMIT };
     let filters = choice.tests_of(suite.test).unwrap_or_default();
     let one = |way: Way| {
         let mut made = Suite::new(suite.test, program, way, filters, choice.long);
+        if suite.test == NEXT {
+            made.env.extend(next.map(|dir| ("AFSWEB_NEXT".to_owned(), dir.display().to_string())));
+        }
         if mpm.is_none() {
             made.name = format!("{} {}", suite.package, suite.test);
         }

@@ -2,10 +2,12 @@
 #![allow(dead_code, reason = "each test program uses its own part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "this is test code")]
 
+pub(crate) mod installed;
 pub(crate) mod keys;
 pub(crate) mod load;
 pub(crate) mod metrics;
 pub(crate) mod tls;
+pub(crate) mod visits;
 
 use integration::http::{Request, Response};
 use integration::httpd::{Httpd, Mpm, Options};
@@ -319,7 +321,12 @@ pub(crate) fn broker_of(httpd: &Httpd) -> Option<u32> {
 
 /// The nanny of an httpd.
 pub(crate) fn nanny_of(httpd: &Httpd) -> Option<u32> {
-    below(httpd.pid(), "weblog-starter").into_iter().next()
+    nannies_of(httpd).into_iter().next()
+}
+
+/// All nannies of an httpd: after an upgrade also that of the version before, for a while.
+pub(crate) fn nannies_of(httpd: &Httpd) -> Vec<u32> {
+    below(httpd.pid(), "weblog-starter")
 }
 
 /// The largest peak of resident memory among the children.
