@@ -48,6 +48,11 @@ pub fn announce(main: Server<'_>) -> Result<ClientKind, String> {
     let kind = choose(config)?;
     main.log(message::CLIENT, &format!("{} is served by the AFS client {kind}", config.mount_dir()));
     let (children, pags) = (mpm::children(), config.pags(mpm::threads_per_child()));
+    if kind != ClientKind::Userspace
+        && let Some(warning) = crate::phases::warning_of_programs()
+    {
+        main.log(message::CGID, warning);
+    }
     match kind {
         ClientKind::Userspace => {}
         ClientKind::OpenAfs => main.log(message::PAGS_NEEDED, &pags_needed(children, pags)),

@@ -101,6 +101,8 @@ pub const CONF_NOT_COPIED: Message = Message::new("AFS0211", Level::Crit);
 pub const NO_TALLY: Message = Message::new("AFS0212", Level::Warning);
 /// A child cannot become undumpable.
 pub const STAYS_DUMPABLE: Message = Message::new("AFS0213", Level::Crit);
+/// mod_cgid is loaded, which runs programs as nobody.
+pub const CGID: Message = Message::new("AFS0214", Level::Warning);
 
 // Nanny and broker, as httpd's parent sees them.
 
@@ -176,6 +178,8 @@ pub const DOES_NOT_RUN: Message = Message::new("AFS0509", Level::Error);
 pub const READ_FAILED: Message = Message::new("AFS0510", Level::Error);
 /// An answer was broken off.
 pub const BROKEN_OFF: Message = Message::new("AFS0511", Level::Info);
+/// A program that mod_cgid would run as nobody.
+pub const RUNS_AS_NOBODY: Message = Message::new("AFS0512", Level::Error);
 
 // Require.
 

@@ -31,6 +31,7 @@ use settle::{Settled, effective, look_at_location, settle, settled};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+pub(crate) use programs::warning as warning_of_programs;
 pub(crate) use settle::{by_service_in_afs, terms_in_afs, visitor_in_afs};
 
 /// The module.

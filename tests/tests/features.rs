@@ -172,12 +172,34 @@ fn the_page_has_the_rows_that_are_asked_for_and_no_others() {
     assert_eq!(page, FEATURES);
 }
 
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn of_both_modules_for_programs_the_one_that_httpd_asks_first_decides() {
+    let world = world();
+    let row = Row { modules: &[], config: PROGRAMS, ask: |_, _| Seen::Nothing };
+    for (modules, feature) in
+        [(["cgi", "cgid"], "programs, mod_cgi"), (["cgid", "cgi"], "programs, mod_cgid")]
+    {
+        let httpd = start(&world, &row, &modules);
+        let r = get_as(&world, &httpd, &first("alice-only/run.cgi"), "alice");
+        match said(feature) {
+            Cell::Refused(status, _) => assert_eq!(r.status, status, "{modules:?}"),
+            _ => assert!(is_run_as_alice(&r), "{modules:?}: {} {}", r.status, r.text()),
+        }
+        httpd.stop(&[]).unwrap();
+    }
+}
+
 /// Writing in the first cell.
 const DAV: &str = "<IfModule mod_dav.c>\n<Location {C}>\nDav afs\n<IfModule mod_dav_lock.c>\n\
                    DavGenericLockDB {L}/locks-{N}/db\n</IfModule>\n</Location>\n</IfModule>";
 /// Programs by their names.
 const PROGRAMS: &str = "AddHandler cgi-script .cgi\n<Directory {C}>\nOptions +ExecCGI\n</Directory>\n\
                         <IfModule mod_cgid.c>\nScriptSock {L}/cgid-{N}.sock\n</IfModule>";
+/// Pages that include.
+const INCLUDES: &str = "<Directory /afs>\nOptions +Includes\n</Directory>\nAddType text/html .shtml\n\
+                        AddOutputFilter INCLUDES .shtml\n<IfModule mod_cgid.c>\n\
+                        ScriptSock {L}/cgid-{N}.sock\n</IfModule>";
 /// A local directory.
 const LOCALLY: &str = "Alias /local {L}/htdocs\n<Directory {L}/htdocs>\nRequire all granted\n\
                        Options +Includes\n<IfModule mod_include.c>\nAddOutputFilter INCLUDES .shtml\n</IfModule>\n\
@@ -274,9 +296,7 @@ rows! {
             by_stat
         };
     server_side_includes, "server-side includes": ["include"],
-        "<Directory /afs>\nOptions +Includes\n</Directory>\nAddType text/html .shtml\n\
-         AddOutputFilter INCLUDES .shtml",
-        |world, httpd| {
+        INCLUDES, |world, httpd| {
             let path = first("alice-only/page.shtml");
             assert_eq!(httpd.get(&path).unwrap().status, 401);
             let r = get_as(world, httpd, &path, "alice");
@@ -329,13 +349,25 @@ rows! {
         let path = first("alice-only/run.cgi");
         assert_eq!(httpd.get(&path).unwrap().status, 401);
         let r = get_as(world, httpd, &path, "alice");
-        seen(&r, r.text() == format!("user=alice@{FIRST_CELL}\n{}", owner_line("alice", FIRST_CELL)))
+        seen(&r, is_run_as_alice(&r))
     };
     programs_of_mod_cgid, "programs, mod_cgid": ["cgid"], PROGRAMS, |world, httpd| {
-        let r = get_as(world, httpd, &first("public/run.cgi"), "alice");
-        // What is alice's, her program cannot read.
-        seen(&r, r.text() == format!("user=alice@{FIRST_CELL}\n{PUBLIC_LINE}"))
+        let (public, path) = (first("public/run.cgi"), first("alice-only/run.cgi"));
+        for r in [httpd.get(&public).unwrap(), get_as(world, httpd, &public, "alice")] {
+            assert!(r.status == 403 && !r.text().contains(PUBLIC_LINE), "{} {}", r.status, r.text());
+        }
+        assert_eq!(httpd.get(&path).unwrap().status, 401);
+        let r = get_as(world, httpd, &path, "alice");
+        seen(&r, is_run_as_alice(&r))
     };
+    exec_of_mod_cgid, "programs in server-side includes, mod_cgid": ["cgid", "include"], INCLUDES,
+        |world, httpd| {
+            let path = first("alice-only/exec.shtml");
+            assert_eq!(httpd.get(&path).unwrap().status, 401);
+            let r = get_as(world, httpd, &path, "alice");
+            assert!(!r.text().contains("<!--#"), "{}", r.text());
+            seen(&r, r.text().contains("owner: "))
+        };
     access_files, ".htaccess": [], "", |world, httpd| {
         assert_eq!(httpd.get(&first("public/htaccess-deny/page.html")).unwrap().status, 403);
         let r = get_as(world, httpd, &first("alice-only/page.html"), "alice");
@@ -410,6 +442,11 @@ fn seen(r: &Response, served: bool) -> Seen {
 /// Is a body that of a file of alice's?
 fn is_alices(r: &Response) -> bool {
     first_line(r) == owner_line("alice", FIRST_CELL).trim_end()
+}
+
+/// Is this what alice's program says, when it is run as her?
+fn is_run_as_alice(r: &Response) -> bool {
+    r.text() == format!("user=alice@{FIRST_CELL}\n{}", owner_line("alice", FIRST_CELL))
 }
 
 /// Asks for a file of `user`'s as nobody, as somebody else and as him; the others never get it.

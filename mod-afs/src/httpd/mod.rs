@@ -59,6 +59,7 @@ mod dav;
 mod file_info;
 mod filter;
 mod guard;
+mod handlers;
 mod hook;
 mod htaccess;
 mod kept;
@@ -74,6 +75,7 @@ mod status;
 
 pub use authz::Verdict;
 pub use file_info::{FileInfo, FileKind, Look};
+pub use handlers::first_handler;
 pub use hook::Phases;
 pub use htaccess::Htaccess;
 pub use kept::{

@@ -138,6 +138,31 @@ impl Request<'_> {
         result
     }
 
+    /// `#exec` in this page does nothing from here on, as where `Options` says `IncludesNOEXEC`.
+    pub fn forbid_exec(&mut self) {
+        let (raw, pool) = (self.raw(), self.pool().raw());
+        let now = self.rec().per_dir_config;
+        // SAFETY: the request's pool is alive.
+        let nothing = unsafe { sys::ap_create_request_config(pool) };
+        // SAFETY: both vectors are alive. Merged with an empty one, each module's part stays the same record.
+        let own = unsafe { sys::ap_merge_per_dir_configs(pool, now, nothing) };
+        // SAFETY: the vector has just been made.
+        let core: *const sys::core_dir_config = unsafe { sys::ap_get_core_module_config(own) }.cast();
+        // SAFETY: NULL or the core's record, alive as long as the configuration that it is from.
+        let Some(core) = (unsafe { core.as_ref() }) else { return };
+        let mut changed = *core;
+        changed.opts &= !(sys::OPT_INC_WITH_EXEC as sys::allow_options_t);
+        // SAFETY: the pool is alive; httpd aborts when memory is out.
+        let place: *mut sys::core_dir_config =
+            unsafe { sys::apr_palloc(pool, size_of::<sys::core_dir_config>()) }.cast();
+        // SAFETY: memory of this size, aligned for everything.
+        unsafe { place.write(changed) };
+        // SAFETY: this vector is ours alone, and the record is from the same pool.
+        unsafe { sys::ap_set_core_module_config(own, place.cast()) };
+        // SAFETY: the request is alive, and nothing else borrows it; the vector lives as long as it.
+        unsafe { (*raw).per_dir_config = own };
+    }
+
     /// Our configuration for this server outside all sections.
     #[must_use]
     pub fn default_dir_config(&self) -> &crate::config::DirConfig {

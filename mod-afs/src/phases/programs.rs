@@ -1,7 +1,38 @@
 //! What httpd would run on a file instead of sending it.
 
-use crate::httpd::Request;
+use crate::httpd::{Request, first_handler};
 use core::ffi::CStr;
+
+/// httpd's module that starts programs from the worker, and so as the visitor.
+const BY_WORKER: &CStr = c"mod_cgi.c";
+/// Its module that has a daemon start them, which is none of the visitor's processes.
+const BY_DAEMON: &CStr = c"mod_cgid.c";
+
+/// Is this what programs are run by, and does a daemon start them, who is nobody whoever asks?
+pub(super) fn runs_as_nobody(what: &str) -> bool {
+    matches!(what, "cgi-script" | "application/x-httpd-cgi")
+        && first_handler(&[BY_WORKER, BY_DAEMON]) == Some(BY_DAEMON)
+}
+
+/// Does the daemon start what pages ask for by `#exec`? It does wherever it is there, since its module takes that last.
+pub(super) fn exec_is_nobodys() -> bool {
+    first_handler(&[BY_DAEMON]).is_some()
+}
+
+/// What an administrator should know of the daemon, if there is one and the client is in the kernel.
+pub(crate) fn warning() -> Option<&'static str> {
+    match first_handler(&[BY_WORKER, BY_DAEMON]) {
+        Some(first) if first == BY_DAEMON => Some(
+            "mod_cgid runs programs as nobody: those in AFS are refused (403), those elsewhere are nobody in AFS; \
+             with mod_cgi in its place they run as their visitors",
+        ),
+        _ if exec_is_nobodys() => Some(
+            "mod_cgid is there beside mod_cgi: its daemon would run `#exec` as nobody, so that does nothing in \
+             pages in AFS",
+        ),
+        _ => None,
+    }
+}
 
 /// Output filters that run what stands in a file.
 const RUNNING_FILTERS: [&CStr; 2] = [c"includes", c"php"];
