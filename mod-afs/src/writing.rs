@@ -4,8 +4,10 @@ use crate::content::{Afs, Who};
 use crate::dav::files::{Files, Look, Sink, Source, split};
 use crate::dav::leftovers;
 use crate::kernel_files;
+use pag::kafs::acl::{self, Somebody};
 use pag::mounted::{Dir, Writer};
-use pag::userspace::{File, Rights};
+use pag::userspace::{File, Kind, Rights};
+use pag::{ClientKind, Fault};
 
 /// The files of a child's client, as one visitor.
 #[derive(Debug, Clone)]
@@ -130,9 +132,51 @@ impl Writing {
         let standing = self.afs.standing().ok_or(libc::ENODEV)?;
         self.in_dir(dir, |dir| f(standing.client().as_ref(), &dir.by_descriptor()))
     }
+
+    /// Whether he has these rights in a directory whose client cannot be asked, as far as ACL and accesses show.
+    ///
+    /// # Errors
+    /// What the client says.
+    fn shown(
+        &self,
+        dir: &Dir,
+        name: &[u8],
+        target: Option<Look>,
+        rights: Rights,
+    ) -> Result<Option<bool>, pag::Error> {
+        // Where the server does not tell it, nothing shows.
+        let (Ok(acl), Ok(cell)) = (acl::of(dir), acl::cell_of(dir)) else { return Ok(None) };
+        let own = self.who.holder().filter(|holder| holder.principal.cell().as_str().as_bytes() == cell);
+        let name_there = own.map(|holder| holder.name.clone());
+        let mut who = Somebody { name: name_there, ..Somebody::default() };
+        let mut note = |rights: Rights, access: Result<(), pag::Error>| {
+            match access {
+                Ok(()) => who.has_one_of.push(rights),
+                Err(e) if Fault::of(errno(e.clone())) == Fault::NoRight => who.lacks.0 |= rights.0,
+                Err(e) => return Err(e),
+            }
+            Ok(())
+        };
+        note(Rights(Rights::INSERT.0 | Rights::DELETE.0), dir.is_writable())?;
+        // Without the owner's bit nobody writes it, whatever his rights.
+        if target.is_some_and(|look| look.kind == Kind::File && look.mode & 0o200 != 0) {
+            note(Rights::WRITE, dir.is_writable_at(name))?;
+        }
+        Ok(who.has(&acl, rights))
+    }
 }
 
 impl Files for Writing {
+    fn may_put(&self, path: &[u8], target: Option<Look>, rights: Rights) -> Result<Option<bool>, i32> {
+        let (dir, name) = parts(path)?;
+        match self.may(dir, rights)? {
+            None => self.afs.call_kernel(&self.who, dir, || {
+                self.in_dir(dir, |dir| self.shown(dir, name, target, rights))
+            }),
+            told => Ok(told),
+        }
+    }
+
     fn may(&self, dir: &[u8], rights: Rights) -> Result<Option<bool>, i32> {
         self.afs.call(
             &self.who,
@@ -286,6 +330,10 @@ impl Files for Writing {
                 self.in_parent(from, |from_dir, from_name| from_dir.rename(from_name, &dir, name))
             },
         )
+    }
+
+    fn cuts_at_once(&self) -> bool {
+        self.afs.standing().is_some_and(|standing| standing.client().kind() == ClientKind::Kafs)
     }
 
     fn leave_behind(&self, path: &[u8]) {

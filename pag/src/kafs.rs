@@ -14,6 +14,8 @@
 //! - **A token of a wrong key or key version** gives `EKEYREJECTED`, for public files too; an expired one is as none.
 //! - The thread exists before the process changes its uid, and changes it with it.
 
+pub mod acl;
+
 use crate::block::{decode_xdr, encode_rxrpc_v1, encode_xdr};
 use crate::client::{AfsClient, ClientKind, Counters, KernelClient, Pag};
 use crate::keyring::{ANONYMOUS, Pool, Ring, Slot, failed, here, root, set_here};

@@ -96,6 +96,15 @@ impl Dir {
         rustix::fs::accessat(&self.0, c".", how, AtFlags::EACCESS).map_err(failed("access"))
     }
 
+    /// Whether the client lets this thread write a file in it.
+    ///
+    /// # Errors
+    /// What access(2) gives: `EACCES` if not.
+    pub fn is_writable_at(&self, name: &[u8]) -> Result<(), Error> {
+        let how = rustix::fs::Access::WRITE_OK;
+        rustix::fs::accessat(&self.0, name_ok(name)?, how, AtFlags::EACCESS).map_err(failed("access"))
+    }
+
     /// All names in it, without `.` and `..`.
     ///
     /// # Errors

@@ -406,9 +406,19 @@ fn writable(m: &mut Maker<'_>) {
         m.directory(&format!("write/{name}"), Acl::default().allow("alice", rights));
         m.bytes(&format!("write/{name}/file.txt"), b"as it was\n");
     }
+    // What a client that tells no rights has to find out: by which group somebody writes.
+    for (name, everybodys) in [("group", "rl"), ("drop", "rli")] {
+        let acl = Acl::default().allow(ANY, everybodys).allow("alice:friends", all);
+        m.directory(&format!("write/{name}"), acl);
+        m.bytes(&format!("write/{name}/file.txt"), b"as it was\n");
+    }
     m.mount("write/quota", MountKind::ReadWrite, "vol.quota", Some(Acl::default().allow("alice", all)));
+    m.directory("write/quota/in-place", Acl::default().allow("alice", "rlw"));
+    m.bytes("write/quota/in-place/file.txt", &[b'o'; 100_000]);
     m.mount("write/alice/mounted", MountKind::ReadWrite, "vol.quota", None);
     m.directory("far/write", Acl::default().allow("alice", all));
+    m.directory("far/in-place", Acl::default().allow("alice", "rlw"));
+    m.bytes("far/in-place/file.txt", b"as it was\n");
 }
 
 fn second_cell(m: &mut Maker<'_>) {

@@ -53,6 +53,17 @@ pub trait Files: Send {
     /// An errno.
     fn may(&self, dir: &[u8], rights: Rights) -> Result<Option<bool>, i32>;
 
+    /// As [`Files::may`], in the directory of `path`, for what is put there in the place of `target`; with clients that
+    /// cannot be asked, as far as it shows otherwise.
+    ///
+    /// # Errors
+    /// An errno.
+    fn may_put(&self, path: &[u8], target: Option<Look>, rights: Rights) -> Result<Option<bool>, i32> {
+        let _ = target;
+        let (dir, _) = split(path).ok_or(libc::EINVAL)?;
+        self.may(dir, rights)
+    }
+
     /// Whether he may change something in a directory, whatever it is.
     ///
     /// # Errors
@@ -142,6 +153,11 @@ pub trait Files: Send {
     /// # Errors
     /// An errno: `EXDEV` out of the volume.
     fn rename(&self, from: &[u8], to: &[u8]) -> Result<(), i32>;
+
+    /// Is a file that is cut empty at its server at once, and not only with what is stored next?
+    fn cuts_at_once(&self) -> bool {
+        false
+    }
 
     /// Notes a temporary name that could not be removed, to be removed later.
     fn leave_behind(&self, path: &[u8]);

@@ -119,14 +119,15 @@ fn nameless() -> Result<File, i32> {
 /// # Errors
 /// What AFS says.
 fn way(files: &dyn Files, path: &[u8], target: Option<Look>) -> Result<Way, Problem> {
-    let (dir, _) = split(path).ok_or(Problem::Afs(libc::EINVAL))?;
     let replaces = Rights(Rights::INSERT.0 | Rights::DELETE.0);
-    match files.may(dir, replaces)? {
+    match files.may_put(path, target, replaces)? {
         Some(true) => through_temporary(files, path, target),
         Some(false) => keeping(files, path, target),
-        None => match through_temporary(files, path, target) {
-            Ok(way) => proved(files, path, way, target),
-            Err(Problem::Afs(errno)) if Fault::of(errno) == Fault::NoRight => keeping(files, path, target),
+        None => match keeping(files, path, target) {
+            // He cannot write what is there; but perhaps replace it.
+            Err(Problem::Afs(errno)) if target.is_some() && Fault::of(errno) == Fault::NoRight => {
+                through_temporary(files, path, target).and_then(|way| proved(files, path, way, target))
+            }
             other => other,
         },
     }
@@ -143,7 +144,8 @@ fn through_temporary(files: &dyn Files, path: &[u8], target: Option<Look>) -> Re
     Ok(Way::Temporary { path: temporary, sink: Some(sink) })
 }
 
-/// Where rights cannot be asked: renames the temporary file, which is still empty, to see whether that will do in the end.
+/// Where neither the client nor the ACL tells his rights: renames the temporary file, which is still empty, to see whether
+/// that will do in the end.
 ///
 /// # Errors
 /// What AFS says.
@@ -166,10 +168,9 @@ fn proved(files: &dyn Files, path: &[u8], way: Way, target: Option<Look>) -> Res
 /// # Errors
 /// What AFS says.
 fn keeping(files: &dyn Files, path: &[u8], target: Option<Look>) -> Result<Way, Problem> {
-    let (dir, _) = split(path).ok_or(Problem::Afs(libc::EINVAL))?;
     if target.is_some() {
         files.open_to_write(path)?.close()?;
-    } else if files.may(dir, Rights::INSERT)? == Some(false) {
+    } else if files.may_put(path, None, Rights::INSERT)? == Some(false) {
         return Err(Problem::Afs(libc::EACCES));
     }
     Ok(Way::Kept { body: nameless().map_err(Problem::Here)?, existing: target.map(|look| look.size) })
@@ -285,17 +286,35 @@ impl Put {
         if now == *before { Ok(()) } else { Err(Problem::Changed) }
     }
 
+    /// Makes sure that the file, which is `existing` bytes long, will not be emptied for a body that is not stored then.
+    ///
+    /// Asked also where the body is small: a server that is away has to be found out before, too.
+    ///
+    /// # Errors
+    /// `EDQUOT` without room for the body, or what AFS says.
+    fn check_room(&self, dir: &[u8], existing: u64) -> Result<(), Problem> {
+        let needed = if existing > 0 && self.files.cuts_at_once() {
+            self.written
+        } else {
+            self.written.saturating_sub(existing)
+        };
+        // A server's indulgence ends in the middle of what is stored in several steps, or is used up already.
+        let spare = if needed > SMALL || (existing > 0 && self.files.cuts_at_once()) { 0 } else { SPARE };
+        match self.files.room(dir) {
+            Ok(room) if needed > room.saturating_add(spare) => Err(Problem::Afs(libc::EDQUOT)),
+            Err(errno) if Fault::of(errno) == Fault::Unreachable => Err(errno.into()),
+            // Of whom it cannot be asked, close tells.
+            _ => Ok(()),
+        }
+    }
+
     /// Writes the whole body into the file itself.
     ///
     /// # Errors
     /// What AFS says.
     fn write_itself(&self, body: &File, existing: Option<u64>) -> Result<(), Problem> {
         let (dir, _) = split(&self.path).ok_or(Problem::Afs(libc::EINVAL))?;
-        let grows = self.written.saturating_sub(existing.unwrap_or(0));
-        // What is stored in several steps may go over the quota with a later one, when the first have emptied the file.
-        if grows > SMALL && self.files.room(dir).is_ok_and(|room| grows > room) {
-            return Err(Problem::Afs(libc::EDQUOT));
-        }
+        self.check_room(dir, existing.unwrap_or(0))?;
         let mut sink = match existing {
             Some(_) => self.files.open_to_write(&self.path)?,
             None => self.files.create(&self.path, MODE)?,

@@ -23,6 +23,7 @@ enum Step {
     Close,
     Rename,
     Unlink,
+    Room,
 }
 
 #[derive(Debug, Default)]
@@ -38,6 +39,8 @@ struct State {
     /// What somebody else changes as soon as anything is read.
     changes: Option<(Vec<u8>, Node)>,
     left: Vec<Vec<u8>>,
+    cuts_at_once: bool,
+    renamed: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 /// Files in memory, with AFS's rules as far as they matter here.
@@ -150,9 +153,10 @@ impl Sink for Open {
     fn close(self: Box<Self>) -> Result<(), i32> {
         self.memory.step(Step::Close)?;
         let mut s = self.memory.state();
-
-        // Also when it was renamed meanwhile.
-        let Some(Node::File(bytes, _)) = s.nodes.get_mut(&self.path) else { return Ok(()) };
+        // Also when it was renamed meanwhile, or removed.
+        let renamed = s.renamed.iter().find(|(from, _)| *from == self.path).map(|(_, to)| to.clone());
+        let path = renamed.unwrap_or(self.path);
+        let Some(Node::File(bytes, _)) = s.nodes.get_mut(&path) else { return Ok(()) };
         *bytes = self.bytes;
         Ok(())
     }
@@ -180,7 +184,8 @@ impl Files for Memory {
     }
 
     fn room(&self, _dir: &[u8]) -> Result<u64, i32> {
-        self.state().room.ok_or(libc::ENOSYS)
+        self.step(Step::Room)?;
+        self.state().room.ok_or(libc::EACCES)
     }
 
     fn volume(&self, dir: &[u8]) -> Result<u64, i32> {
@@ -284,7 +289,12 @@ impl Files for Memory {
         s.nodes = rest.into_iter().filter(|(path, _)| !below(path, to)).collect();
         let renamed = moved.into_iter().map(|(path, node)| ([to, &path[from.len()..]].concat(), node));
         s.nodes.extend(renamed);
+        s.renamed.push((from.to_vec(), to.to_vec()));
         Ok(())
+    }
+
+    fn cuts_at_once(&self) -> bool {
+        self.state().cuts_at_once
     }
 
     fn leave_behind(&self, path: &[u8]) {
@@ -367,13 +377,31 @@ fn who_may_only_insert_makes_new_files_and_changes_none() {
     m.put("b", "new", false).unwrap();
     assert_eq!(m.put("a", "new", false), Err(Problem::Afs(libc::EACCES)));
     assert_eq!(m.shown(), "a=old b=new");
-    // Where rights cannot be asked, the attempt leaves an empty file, which he cannot remove.
-    let m = Memory::with(&[]).rights("li", false);
-    m.put("b", "new", false).unwrap();
+}
+
+#[test]
+fn where_rights_are_not_told_nothing_is_left_of_what_can_be_written() {
+    for rights in ["li", "rliw", "rlidwk"] {
+        let m = Memory::with(&[("a", "old")]).rights(rights, false);
+        let mut put = Put::begin(Box::new(m.clone()), b"/afs/c/b", None, false).unwrap();
+        put.write(&vec![b'n'; 300_000]).unwrap();
+        put.abort();
+        assert_eq!(m.shown(), "a=old", "{rights}");
+        m.put("b", "new", false).unwrap();
+        assert_eq!(m.shown(), "a=old b=new", "{rights}");
+        if rights != "li" {
+            m.put("a", "new", false).unwrap();
+            assert_eq!(m.shown(), "a=new b=new", "{rights}");
+        }
+    }
+    // What he may not write he may be able to replace, which only the attempt shows.
+    let m = Memory::with(&[("a", "old")]).rights("lid", false);
+    m.put("a", "new", false).unwrap();
+    assert_eq!(m.shown(), "a=new");
+    let m = Memory::with(&[("a", "old")]).rights("li", false);
+    assert_eq!(m.put("a", "new", false), Err(Problem::Afs(libc::EACCES)));
     let all = m.all();
-    assert_eq!(all.len(), 2);
-    assert!(all[0].0.as_bytes().starts_with(PREFIX) && all[0].1.is_empty(), "{all:?}");
-    assert_eq!(all[1], ("b".to_owned(), "new".to_owned()));
+    assert!(all.len() == 2 && all[0].0.as_bytes().starts_with(PREFIX) && all[0].1.is_empty(), "{all:?}");
 }
 
 #[test]
@@ -389,6 +417,26 @@ fn what_does_not_fit_in_is_not_begun() {
     let mut put = Put::begin(Box::new(m.clone()), b"/afs/c/a", None, false).unwrap();
     put.write(&vec![b'x'; 500_000]).unwrap();
     assert_eq!(put.commit(), Err(Problem::Afs(libc::EDQUOT)));
+    assert_eq!(m.shown(), "a=old");
+}
+
+#[test]
+fn a_file_is_not_emptied_for_what_cannot_be_stored() {
+    let body = "n".repeat(100_000);
+    let full = |cuts_at_once| {
+        let m = Memory::with(&[("a", &"o".repeat(90_000))]).rights("rlw", true);
+        m.state().room = Some(5_000);
+        m.state().cuts_at_once = cuts_at_once;
+        m
+    };
+    // A server is indulgent to what is added to a file, but where the file is cut first it may be all that is lost.
+    full(false).put("a", &body, false).unwrap();
+    let m = full(true);
+    assert_eq!(m.put("a", &body, false), Err(Problem::Afs(libc::EDQUOT)));
+    m.put("a", "short", false).unwrap();
+    // A server that went away meanwhile.
+    let m = Memory::with(&[("a", "old")]).rights("rlw", true).fail(Step::Room, libc::ETIMEDOUT);
+    assert_eq!(m.put("a", "new", false), Err(Problem::Afs(libc::ETIMEDOUT)));
     assert_eq!(m.shown(), "a=old");
 }
 

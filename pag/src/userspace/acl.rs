@@ -3,7 +3,7 @@
 use crate::Error;
 
 /// AFS rights, as `fs listacl` shows them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Rights(pub u32);
 
 impl Rights {
@@ -84,7 +84,7 @@ impl Acl {
     }
 
     /// Reads the text of VIOCGETAL.
-    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let text = bytes.split(|b| *b == 0).next().and_then(|t| core::str::from_utf8(t).ok())?;
         let mut words = text.split_ascii_whitespace();
         // A server of DFS adds to the first line; those are not served.

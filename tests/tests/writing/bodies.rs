@@ -1,11 +1,14 @@
 //! What becomes of a body that is put: the whole of it, or nothing.
 
 use crate::common::{ask, first, get_as, password, report, timed, world};
-use crate::{names, no_temporary, own, put, start, status};
+use crate::{TEMPORARY, names, no_temporary, own, propfind, put, start, status};
 use integration::http::{Connection, Request, base64, escape};
+use integration::process::signal_pid;
 use integration::wait;
 use integration::world::FIRST_CELL;
+use rustix::process::Signal;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 #[test]
 #[ignore = "needs a world: run by cargo xtask test"]
@@ -88,7 +91,10 @@ fn d64_an_upload_that_is_broken_off_leaves_what_was_there() {
     };
     let in_place = first("write/in-place/file.txt");
     let before = get_as(&world, &httpd, &in_place, "alice").body;
-    for path in [&old, &first(&format!("{dir}/new")), &in_place] {
+    let dropped = format!("dropped-{}", std::process::id());
+    let by_groups = format!("write/drop/{dropped}");
+    let new = [&format!("{dir}/new"), &format!("write/insert/{dropped}"), &by_groups].map(|path| first(path));
+    for path in [&old, &in_place].into_iter().chain(&new) {
         // The connection ends.
         let mut c = begin(path, "Content-Length: 3000000");
         c.send_raw(&vec![b'x'; 1_500_000]).unwrap();
@@ -107,8 +113,55 @@ fn d64_an_upload_that_is_broken_off_leaves_what_was_there() {
     }
     no_temporary(&dir);
     assert_eq!(names(&dir), ["old"]);
+    for dir in ["insert", "drop"] {
+        let seen = names(&format!("write/{dir}"));
+        assert!(!seen.iter().any(|n| n.starts_with('.') || *n == dropped), "{dir}: {seen:?}");
+    }
     assert_eq!(get_as(&world, &httpd, &old, "alice").text(), "as it was");
     assert_eq!(get_as(&world, &httpd, &in_place, "alice").body, before);
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn a_child_that_is_killed_in_the_middle_leaves_a_hidden_file_at_most() {
+    let world = world();
+    let httpd = start(&world, "");
+    let cell = world.cell(FIRST_CELL).unwrap();
+    let dir = own(&world, &httpd, "killed");
+    let (old, in_place) = (first(&format!("{dir}/old")), first("write/in-place/file.txt"));
+    assert_eq!(put(&world, &httpd, "alice", &old, b"as it was").status, 201);
+    assert_eq!(put(&world, &httpd, "alice", &in_place, b"as it was").status, 204);
+    let login = base64(format!("alice:{}", password(cell, "alice")).as_bytes());
+    let begun: Vec<Connection> = [&old, &in_place]
+        .into_iter()
+        .map(|path| {
+            let mut c = Connection::open(httpd.address()).unwrap();
+            let head = format!(
+                "PUT {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {login}\r\n\
+                 Content-Length: 600000\r\n\r\n"
+            );
+            c.send_raw(&[head.as_bytes(), &vec![b'x'; 500_000]].concat()).unwrap();
+            c
+        })
+        .collect();
+    wait::until_true("the temporary name", Duration::from_secs(60), || Ok(names(&dir).len() == 2)).unwrap();
+    for child in httpd.children() {
+        signal_pid(child, Signal::KILL).unwrap();
+    }
+    drop(begun);
+    // Whoever comes next finds what was there, and can write it.
+    wait::until_true("another child", Duration::from_secs(60), || Ok(httpd.get("/index.html").is_ok()))
+        .unwrap();
+    for path in [&old, &in_place] {
+        assert_eq!(get_as(&world, &httpd, path, "alice").text(), "as it was", "{path}");
+        assert_eq!(put(&world, &httpd, "alice", path, b"afterwards").status, 204, "{path}");
+        assert_eq!(get_as(&world, &httpd, path, "alice").text(), "afterwards", "{path}");
+    }
+    let left = names(&dir);
+    assert!(left.len() <= 2 && left.iter().all(|n| n == "old" || n.starts_with(TEMPORARY)), "{left:?}");
+    let listed = propfind(&world, &httpd, "alice", &first(&format!("{dir}/")));
+    assert!(listed.status == 207 && !listed.text().contains(TEMPORARY), "{}", listed.text());
     httpd.stop(&[]).unwrap();
 }
 

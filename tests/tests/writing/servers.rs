@@ -26,7 +26,7 @@ fn over_quota_is_507_and_leaves_nothing_behind() {
     quota("500");
     let body = vec![b'n'; 4_000_000];
     // Its length tells.
-    for name in ["new", "old"] {
+    for name in ["new", "old", "in-place/file.txt"] {
         let r = put(&world, &httpd, "alice", &at(name), &body);
         assert_eq!(r.status, 507, "{}", r.text());
     }
@@ -35,7 +35,7 @@ fn over_quota_is_507_and_leaves_nothing_behind() {
         .chunks(500_000)
         .flat_map(|c| [format!("{:x}\r\n", c.len()).as_bytes(), c, b"\r\n"].concat())
         .collect();
-    for name in ["new", "old"] {
+    for name in ["new", "old", "in-place/file.txt"] {
         let login = base64(format!("alice:{}", password(cell, "alice")).as_bytes());
         let mut c = Connection::open(httpd.address()).unwrap();
         let head = format!(
@@ -48,10 +48,22 @@ fn over_quota_is_507_and_leaves_nothing_behind() {
     }
     assert_eq!(transfer(&world, &httpd, "alice", "COPY", &first("sizes/big.bin"), &at("copied")), 507);
     no_temporary("write/quota");
-    assert_eq!(names("write/quota"), ["old"]);
-    let r = get_as(&world, &httpd, &at("old"), "alice");
-    assert!(r.complete && r.body == [b'o'; 100_000], "{} bytes", r.body.len());
+    assert_eq!(names("write/quota"), ["in-place", "old"]);
+    for name in ["old", "in-place/file.txt"] {
+        let r = get_as(&world, &httpd, &at(name), "alice");
+        assert!(r.complete && r.body == [b'o'; 100_000], "{name}: {} bytes", r.body.len());
+    }
+    // In a volume that is over its quota nothing can be made, but removed.
+    quota("1");
+    assert_eq!(status(&world, &httpd, "alice", "MKCOL", &at("made")), 507);
+    assert_eq!(put(&world, &httpd, "alice", &at("new"), b"x").status, 507);
+    assert_eq!(names("write/quota"), ["in-place", "old"]);
+    assert_eq!(status(&world, &httpd, "alice", "DELETE", &at("old")), 204);
+    assert_eq!(names("write/quota"), ["in-place"]);
     quota("0");
+    assert_eq!(put(&world, &httpd, "alice", &at("in-place/file.txt"), &body).status, 204);
+    assert_eq!(put(&world, &httpd, "alice", &at("in-place/file.txt"), &[b'o'; 100_000]).status, 204);
+    assert_eq!(put(&world, &httpd, "alice", &at("old"), b"small").status, 201);
     assert_eq!(put(&world, &httpd, "alice", &at("old"), &body).status, 204);
     assert_eq!(status(&world, &httpd, "alice", "DELETE", &at("old")), 204);
     httpd.stop(&[]).unwrap();
@@ -94,12 +106,20 @@ fn a_server_that_is_away_is_503_and_nothing_half_written_stays() {
         Ok(seen::names(FIRST_CELL, "far/write")?.len() == 2)
     })
     .unwrap();
+    // And of one that is to be written into the file itself.
+    let in_place = first("far/in-place/file.txt");
+    let mut other = Connection::open_within(httpd.address(), answer_limit() * 4).unwrap();
+    let head = head.replace(&at("old"), &in_place);
+    other.send_raw(&[head.as_bytes(), &vec![b'x'; 300_000]].concat()).unwrap();
+    assert_eq!(get_as(&world, &httpd, &in_place, "alice").text(), "as it was\n");
     let stopped = Stopped::server(&world, far);
     c.send_raw(&vec![b'x'; 300_000]).unwrap();
     let (r, took) = timed(|| c.receive(false).unwrap());
     report(&format!("the end of a body for a silent server: {} after {took:?}", r.status));
     assert_eq!(r.status, 503, "{}", r.text());
     assert_eq!(r.header("Retry-After"), Some("5"));
+    other.send_raw(&vec![b'x'; 300_000]).unwrap();
+    assert_eq!(other.receive(false).unwrap().status, 503);
     // From the beginning.
     let (r, took) = timed(|| put(&world, &httpd, "alice", &at("new"), b"x"));
     report(&format!("a body for a silent server: {} after {took:?}", r.status));
@@ -126,6 +146,12 @@ fn a_server_that_is_away_is_503_and_nothing_half_written_stays() {
     })
     .unwrap();
     no_temporary("far/write");
+    wait::until_true("the file that was not written into", Duration::from_secs(180), || {
+        let r = get_as(&world, &httpd, &in_place, "alice");
+        assert!(r.status == 503 || r.text() == "as it was\n", "{} {}", r.status, r.text());
+        Ok(r.status == 200)
+    })
+    .unwrap();
     wait::until_true("writing", Duration::from_secs(180), || {
         Ok(put(&world, &httpd, "alice", &at("old"), b"afterwards").status == 204)
     })
