@@ -237,12 +237,17 @@ impl Files for Writing {
             path,
             |files, _| {
                 let found = files.lstat(path)?;
-                Ok(Look { kind: found.kind, mode: found.mode & 0o7777, size: found.size })
+                Ok(Look {
+                    kind: found.kind,
+                    mode: found.mode & 0o7777,
+                    size: found.size,
+                    mtime_s: found.mtime,
+                })
             },
             || {
                 self.in_parent(path, |dir, name| {
                     let found = dir.look(name)?;
-                    Ok(Look { kind: found.kind, mode: found.mode, size: found.size })
+                    Ok(Look { kind: found.kind, mode: found.mode, size: found.size, mtime_s: found.mtime_s })
                 })
             },
         )

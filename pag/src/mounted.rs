@@ -43,6 +43,8 @@ pub struct Look {
     pub mode: u32,
     /// Its length in bytes.
     pub size: u64,
+    /// When it was written last, seconds since 1970.
+    pub mtime_s: i64,
 }
 
 /// An open directory in AFS.
@@ -135,7 +137,7 @@ impl Dir {
             _ => Kind::Other,
         };
         let size = u64::try_from(found.st_size).unwrap_or(0);
-        Ok(Look { kind, mode: found.st_mode & 0o7777, size })
+        Ok(Look { kind, mode: found.st_mode & 0o7777, size, mtime_s: found.st_mtime })
     }
 
     /// Where a symbolic link in it points to.
@@ -313,7 +315,8 @@ mod tests {
         dir.mkdir(b"sub").unwrap();
         let sub = dir.sub(b"sub").unwrap();
         dir.rename(b"new", &sub, b"moved").unwrap();
-        assert_eq!(sub.look(b"moved").unwrap(), Look { kind: Kind::File, mode: 0o644, size: 5 });
+        let moved = sub.look(b"moved").unwrap();
+        assert_eq!((moved.kind, moved.mode, moved.size), (Kind::File, 0o644, 5));
         assert_eq!(errno(dir.rmdir(b"sub")), libc::ENOTEMPTY);
         assert_eq!(errno(dir.look(b"new")), libc::ENOENT);
         assert_eq!(sub.names().unwrap(), [b"moved"]);

@@ -13,6 +13,8 @@ pub struct Look {
     pub mode: u32,
     /// Its length in bytes.
     pub size: u64,
+    /// When it was written last, seconds since 1970.
+    pub mtime_s: i64,
 }
 
 /// A file that is written.

@@ -11,6 +11,7 @@ pub mod put;
 #[cfg(test)]
 #[path = "tests.rs"]
 mod put_and_tree_tests;
+pub mod stale;
 pub mod tree;
 
 use crate::answer::{Answer, Trouble};

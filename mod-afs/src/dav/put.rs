@@ -6,13 +6,20 @@
 //! can see it half-written, and if its server fails meanwhile it stays so.
 
 use super::files::{Files, Look, Sink, join, split};
+use super::stale;
+use crate::broker::unix_now;
 use pag::Fault;
 use pag::userspace::{Kind, Rights};
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
+use std::time::Instant;
 
 /// How temporary names begin. Nobody gets to such names by a URL, and no collection shows them.
 pub const PREFIX: &[u8] = b".afsweb-";
+/// How those of what a COPY or MOVE replaces go on.
+const ASIDE: &[u8] = b"was-";
+/// Hexadecimal digits that temporary names end with.
+pub const RANDOM: usize = 32;
 /// How names begin that clients in the kernel give to files which are removed while somebody reads them.
 const REMOVED: &[u8] = b".__afs";
 /// So many bytes are written at once.
@@ -94,16 +101,32 @@ pub fn is_passing(name: &[u8]) -> bool {
     name.starts_with(PREFIX) || name.starts_with(REMOVED)
 }
 
-/// A new name that nobody can guess, in the directory of `path`.
+/// A new name that nobody can guess, in the directory of `path`, for what is on its way to it.
 ///
 /// # Errors
 /// `EINVAL` for a path that has no directory; `EIO` without random bytes.
-pub fn temporary(path: &[u8]) -> Result<Vec<u8>, i32> {
+fn temporary(path: &[u8]) -> Result<Vec<u8>, i32> {
+    unguessable(path, PREFIX)
+}
+
+/// The same for what stood at `path`.
+///
+/// # Errors
+/// As above.
+pub fn aside(path: &[u8]) -> Result<Vec<u8>, i32> {
+    unguessable(path, &[PREFIX, ASIDE].concat())
+}
+
+/// A new name that begins with `prefix`.
+///
+/// # Errors
+/// As above.
+fn unguessable(path: &[u8], prefix: &[u8]) -> Result<Vec<u8>, i32> {
     let (dir, _) = split(path).ok_or(libc::EINVAL)?;
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(|_| libc::EIO)?;
-    let name = format!("{:032x}", u128::from_ne_bytes(random));
-    Ok(join(dir, &[PREFIX, name.as_bytes()].concat()))
+    let name = format!("{:0RANDOM$x}", u128::from_ne_bytes(random));
+    Ok(join(dir, &[prefix, name.as_bytes()].concat()))
 }
 
 /// A file of this machine without a name.
@@ -254,6 +277,13 @@ impl Put {
             self.abandon();
         }
         self.ended = true;
+        if done.is_ok()
+            && matches!(self.way, Way::Temporary { .. })
+            && let Some((dir, _)) = split(&self.path)
+            && stale::is_due(dir, Instant::now())
+        {
+            stale::remove(self.files.as_ref(), dir, unix_now());
+        }
         done.map(|()| self.files.etag(&self.path).ok())
     }
 

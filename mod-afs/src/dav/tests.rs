@@ -3,7 +3,7 @@
 
 use super::files::{Files, Look, Sink, Source, split};
 use super::put::{PREFIX, Problem, Put};
-use super::tree;
+use super::{stale, tree};
 use pag::userspace::{Kind, Rights};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -40,6 +40,8 @@ struct State {
     changes: Option<(Vec<u8>, Node)>,
     left: Vec<Vec<u8>>,
     cuts_at_once: bool,
+    /// When everything was written.
+    written_s: i64,
     renamed: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
@@ -195,11 +197,13 @@ impl Files for Memory {
     }
 
     fn look(&self, path: &[u8]) -> Result<Look, i32> {
-        match self.state().nodes.get(path).ok_or(libc::ENOENT)? {
-            Node::File(bytes, mode) => Ok(Look { kind: Kind::File, mode: *mode, size: bytes.len() as u64 }),
-            Node::Dir => Ok(Look { kind: Kind::Directory, mode: 0o755, size: 2048 }),
-            Node::Link(_) => Ok(Look { kind: Kind::Link, mode: 0o777, size: 0 }),
-        }
+        let s = self.state();
+        let (kind, mode, size) = match s.nodes.get(path).ok_or(libc::ENOENT)? {
+            Node::File(bytes, mode) => (Kind::File, *mode, bytes.len() as u64),
+            Node::Dir => (Kind::Directory, 0o755, 2048),
+            Node::Link(_) => (Kind::Link, 0o777, 0),
+        };
+        Ok(Look { kind, mode, size, mtime_s: s.written_s })
     }
 
     fn etag(&self, path: &[u8]) -> Result<String, i32> {
@@ -402,6 +406,23 @@ fn where_rights_are_not_told_nothing_is_left_of_what_can_be_written() {
     assert_eq!(m.put("a", "new", false), Err(Problem::Afs(libc::EACCES)));
     let all = m.all();
     assert!(all.len() == 2 && all[0].0.as_bytes().starts_with(PREFIX) && all[0].1.is_empty(), "{all:?}");
+}
+
+#[test]
+fn what_killed_children_have_left_is_removed_days_later_and_nothing_else() {
+    let (left, aside) = (format!(".afsweb-{:032x}", 7), format!(".afsweb-was-{:032x}", 7));
+    let m = Memory::with(&[(&left, "half"), (&aside, "a visitor's"), (".afsweb-mine", "his"), ("a", "old")]);
+    let days = |n: i64| n * 24 * 3_600;
+    m.state().written_s = days(100);
+    stale::remove(&m, b"/afs/c", days(101));
+    assert!(m.shown().contains("half"), "somebody may still be at it");
+    let stays = format!(".afsweb-mine=his {aside}=a visitor's a=old");
+    stale::remove(&m, b"/afs/c", days(103));
+    assert_eq!(m.shown(), stays);
+    // Whoever puts a file there does it, where he may remove files.
+    let m = Memory::with(&[("later", "/"), (&format!("later/{left}"), "half")]);
+    m.put("later/a", "new", false).unwrap();
+    assert_eq!(m.shown(), "later=/ later/a=new");
 }
 
 #[test]

@@ -149,7 +149,7 @@ fn set_aside(files: &dyn Files, path: &[u8]) -> Result<Vec<u8>, Problem> {
         // Not the mount point of a volume.
         same_volume(files, path, volume_around(files, path)?)?;
     }
-    let aside = put::temporary(path)?;
+    let aside = put::aside(path)?;
     files.rename(path, &aside)?;
     Ok(aside)
 }
