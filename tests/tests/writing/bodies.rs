@@ -1,11 +1,10 @@
 //! What becomes of a body that is put: the whole of it, or nothing.
 
-use crate::common::{ask, first, get_as, password, report, timed, world};
-use crate::{TEMPORARY, names, no_temporary, own, propfind, put, start, status};
-use integration::http::{Connection, Request, base64, escape};
+use crate::common::{ask, first, get_as, report, timed, world};
+use crate::{TEMPORARY, begin, names, no_temporary, own, propfind, put, start, status};
+use integration::http::{Request, escape};
 use integration::process::signal_pid;
 use integration::wait;
-use integration::world::FIRST_CELL;
 use rustix::process::Signal;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -76,19 +75,9 @@ fn d64_conditions_are_met_and_bodies_whole_or_nothing_is_written() {
 fn d64_an_upload_that_is_broken_off_leaves_what_was_there() {
     let world = world();
     let httpd = start(&world, "");
-    let cell = world.cell(FIRST_CELL).unwrap();
     let dir = own(&world, &httpd, "aborted");
     let old = first(&format!("{dir}/old"));
     assert_eq!(put(&world, &httpd, "alice", &old, b"as it was").status, 201);
-    let login = base64(format!("alice:{}", password(cell, "alice")).as_bytes());
-    let begin = |path: &str, length: &str| {
-        let mut c = Connection::open(httpd.address()).unwrap();
-        let head = format!(
-            "PUT {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {login}\r\n{length}\r\n\r\n"
-        );
-        c.send_raw(head.as_bytes()).unwrap();
-        c
-    };
     let in_place = first("write/in-place/file.txt");
     let before = get_as(&world, &httpd, &in_place, "alice").body;
     let dropped = format!("dropped-{}", std::process::id());
@@ -96,18 +85,12 @@ fn d64_an_upload_that_is_broken_off_leaves_what_was_there() {
     let new = [&format!("{dir}/new"), &format!("write/insert/{dropped}"), &by_groups].map(|path| first(path));
     for path in [&old, &in_place].into_iter().chain(&new) {
         // The connection ends.
-        let mut c = begin(path, "Content-Length: 3000000");
-        c.send_raw(&vec![b'x'; 1_500_000]).unwrap();
-        drop(c);
-        let mut c = begin(path, "Content-Length: 3000000");
-        c.send_raw(b"x").unwrap();
-        drop(c);
+        for sent in [1_500_000, 1] {
+            drop(begin(&world, &httpd, path, "Content-Length: 3000000", &vec![b'x'; sent]));
+        }
         // No chunks.
-        let mut c = begin(path, "Transfer-Encoding: chunked");
-        c.send_raw(
-            &[format!("{:x}\r\n", 600_000).as_bytes(), &vec![b'x'; 600_000], b"\r\nno chunk\r\n"].concat(),
-        )
-        .unwrap();
+        let body = [b"927c0\r\n", &vec![b'x'; 600_000][..], b"\r\nno chunk\r\n"].concat();
+        let mut c = begin(&world, &httpd, path, "Transfer-Encoding: chunked", &body);
         let r = c.receive(false).unwrap();
         assert!((400..500).contains(&r.status), "{} {}", r.status, r.text());
     }
@@ -127,24 +110,12 @@ fn d64_an_upload_that_is_broken_off_leaves_what_was_there() {
 fn a_child_that_is_killed_in_the_middle_leaves_a_hidden_file_at_most() {
     let world = world();
     let httpd = start(&world, "");
-    let cell = world.cell(FIRST_CELL).unwrap();
     let dir = own(&world, &httpd, "killed");
     let (old, in_place) = (first(&format!("{dir}/old")), first("write/in-place/file.txt"));
     assert_eq!(put(&world, &httpd, "alice", &old, b"as it was").status, 201);
     assert_eq!(put(&world, &httpd, "alice", &in_place, b"as it was").status, 204);
-    let login = base64(format!("alice:{}", password(cell, "alice")).as_bytes());
-    let begun: Vec<Connection> = [&old, &in_place]
-        .into_iter()
-        .map(|path| {
-            let mut c = Connection::open(httpd.address()).unwrap();
-            let head = format!(
-                "PUT {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {login}\r\n\
-                 Content-Length: 600000\r\n\r\n"
-            );
-            c.send_raw(&[head.as_bytes(), &vec![b'x'; 500_000]].concat()).unwrap();
-            c
-        })
-        .collect();
+    let begun = [&old, &in_place]
+        .map(|path| begin(&world, &httpd, path, "Content-Length: 600000", &vec![b'x'; 500_000]));
     wait::until_true("the temporary name", Duration::from_secs(60), || Ok(names(&dir).len() == 2)).unwrap();
     for child in httpd.children() {
         signal_pid(child, Signal::KILL).unwrap();

@@ -13,8 +13,8 @@ mod trees;
 mod unasked;
 mod webdav;
 
-use common::{ask, first, start_with};
-use integration::http::{Request, Response};
+use common::{answer_limit, ask, first, password, start_with};
+use integration::http::{Connection, Request, Response, base64};
 use integration::httpd::Httpd;
 use integration::seen;
 use integration::wait;
@@ -54,6 +54,18 @@ fn start(world: &World, more: &str) -> Httpd {
 /// A PUT of a user of the first cell.
 fn put(world: &World, httpd: &Httpd, user: &str, path: &str, body: &[u8]) -> Response {
     ask(world, httpd, user, Request::new("PUT", path).body(body))
+}
+
+/// Alice begins a PUT; `length`: the header that tells it.
+fn begin(world: &World, httpd: &Httpd, path: &str, length: &str, body: &[u8]) -> Connection {
+    let mut c = Connection::open_within(httpd.address(), answer_limit() * 4).unwrap();
+    let login = format!("alice:{}", password(world.cell(FIRST_CELL).unwrap(), "alice"));
+    let head = format!(
+        "PUT {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {}\r\n{length}\r\n\r\n",
+        base64(login.as_bytes())
+    );
+    c.send_raw(&[head.as_bytes(), body].concat()).unwrap();
+    c
 }
 
 /// The status of a request without a body.

@@ -1,10 +1,7 @@
 //! What file servers do not take: over quota, into a replica, while they are away.
 
-use crate::common::{
-    FILE_DEADLINE_S, Stopped, afs_client, answer_limit, first, get_as, password, report, timed, world,
-};
-use crate::{names, no_temporary, put, start, status, transfer};
-use integration::http::{Connection, base64};
+use crate::common::{FILE_DEADLINE_S, Stopped, afs_client, first, get_as, report, timed, world};
+use crate::{begin, names, no_temporary, put, start, status, transfer};
 use integration::seen;
 use integration::wait;
 use integration::world::FIRST_CELL;
@@ -36,13 +33,8 @@ fn over_quota_is_507_and_leaves_nothing_behind() {
         .flat_map(|c| [format!("{:x}\r\n", c.len()).as_bytes(), c, b"\r\n"].concat())
         .collect();
     for name in ["new", "old", "in-place/file.txt"] {
-        let login = base64(format!("alice:{}", password(cell, "alice")).as_bytes());
-        let mut c = Connection::open(httpd.address()).unwrap();
-        let head = format!(
-            "PUT {} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {login}\r\nTransfer-Encoding: chunked\r\n\r\n",
-            at(name)
-        );
-        c.send_raw(&[head.as_bytes(), &chunks, b"0\r\n\r\n"].concat()).unwrap();
+        let body = [&chunks[..], b"0\r\n\r\n"].concat();
+        let mut c = begin(&world, &httpd, &at(name), "Transfer-Encoding: chunked", &body);
         let r = c.receive(false).unwrap();
         assert_eq!(r.status, 507, "{name}: {}", r.text());
     }
@@ -90,35 +82,27 @@ fn a_read_only_copy_is_403() {
 fn a_server_that_is_away_is_503_and_nothing_half_written_stays() {
     let world = world();
     let httpd = start(&world, "");
-    let cell = world.cell(FIRST_CELL).unwrap();
     let far = Ipv4Addr::new(192, 0, 2, 3);
     let at = |name: &str| first(&format!("far/write/{name}"));
     assert_eq!(put(&world, &httpd, "alice", &at("old"), b"as it was").status, 201);
     // In the middle of an upload.
-    let login = base64(format!("alice:{}", password(cell, "alice")).as_bytes());
-    let mut c = Connection::open_within(httpd.address(), answer_limit() * 4).unwrap();
-    let head = format!(
-        "PUT {} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {login}\r\nContent-Length: 600000\r\n\r\n",
-        at("old")
-    );
-    c.send_raw(&[head.as_bytes(), &vec![b'x'; 300_000]].concat()).unwrap();
+    let half = vec![b'x'; 300_000];
+    let mut c = begin(&world, &httpd, &at("old"), "Content-Length: 600000", &half);
     wait::until_true("the temporary name", Duration::from_secs(30), || {
         Ok(seen::names(FIRST_CELL, "far/write")?.len() == 2)
     })
     .unwrap();
     // And of one that is to be written into the file itself.
     let in_place = first("far/in-place/file.txt");
-    let mut other = Connection::open_within(httpd.address(), answer_limit() * 4).unwrap();
-    let head = head.replace(&at("old"), &in_place);
-    other.send_raw(&[head.as_bytes(), &vec![b'x'; 300_000]].concat()).unwrap();
+    let mut other = begin(&world, &httpd, &in_place, "Content-Length: 600000", &half);
     assert_eq!(get_as(&world, &httpd, &in_place, "alice").text(), "as it was\n");
     let stopped = Stopped::server(&world, far);
-    c.send_raw(&vec![b'x'; 300_000]).unwrap();
+    c.send_raw(&half).unwrap();
     let (r, took) = timed(|| c.receive(false).unwrap());
     report(&format!("the end of a body for a silent server: {} after {took:?}", r.status));
     assert_eq!(r.status, 503, "{}", r.text());
     assert_eq!(r.header("Retry-After"), Some("5"));
-    other.send_raw(&vec![b'x'; 300_000]).unwrap();
+    other.send_raw(&half).unwrap();
     assert_eq!(other.receive(false).unwrap().status, 503);
     // From the beginning.
     let (r, took) = timed(|| put(&world, &httpd, "alice", &at("new"), b"x"));
