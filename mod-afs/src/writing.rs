@@ -9,6 +9,9 @@ use pag::mounted::{Dir, Writer};
 use pag::userspace::{File, Kind, Rights};
 use pag::{ClientKind, Fault};
 
+/// Bytes that a new file or directory takes at most, empty.
+const ENTRY: u64 = 4 << 10;
+
 /// The files of a child's client, as one visitor.
 #[derive(Debug, Clone)]
 pub struct Writing {
@@ -118,6 +121,18 @@ impl Writing {
     /// A file that was opened for writing.
     fn sink(&self, path: &[u8], file: Opened, is_new: bool) -> Box<dyn Sink> {
         Box::new(Open { afs: self.afs, who: self.who.clone(), path: path.to_vec(), file, end: 0, is_new })
+    }
+
+    /// kAFS says the same of whatever is refused; it is for want of room where `path` has less than what is needed.
+    ///
+    /// # Errors
+    /// That of `result`, or `EDQUOT`.
+    fn or_full<T>(&self, path: &[u8], needed: u64, result: Result<T, i32>) -> Result<T, i32> {
+        result.map_err(|errno| {
+            let full = errno == libc::EDESTADDRREQ
+                && split(path).is_some_and(|(dir, _)| self.room(dir).is_ok_and(|room| room < needed));
+            if full { libc::EDQUOT } else { errno }
+        })
     }
 
     /// What the client in the kernel says of a directory.
@@ -267,8 +282,8 @@ impl Files for Writing {
             path,
             |files, _| files.create(path, mode).map(Opened::Userspace),
             || self.in_parent(path, |dir, name| dir.create(name, mode)).map(Opened::Kernel),
-        )?;
-        Ok(self.sink(path, file, true))
+        );
+        Ok(self.sink(path, self.or_full(path, ENTRY, file)?, true))
     }
 
     fn open_to_write(&self, path: &[u8]) -> Result<Box<dyn Sink>, i32> {
@@ -313,7 +328,9 @@ impl Files for Writing {
     }
 
     fn mkdir(&self, path: &[u8]) -> Result<(), i32> {
-        self.afs.call(&self.who, path, |files, _| files.mkdir(path), || self.in_parent(path, Dir::mkdir))
+        let made =
+            self.afs.call(&self.who, path, |files, _| files.mkdir(path), || self.in_parent(path, Dir::mkdir));
+        self.or_full(path, ENTRY, made)
     }
 
     fn rmdir(&self, path: &[u8]) -> Result<(), i32> {
@@ -405,14 +422,7 @@ impl Sink for Open {
                         Err(no_turn)
                     }
                 });
-                // What kAFS says of a store that was refused, whatever the reason.
-                if stored == Err(libc::EDESTADDRREQ)
-                    && let Some((dir, _)) = split(&path)
-                    && Writing::new(afs, who).room(dir).is_ok_and(|room| room < end)
-                {
-                    return Err(libc::EDQUOT);
-                }
-                stored
+                Writing::new(afs, who).or_full(&path, end, stored)
             }
         }
     }
