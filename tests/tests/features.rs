@@ -252,7 +252,7 @@ rows! {
             let r = ask(world, httpd, "alice", request());
             seen(&r, is_alices(&r) && r.header("Content-Language") == Some("de"))
         };
-    type_maps, "type maps": ["negotiation"], "AddHandler type-map .var", |world, httpd| {
+    type_maps, "type maps": ["negotiation"], "AddHandler type-map .var\nAddLanguage en .en\nAddLanguage de .de", |world, httpd| {
         let request = |language: &str| {
             Request::get(&first("alice-only/choice.var")).header("Accept-Language", language)
         };
