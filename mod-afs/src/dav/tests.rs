@@ -24,6 +24,7 @@ enum Step {
     Rename,
     Unlink,
     Room,
+    Volume,
 }
 
 #[derive(Debug, Default)]
@@ -191,6 +192,7 @@ impl Files for Memory {
     }
 
     fn volume(&self, dir: &[u8]) -> Result<u64, i32> {
+        self.step(Step::Volume)?;
         let s = self.state();
         let inside = |mount: &&Vec<u8>| matches!(dir.strip_prefix(mount.as_slice()), Some([] | [b'/', ..]));
         Ok(s.mounts.iter().filter(inside).count() as u64)
@@ -548,6 +550,14 @@ fn a_copy_that_fails_leaves_what_was_there() {
     let m = Memory::with(&TREE);
     m.state().mounts = vec![b"/afs/c/d/s".to_vec()];
     assert_eq!(copy(&m, "d", "e", true), Err(vec![(b"/afs/c/d/s".to_vec(), Problem::MountPoint)]));
+    assert_eq!(m.shown(), Memory::with(&TREE).shown());
+}
+
+#[test]
+fn a_copy_whose_volume_is_not_known_leaves_what_was_there() {
+    let m = Memory::with(&TREE).fail(Step::Volume, libc::ETIMEDOUT);
+    let failed = copy(&m, "d", "x", true).unwrap_err();
+    assert_eq!(failed, [(b"/afs/c/d".to_vec(), Problem::Afs(libc::ETIMEDOUT))]);
     assert_eq!(m.shown(), Memory::with(&TREE).shown());
 }
 

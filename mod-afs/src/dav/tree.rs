@@ -109,11 +109,13 @@ pub fn copy(again: &dyn Fn() -> Box<dyn Files>, from: &[u8], to: &[u8], deep: bo
         // As a PUT of the same bytes: whole or not at all.
         return copy_file(again, from, to).map_err(one);
     }
+    // All that may fail before the copy begins comes before the way is cleared: from there on, `finish` is the only way out.
+    let volume = if look.kind == Kind::Directory { files.volume(from) } else { Ok(0) };
+    let volume = volume.map_err(|e| vec![(from.to_vec(), e.into())])?;
     let aside = target.map(|_| set_aside(files, to)).transpose().map_err(one)?;
     let done = match look.kind {
         Kind::File => copy_file(again, from, to).map_err(one),
         Kind::Directory => {
-            let volume = files.volume(from).map_err(|e| vec![(from.to_vec(), e.into())])?;
             let done = copy_directory(again, from, to, deep, volume, 0);
             if done.is_err() {
                 // As far as it goes: what cannot be removed could not have been made, but for the rights of who inserts.
