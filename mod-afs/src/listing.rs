@@ -7,10 +7,10 @@
 use crate::access_log::civil;
 use crate::answer::Trouble;
 use crate::content::{Afs, Attributes, Who};
-use crate::dav::files::{Files as _, join};
+use crate::dav::files::{Dir as _, join};
 use crate::dav::put;
 use crate::httpd::{FileKind, Part, Request, Status};
-use crate::writing::Writing;
+use crate::writing::OpenDir;
 use core::fmt::Write as _;
 use core::hash::{Hash as _, Hasher as _};
 use std::hash::DefaultHasher;
@@ -82,7 +82,7 @@ fn entries(
     patience: Duration,
 ) -> Result<Vec<Entry>, i32> {
     let until = Instant::now() + patience;
-    let mut names = Writing::new(afs, who.clone()).names(dir)?;
+    let mut names = OpenDir::open(afs, who, dir)?.names()?;
     names.retain(|name| !is_hidden(name));
     names.sort_unstable();
     let look = |name: Vec<u8>| {

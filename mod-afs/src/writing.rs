@@ -1,32 +1,36 @@
 //! Writing in AFS, as one visitor: each call in his PAG, whichever client serves the files.
 
 use crate::content::{Afs, Who};
-use crate::dav::files::{Files, Look, Sink, Source, split};
+use crate::dav;
+use crate::dav::files::{Dir as _, Id, Look, Sink, Source, Task, join};
 use crate::dav::leftovers;
 use crate::kernel_files;
 use pag::kafs::acl::{self, Somebody};
 use pag::mounted::{Dir, Writer};
-use pag::userspace::{File, Kind, Rights};
-use pag::{ClientKind, Fault};
+use pag::userspace::{Fid, File, Kind, Rights};
+use pag::{ClientKind, Fault, PagScope};
+use std::sync::Arc;
 
 /// Bytes that a new file or directory takes at most, empty.
 const ENTRY: u64 = 4 << 10;
 
-/// The files of a child's client, as one visitor.
+/// A directory that is held, as one visitor.
 #[derive(Debug, Clone)]
-pub struct Writing {
+pub struct OpenDir {
     /// The client; lives as long as the child.
     afs: &'static Afs,
     /// On whose behalf.
     who: Who,
+    /// The path by which it was found.
+    path: Vec<u8>,
+    /// It.
+    held: Arc<Held>,
 }
 
 /// A file that is written.
 struct Open {
-    /// The client.
-    afs: &'static Afs,
-    /// On whose behalf.
-    who: Who,
+    /// Its directory.
+    dir: OpenDir,
     /// Its path, by which waiting workers are counted.
     path: Vec<u8>,
     /// The file.
@@ -71,19 +75,28 @@ fn errno(error: pag::Error) -> i32 {
     error.errno().unwrap_or(libc::EIO)
 }
 
-/// The two parts of a path.
-///
-/// # Errors
-/// `EINVAL` for a path that has none.
-fn parts(path: &[u8]) -> Result<(&[u8], &[u8]), i32> {
-    split(path).ok_or(libc::EINVAL)
+/// A directory that is held, as its client has it.
+#[derive(Debug)]
+enum Held {
+    /// The user-space client's.
+    Userspace(pag::userspace::Dir),
+    /// The kernel's.
+    Kernel(Dir),
 }
 
-impl Writing {
-    /// Files as `who`.
-    #[must_use]
-    pub fn new(afs: &'static Afs, who: Who) -> Self {
-        Self { afs, who }
+impl OpenDir {
+    /// Opens a directory in AFS, whatever links lead to it.
+    ///
+    /// # Errors
+    /// An errno; `ELOOP` for what lies outside of AFS.
+    pub fn open(afs: &'static Afs, who: &Who, path: &[u8]) -> Result<Self, i32> {
+        let held = afs.call(
+            who,
+            path,
+            |files, _| files.open_dir(path).map(Held::Userspace),
+            || Dir::open(path, afs.mount().as_bytes()).map(Held::Kernel).map_err(errno),
+        )?;
+        Ok(Self { afs, who: who.clone(), path: path.to_vec(), held: Arc::new(held) })
     }
 
     /// On whose behalf.
@@ -92,45 +105,53 @@ impl Writing {
         &self.who
     }
 
-    /// The mount directory.
-    fn mount(&self) -> &[u8] {
-        self.afs.mount().as_bytes()
+    /// Another directory, of the same visitor's.
+    fn other(&self, path: Vec<u8>, held: Held) -> Self {
+        Self { afs: self.afs, who: self.who.clone(), path, held: Arc::new(held) }
     }
 
-    /// What an open directory is asked for, with a client in the kernel.
+    /// Makes a call in it, as its client has it.
     ///
     /// # Errors
     /// An errno.
-    fn in_dir<T>(&self, dir: &[u8], f: impl FnOnce(&Dir) -> Result<T, pag::Error>) -> Result<T, i32> {
-        Dir::open(dir, self.mount()).and_then(|dir| f(&dir)).map_err(errno)
-    }
-
-    /// What is done to a name in its directory, with a client in the kernel.
-    ///
-    /// # Errors
-    /// An errno.
-    fn in_parent<T>(
+    fn call<T>(
         &self,
-        path: &[u8],
-        f: impl FnOnce(&Dir, &[u8]) -> Result<T, pag::Error>,
+        user: impl FnOnce(&pag::userspace::Dir, &PagScope<'_>) -> Result<T, pag::Error>,
+        kernel: impl FnOnce(&Dir) -> Result<T, pag::Error>,
     ) -> Result<T, i32> {
-        let (dir, name) = parts(path)?;
-        self.in_dir(dir, |dir| f(dir, name))
+        self.call_in(user, |dir| kernel(dir).map_err(errno))
+    }
+
+    /// The same, with a client in the kernel as whole steps.
+    ///
+    /// # Errors
+    /// An errno.
+    fn call_in<T>(
+        &self,
+        user: impl FnOnce(&pag::userspace::Dir, &PagScope<'_>) -> Result<T, pag::Error>,
+        kernel: impl FnOnce(&Dir) -> Result<T, i32>,
+    ) -> Result<T, i32> {
+        match self.held.as_ref() {
+            Held::Userspace(dir) => {
+                self.afs.call(&self.who, &self.path, |_, scope| user(dir, scope), || Err(libc::EBADF))
+            }
+            Held::Kernel(dir) => self.afs.call_kernel(&self.who, &self.path, || kernel(dir)),
+        }
     }
 
     /// A file that was opened for writing.
-    fn sink(&self, path: &[u8], file: Opened, is_new: bool) -> Box<dyn Sink> {
-        Box::new(Open { afs: self.afs, who: self.who.clone(), path: path.to_vec(), file, end: 0, is_new })
+    fn sink(&self, name: &[u8], file: Opened, is_new: bool) -> Box<dyn Sink> {
+        Box::new(Open { dir: self.clone(), path: join(&self.path, name), file, end: 0, is_new })
     }
 
-    /// kAFS says the same of whatever is refused; it is for want of room where `path` has less than what is needed.
+    /// kAFS says the same of whatever is refused; it is for want of room where the directory's volume has less than what is
+    /// needed.
     ///
     /// # Errors
     /// That of `result`, or `EDQUOT`.
-    fn or_full<T>(&self, path: &[u8], needed: u64, result: Result<T, i32>) -> Result<T, i32> {
+    fn or_full<T>(&self, needed: u64, result: Result<T, i32>) -> Result<T, i32> {
         result.map_err(|errno| {
-            let full = errno == libc::EDESTADDRREQ
-                && split(path).is_some_and(|(dir, _)| self.room(dir).is_ok_and(|room| room < needed));
+            let full = errno == libc::EDESTADDRREQ && self.room().is_ok_and(|room| room < needed);
             if full { libc::EDQUOT } else { errno }
         })
     }
@@ -141,11 +162,11 @@ impl Writing {
     /// An errno.
     fn ask<T>(
         &self,
-        dir: &[u8],
+        dir: &Dir,
         f: impl FnOnce(&dyn pag::KernelClient, &[u8]) -> Result<T, pag::Error>,
     ) -> Result<T, i32> {
         let standing = self.afs.standing().ok_or(libc::ENODEV)?;
-        self.in_dir(dir, |dir| f(standing.client().as_ref(), &dir.by_descriptor()))
+        f(standing.client().as_ref(), &dir.by_descriptor()).map_err(errno)
     }
 
     /// Whether he has these rights in a directory whose client cannot be asked, as far as ACL and accesses show.
@@ -179,187 +200,184 @@ impl Writing {
         }
         Ok(who.has(&acl, rights))
     }
-}
 
-impl Files for Writing {
-    fn may_put(&self, path: &[u8], target: Option<Look>, rights: Rights) -> Result<Option<bool>, i32> {
-        let (dir, name) = parts(path)?;
-        match self.may(dir, rights)? {
-            None => self.afs.call_kernel(&self.who, dir, || {
-                self.in_dir(dir, |dir| self.shown(dir, name, target, rights))
-            }),
-            told => Ok(told),
-        }
-    }
-
-    fn may(&self, dir: &[u8], rights: Rights) -> Result<Option<bool>, i32> {
-        self.afs.call(
-            &self.who,
-            dir,
-            |files, _| files.rights(dir).map(|all| Some(all.has(rights))),
-            || self.ask(dir, |client, path| client.has_rights(path, rights)),
-        )
-    }
-
-    fn may_change(&self, dir: &[u8]) -> Result<(), i32> {
+    /// Whether he may change something in it, whatever it is.
+    ///
+    /// # Errors
+    /// An errno: `EACCES` if not.
+    pub fn may_change(&self) -> Result<(), i32> {
         let any = [Rights::WRITE, Rights::INSERT, Rights::DELETE];
-        self.afs.call(
-            &self.who,
-            dir,
-            |files, _| {
-                let all = files.rights(dir)?;
+        self.call_in(
+            |dir, scope| {
+                let all = dir.rights(scope)?;
                 let may = any.iter().any(|right| all.has(*right));
                 if may { Ok(()) } else { Err(pag::Error::Errno { call: "rights", errno: libc::EACCES }) }
             },
-            || {
+            |dir| {
                 for right in any {
                     match self.ask(dir, |client, path| client.has_rights(path, right))? {
                         Some(true) => return Ok(()),
                         Some(false) => {}
                         // kAFS says as much of a directory.
-                        None => return self.in_dir(dir, Dir::is_writable),
+                        None => return dir.is_writable().map_err(errno),
                     }
                 }
                 Err(libc::EACCES)
             },
         )
     }
+}
 
-    fn room(&self, dir: &[u8]) -> Result<u64, i32> {
-        self.afs.call(
-            &self.who,
-            dir,
-            |files, _| files.volume_status(dir).map(|status| status.room()),
-            || self.ask(dir, |client, path| client.room(path)),
-        )
+impl dav::files::Dir for OpenDir {
+    fn path(&self) -> &[u8] {
+        &self.path
     }
 
-    fn volume(&self, dir: &[u8]) -> Result<u64, i32> {
-        self.afs.call(
-            &self.who,
-            dir,
-            |files, _| {
-                let fid = files.stat(dir)?.fid;
-                Ok(u64::from(fid.cell) << 32 | u64::from(fid.volume))
-            },
-            || self.ask(dir, |client, path| client.volume_of(path)),
-        )
+    fn sub(&self, name: &[u8]) -> Result<Self, i32> {
+        let sub = self.call(
+            |dir, scope| dir.sub(scope, name).map(Held::Userspace),
+            |dir| dir.sub(name).map(Held::Kernel),
+        )?;
+        Ok(self.other(join(&self.path, name), sub))
     }
 
-    fn look(&self, path: &[u8]) -> Result<Look, i32> {
-        self.afs.call(
-            &self.who,
-            path,
-            |files, _| {
-                let found = files.lstat(path)?;
-                Ok(Look {
-                    kind: found.kind,
-                    mode: found.mode & 0o7777,
-                    size: found.size,
-                    mtime_s: found.mtime,
-                })
+    fn above(&self) -> Result<Option<Self>, i32> {
+        let above = self.call(
+            |dir, scope| Ok(dir.above(scope)?.map(Held::Userspace)),
+            |dir| Ok(dir.above(self.afs.mount().as_bytes())?.map(Held::Kernel)),
+        )?;
+        Ok(above.map(|dir| self.other(join(&self.path, b".."), dir)))
+    }
+
+    fn id(&self) -> Result<Id, i32> {
+        self.call_in(
+            |dir, scope| {
+                let Fid { cell, volume, vnode, unique } = dir.stat(scope)?.fid;
+                let pair = |high, low| u64::from(high) << 32 | u64::from(low);
+                Ok(Id { volume: pair(cell, volume), file: pair(vnode, unique) })
             },
-            || {
-                self.in_parent(path, |dir, name| {
-                    let found = dir.look(name)?;
-                    Ok(Look { kind: found.kind, mode: found.mode, size: found.size, mtime_s: found.mtime_s })
-                })
+            |dir| {
+                let (volume, file) = self.ask(dir, |client, path| client.id_of(path))?;
+                Ok(Id { volume, file })
             },
         )
     }
 
-    fn etag(&self, path: &[u8]) -> Result<String, i32> {
-        self.afs.lstat(&self.who, path).map(|found| found.etag)
+    fn may(&self, rights: Rights) -> Result<Option<bool>, i32> {
+        self.call_in(
+            |dir, scope| dir.rights(scope).map(|all| Some(all.has(rights))),
+            |dir| self.ask(dir, |client, path| client.has_rights(path, rights)),
+        )
     }
 
-    fn names(&self, dir: &[u8]) -> Result<Vec<Vec<u8>>, i32> {
-        self.afs.call(&self.who, dir, |files, _| files.read_dir(dir), || self.in_dir(dir, Dir::names))
+    fn may_put(&self, name: &[u8], target: Option<Look>, rights: Rights) -> Result<Option<bool>, i32> {
+        match self.may(rights)? {
+            None => self.call_in(|_, _| Ok(None), |dir| self.shown(dir, name, target, rights).map_err(errno)),
+            told => Ok(told),
+        }
     }
 
-    fn create(&self, path: &[u8], mode: u32) -> Result<Box<dyn Sink>, i32> {
-        let file = self.afs.call(
-            &self.who,
-            path,
-            |files, _| files.create(path, mode).map(Opened::Userspace),
-            || self.in_parent(path, |dir, name| dir.create(name, mode)).map(Opened::Kernel),
+    fn room(&self) -> Result<u64, i32> {
+        self.call_in(
+            |dir, scope| dir.volume_status(scope).map(|status| status.room()),
+            |dir| self.ask(dir, |client, path| client.room(path)),
+        )
+    }
+
+    fn look(&self, name: &[u8]) -> Result<Look, i32> {
+        self.call(
+            |dir, scope| {
+                let found = dir.lstat(scope, name)?;
+                let mode = found.mode & 0o7777;
+                Ok(Look { kind: found.kind, mode, size: found.size, mtime_s: found.mtime })
+            },
+            |dir| {
+                let found = dir.look(name)?;
+                Ok(Look { kind: found.kind, mode: found.mode, size: found.size, mtime_s: found.mtime_s })
+            },
+        )
+    }
+
+    fn etag(&self, name: &[u8]) -> Result<String, i32> {
+        self.call_in(
+            |dir, scope| dir.lstat(scope, name).map(|found| found.etag()),
+            |dir| {
+                let path = join(&dir.by_descriptor(), name);
+                kernel_files::lstat(&path, self.afs.mount()).map(|found| found.etag)
+            },
+        )
+    }
+
+    fn names(&self) -> Result<Vec<Vec<u8>>, i32> {
+        self.call(|dir, scope| dir.names(scope), Dir::names)
+    }
+
+    fn create(&self, name: &[u8], mode: u32) -> Result<Box<dyn Sink>, i32> {
+        let file = self.call(
+            |dir, scope| dir.create(scope, name, mode).map(Opened::Userspace),
+            |dir| dir.create(name, mode).map(Opened::Kernel),
         );
-        Ok(self.sink(path, self.or_full(path, ENTRY, file)?, true))
+        Ok(self.sink(name, self.or_full(ENTRY, file)?, true))
     }
 
-    fn open_to_write(&self, path: &[u8]) -> Result<Box<dyn Sink>, i32> {
-        let file = self.afs.call(
-            &self.who,
-            path,
-            |files, _| files.open_to_write(path, false).map(Opened::Userspace),
-            || {
-                let file = self.in_parent(path, Dir::open_to_write)?;
+    fn open_to_write(&self, name: &[u8]) -> Result<Box<dyn Sink>, i32> {
+        let file = self.call_in(
+            |dir, scope| dir.open_to_write(scope, name).map(Opened::Userspace),
+            |dir| {
+                let file = dir.open_to_write(name).map_err(errno)?;
                 if file.is_file().map_err(errno)? { Ok(Opened::Kernel(file)) } else { Err(libc::EISDIR) }
             },
         )?;
-        Ok(self.sink(path, file, false))
+        Ok(self.sink(name, file, false))
     }
 
-    fn open_to_read(&self, path: &[u8]) -> Result<Box<dyn Source>, i32> {
-        let file = self.afs.call(
-            &self.who,
-            path,
-            |files, _| files.open(path).map(Readable::Userspace),
-            || self.in_parent(path, Dir::open_to_read).map(Readable::Kernel),
+    fn open_to_read(&self, name: &[u8]) -> Result<Box<dyn Source>, i32> {
+        let file = self.call(
+            |dir, scope| dir.open_to_read(scope, name).map(Readable::Userspace),
+            |dir| dir.open_to_read(name).map(Readable::Kernel),
         )?;
-        Ok(Box::new(Reader { afs: self.afs, who: self.who.clone(), path: path.to_vec(), file }))
+        Ok(Box::new(Reader { afs: self.afs, who: self.who.clone(), path: join(&self.path, name), file }))
     }
 
-    fn readlink(&self, path: &[u8]) -> Result<Vec<u8>, i32> {
-        self.afs.call(
-            &self.who,
-            path,
-            |files, _| files.readlink(path),
-            || self.in_parent(path, Dir::readlink),
-        )
+    fn readlink(&self, name: &[u8]) -> Result<Vec<u8>, i32> {
+        self.call(|dir, scope| dir.readlink(scope, name), |dir| dir.readlink(name))
     }
 
-    fn symlink(&self, target: &[u8], path: &[u8]) -> Result<(), i32> {
-        self.afs.call(
-            &self.who,
-            path,
-            |files, _| files.symlink(target, path),
-            || self.in_parent(path, |dir, name| dir.symlink(target, name)),
-        )
+    fn symlink(&self, target: &[u8], name: &[u8]) -> Result<(), i32> {
+        self.call(|dir, scope| dir.symlink(scope, target, name), |dir| dir.symlink(target, name))
     }
 
-    fn mkdir(&self, path: &[u8]) -> Result<(), i32> {
-        let made =
-            self.afs.call(&self.who, path, |files, _| files.mkdir(path), || self.in_parent(path, Dir::mkdir));
-        self.or_full(path, ENTRY, made)
+    fn mkdir(&self, name: &[u8]) -> Result<(), i32> {
+        let made = self.call(|dir, scope| dir.mkdir(scope, name), |dir| dir.mkdir(name));
+        self.or_full(ENTRY, made)
     }
 
-    fn rmdir(&self, path: &[u8]) -> Result<(), i32> {
-        self.afs.call(&self.who, path, |files, _| files.rmdir(path), || self.in_parent(path, Dir::rmdir))
+    fn rmdir(&self, name: &[u8]) -> Result<(), i32> {
+        self.call(|dir, scope| dir.rmdir(scope, name), |dir| dir.rmdir(name))
     }
 
-    fn unlink(&self, path: &[u8]) -> Result<(), i32> {
-        self.afs.call(&self.who, path, |files, _| files.unlink(path), || self.in_parent(path, Dir::unlink))
+    fn unlink(&self, name: &[u8]) -> Result<(), i32> {
+        self.call(|dir, scope| dir.unlink(scope, name), |dir| dir.unlink(name))
     }
 
-    fn rename(&self, from: &[u8], to: &[u8]) -> Result<(), i32> {
-        self.afs.call(
-            &self.who,
-            to,
-            |files, _| files.rename(from, to),
-            || {
-                let (dir, name) = parts(to)?;
-                let dir = Dir::open(dir, self.mount()).map_err(errno)?;
-                self.in_parent(from, |from_dir, from_name| from_dir.rename(from_name, &dir, name))
-            },
-        )
+    fn rename(&self, name: &[u8], to: &Self, new: &[u8]) -> Result<(), i32> {
+        match (self.held.as_ref(), to.held.as_ref()) {
+            (Held::Userspace(here), Held::Userspace(_)) => {
+                to.call_in(|there, scope| here.rename(scope, name, there, new), |_| Err(libc::EBADF))
+            }
+            (Held::Kernel(here), Held::Kernel(there)) => {
+                self.afs.call_kernel(&to.who, &to.path, || here.rename(name, there, new).map_err(errno))
+            }
+            _ => Err(libc::EXDEV),
+        }
     }
 
     fn cuts_at_once(&self) -> bool {
         self.afs.standing().is_some_and(|standing| standing.client().kind() == ClientKind::Kafs)
     }
 
-    fn leave_behind(&self, path: &[u8]) {
-        leftovers::note(self.clone(), path);
+    fn do_later(&self, task: Task) {
+        leftovers::note(self.clone(), task);
     }
 }
 
@@ -367,8 +385,8 @@ impl Sink for Open {
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> Result<(), i32> {
         self.end = self.end.max(offset.saturating_add(bytes.len() as u64));
         match &self.file {
-            Opened::Userspace(file) => self.afs.call(
-                &self.who,
+            Opened::Userspace(file) => self.dir.afs.call(
+                &self.dir.who,
                 &self.path,
                 |_, scope| {
                     let (mut rest, mut at) = (bytes, offset);
@@ -385,34 +403,36 @@ impl Sink for Open {
                 },
                 || Err(libc::EBADF),
             ),
-            Opened::Kernel(file) => {
-                self.afs.call_kernel(&self.who, &self.path, || file.write_at(bytes, offset).map_err(errno))
-            }
+            Opened::Kernel(file) => self
+                .dir
+                .afs
+                .call_kernel(&self.dir.who, &self.path, || file.write_at(bytes, offset).map_err(errno)),
         }
     }
 
     fn truncate(&mut self, size: u64) -> Result<(), i32> {
         self.end = self.end.min(size);
         match &self.file {
-            Opened::Userspace(file) => self.afs.call(
-                &self.who,
+            Opened::Userspace(file) => self.dir.afs.call(
+                &self.dir.who,
                 &self.path,
                 |_, scope| file.truncate(scope, size),
                 || Err(libc::EBADF),
             ),
             Opened::Kernel(file) => {
-                self.afs.call_kernel(&self.who, &self.path, || file.truncate(size).map_err(errno))
+                self.dir.afs.call_kernel(&self.dir.who, &self.path, || file.truncate(size).map_err(errno))
             }
         }
     }
 
     fn close(self: Box<Self>) -> Result<(), i32> {
-        let Self { afs, who, path, file, end, is_new } = *self;
+        let Self { dir, path, file, end, is_new } = *self;
+        let OpenDir { afs, who, .. } = &dir;
         match file {
             // Stored with the rights of the PAG that opened it, whichever the thread is in.
-            Opened::Userspace(file) => afs.call(&who, &path, |_, _| file.close(), || Err(libc::EBADF)),
+            Opened::Userspace(file) => afs.call(who, &path, |_, _| file.close(), || Err(libc::EBADF)),
             Opened::Kernel(file) => {
-                let stored = afs.call_kernel(&who, &path, || match afs.turn_to_store(end) {
+                let stored = afs.call_kernel(who, &path, || match afs.turn_to_store(end) {
                     Ok(_turn) => file.close().map_err(errno),
                     Err(no_turn) => {
                         // Whatever is still in it when it is closed is stored without a turn.
@@ -422,7 +442,7 @@ impl Sink for Open {
                         Err(no_turn)
                     }
                 });
-                Writing::new(afs, who).or_full(&path, end, stored)
+                dir.or_full(end, stored)
             }
         }
     }

@@ -200,11 +200,12 @@ pub trait KernelClient: AfsClient {
     /// What stat(2) gives; `EINVAL` outside AFS.
     fn has_rights(&self, path: &[u8], rights: Rights) -> Result<Option<bool>, Error>;
 
-    /// A number of the volume that a path is in: the same for two paths if and only if their volumes are.
+    /// Which file or directory a path leads to: a number of its volume, and one of it in that. The same for two paths if and
+    /// only if they lead to the same.
     ///
     /// # Errors
     /// What stat(2) gives; `EINVAL` (OpenAFS) outside AFS.
-    fn volume_of(&self, path: &[u8]) -> Result<u64, Error>;
+    fn id_of(&self, path: &[u8]) -> Result<(u64, u64), Error>;
 
     /// How many bytes still fit into the volume that a path is in. Asks its server.
     ///

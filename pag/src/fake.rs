@@ -316,10 +316,11 @@ impl KernelClient for Fake {
         Ok(self.state().rights.map(|all| all.has(rights)))
     }
 
-    /// The first two components below `/afs`.
-    fn volume_of(&self, path: &[u8]) -> Result<u64, Error> {
+    /// The first two components below `/afs`, and all of it.
+    fn id_of(&self, path: &[u8]) -> Result<(u64, u64), Error> {
+        let number = |sum: u64, b: &u8| sum.wrapping_mul(31).wrapping_add(u64::from(*b));
         let two = path.split(|b| *b == b'/').skip(2).take(2).flatten();
-        Ok(two.fold(0, |sum: u64, b| sum.wrapping_mul(31).wrapping_add(u64::from(*b))))
+        Ok((two.fold(0, number), path.iter().fold(0, number)))
     }
 
     fn room(&self, _path: &[u8]) -> Result<u64, Error> {

@@ -304,7 +304,7 @@ impl KernelClient for Kafs {
         Ok(None)
     }
 
-    fn volume_of(&self, path: &[u8]) -> Result<u64, Error> {
+    fn id_of(&self, path: &[u8]) -> Result<(u64, u64), Error> {
         // Each volume is mounted by itself. Opened, since a look at a mount point does not lead through it.
         use rustix::fs::{Mode, OFlags};
         let fail = |e: rustix::io::Errno| failed("volume of a path")(e.raw_os_error());
@@ -313,7 +313,8 @@ impl KernelClient for Kafs {
             Err(rustix::io::Errno::NOTDIR) => rustix::fs::open(path, flags, Mode::empty()),
             other => other,
         };
-        Ok(rustix::fs::fstat(found.map_err(fail)?).map_err(fail)?.st_dev)
+        let found = rustix::fs::fstat(found.map_err(fail)?).map_err(fail)?;
+        Ok((found.st_dev, found.st_ino))
     }
 
     fn room(&self, path: &[u8]) -> Result<u64, Error> {

@@ -8,7 +8,7 @@
 
 use crate::Error;
 use crate::sys::close::close;
-use crate::userspace::Kind;
+use crate::userspace::{Kind, target_ok};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
@@ -22,7 +22,7 @@ fn failed(call: &'static str) -> impl FnOnce(rustix::io::Errno) -> Error {
 ///
 /// # Errors
 /// `EINVAL`; `ENAMETOOLONG` where other clients could not read it (OpenAFS's kernel module makes names of 256 bytes).
-fn name_ok(name: &[u8]) -> Result<&[u8], Error> {
+pub(crate) fn name_ok(name: &[u8]) -> Result<&[u8], Error> {
     /// Bytes of the longest name.
     const LONGEST: usize = 255;
     let no = |errno| Err(Error::Errno { call: "name", errno });
@@ -59,12 +59,7 @@ impl Dir {
     pub fn open(path: &[u8], mount: &[u8]) -> Result<Self, Error> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = Self(rustix::fs::open(path, flags, Mode::empty()).map_err(failed("open"))?);
-        let real = std::fs::read_link(format!("/proc/self/fd/{}", dir.0.as_raw_fd()))
-            .map_err(|e| Error::Errno { call: "readlink", errno: e.raw_os_error().unwrap_or(libc::EIO) })?;
-        match real.as_os_str().as_bytes().strip_prefix(mount) {
-            Some([] | [b'/', ..]) => Ok(dir),
-            _ => Err(Error::Errno { call: "open", errno: libc::ELOOP }),
-        }
+        if dir.is_inside(mount)? { Ok(dir) } else { Err(Error::Errno { call: "open", errno: libc::ELOOP }) }
     }
 
     /// Opens a directory in this one; a symbolic link is none.
@@ -75,6 +70,26 @@ impl Dir {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let found = rustix::fs::openat(&self.0, name_ok(name)?, flags, Mode::empty());
         found.map(Self).map_err(failed("open"))
+    }
+
+    /// The directory that this one lies in; `None` for the topmost, or if that is not to be seen.
+    ///
+    /// # Errors
+    /// What openat(2) gives.
+    pub fn above(&self, mount: &[u8]) -> Result<Option<Self>, Error> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = Self(rustix::fs::openat(&self.0, "..", flags, Mode::empty()).map_err(failed("open"))?);
+        Ok(dir.is_inside(mount)?.then_some(dir))
+    }
+
+    /// Whether it lies below `mount`.
+    ///
+    /// # Errors
+    /// What readlink(2) gives.
+    fn is_inside(&self, mount: &[u8]) -> Result<bool, Error> {
+        let real = std::fs::read_link(format!("/proc/self/fd/{}", self.0.as_raw_fd()))
+            .map_err(|e| Error::Errno { call: "readlink", errno: e.raw_os_error().unwrap_or(libc::EIO) })?;
+        Ok(matches!(real.as_os_str().as_bytes().strip_prefix(mount), Some([] | [b'/', ..])))
     }
 
     /// A name by which the client can be asked about this directory, as long as it is open.
@@ -200,10 +215,7 @@ impl Dir {
     /// # Errors
     /// What symlink(2) gives.
     pub fn symlink(&self, target: &[u8], name: &[u8]) -> Result<(), Error> {
-        if matches!(target, [b'#' | b'%', .., b'.']) || target.is_empty() || target.contains(&0) {
-            return Err(Error::BadValue("target of a link"));
-        }
-        rustix::fs::symlinkat(target, &self.0, name_ok(name)?).map_err(failed("symlink"))
+        rustix::fs::symlinkat(target_ok(target)?, &self.0, name_ok(name)?).map_err(failed("symlink"))
     }
 
     /// Removes a file or link.

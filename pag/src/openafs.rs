@@ -389,12 +389,13 @@ impl KernelClient for OpenAfs {
         }
     }
 
-    fn volume_of(&self, path: &[u8]) -> Result<u64, Error> {
+    fn id_of(&self, path: &[u8]) -> Result<(u64, u64), Error> {
         // Cell, volume, vnode, uniquifier.
         let mut out = [0; 16];
         let path = text(path)?;
         self.call.pioctl(Some(&path), consts::FILE_ID, &[], &mut out).map_err(failed("VIOCGETFID"))?;
-        Ok(out.first_chunk::<8>().map_or(0, |b| u64::from_ne_bytes(*b)))
+        let number = |part: Option<&[u8; 8]>| part.map_or(0, |b| u64::from_ne_bytes(*b));
+        Ok((number(out.first_chunk()), number(out.last_chunk())))
     }
 
     fn room(&self, path: &[u8]) -> Result<u64, Error> {

@@ -27,6 +27,7 @@
 //! - [`Files`] (borrows a scope): `open`, `read_file`, `stat`, `lstat`, `readlink`, `read_dir`, `access`, `rights`,
 //!   `mount_point`, `cell`, `volume_status`; `create`, `open_to_write`, `mkdir`, `symlink`, `unlink`, `rmdir`, `rename`; and for those
 //!   who fill a cell: `write_file`, `mount`, `unmount`, `acl`, `set_acl`, `set_quota`, `flush`, `flush_volume`.
+//! - [`Dir`], from `open_dir`: the same of names in a directory that is held, for who must not be led elsewhere meanwhile.
 //! - [`File`]: `pread`, `pwrite`, `truncate`, `sync`, `stat`, `read_dir`, `close`. May be moved to another thread, but each call
 //!   takes a scope of the PAG that opened it. Closes itself when dropped, in any thread, without a scope.
 //! - [`Stat`]: type, size, mtime, file id, data version; `etag` makes a validator of them.
@@ -54,13 +55,16 @@
 
 mod acl;
 mod config;
+mod dir;
 mod file;
 mod files;
 mod stat;
 
 pub use acl::{Acl, Rights};
 pub use config::{Cache, Config, snapshot_confdir};
+pub use dir::Dir;
 pub use file::File;
+pub(crate) use files::target_ok;
 pub use files::{Access, Files, MountKind};
 pub use stat::{Fid, Kind, Stat};
 

@@ -17,6 +17,9 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::{Arc, Barrier, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+#[path = "userspace_live/held.rs"]
+mod held;
+
 /// Seconds until a silent server counts as down.
 const DEAD_S: u64 = 6;
 

@@ -32,6 +32,10 @@ pub(crate) const TEXT: &str = "world-text";
 pub(crate) const CHANGE: &str = "world-change";
 /// Role: makes many files in a directory in AFS.
 pub(crate) const MANY: &str = "world-many";
+/// Role: makes a symbolic link in AFS.
+pub(crate) const LINK: &str = "world-link";
+/// Role: swaps a directory in AFS for a link once something happens in another.
+pub(crate) const SWAP: &str = "world-swap";
 /// Role: the broker's side of a lane, for measuring.
 pub(crate) const LANE_RESPONDER: &str = "lane-responder";
 /// Role: answers bytes with bytes, for measuring.
@@ -58,6 +62,8 @@ pub fn dispatch() -> Option<ExitCode> {
         TEXT => seen::read(&args).map(|()| ExitCode::SUCCESS),
         CHANGE => seen::write(&args).map(|()| ExitCode::SUCCESS),
         MANY => seen::make(&args).map(|()| ExitCode::SUCCESS),
+        LINK => seen::make_link(&args).map(|()| ExitCode::SUCCESS),
+        SWAP => seen::swap(&args).map(|()| ExitCode::SUCCESS),
         LANE_RESPONDER => lane_pair::lane_responder(),
         BARE_RESPONDER => lane_pair::bare_responder(),
         MACHINE => machine::become_program(&args).map(|()| ExitCode::SUCCESS),

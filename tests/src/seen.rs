@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use pag::userspace::{Config, Files, Kind, snapshot_confdir};
 use pag::{AfsClient as _, PagScope, Userspace};
 use serde::{Deserialize, Serialize};
-use std::io::Write as _;
+use std::io::{BufRead as _, Write as _};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -91,6 +91,81 @@ pub fn make_many(cell: &str, path: &str, count: usize) -> Result<()> {
     let mut command = Command::new(SELF_INSIDE);
     command.arg(roles::MANY).arg(format!("/afs/.{cell}/{path}")).arg(count.to_string());
     process::run(&mut command, 5 * LIMIT).map(drop)
+}
+
+/// Makes a symbolic link to `target`; `path` is below `/afs/<cell>`.
+///
+/// # Errors
+/// It cannot be made.
+pub fn link(cell: &str, path: &str, target: &str) -> Result<()> {
+    let mut command = Command::new(SELF_INSIDE);
+    command.arg(roles::LINK).arg(format!("/afs/.{cell}/{path}")).arg(target);
+    process::run(&mut command, LIMIT).map(drop)
+}
+
+/// A directory that is swapped for a link as soon as something happens; all paths are below `/afs/<cell>`.
+#[derive(Debug)]
+pub struct Swap<'a> {
+    /// Where a name has to come or go.
+    pub watched: &'a str,
+    /// The directory.
+    pub path: &'a str,
+    /// Its new name.
+    pub moved: &'a str,
+    /// What the link in its place points to.
+    pub target: &'a str,
+}
+
+impl Swap<'_> {
+    /// Runs `f` once the directory is watched, and comes back when it has been swapped and `f` has ended.
+    ///
+    /// # Errors
+    /// Nothing has happened; it cannot be swapped.
+    pub fn during<T>(&self, cell: &str, f: impl FnOnce() -> T) -> Result<T> {
+        let at = |path: &str| format!("/afs/.{cell}/{path}");
+        let mut child = Command::new(SELF_INSIDE)
+            .arg(roles::SWAP)
+            .args([at(self.watched), at(self.path), at(self.moved), self.target.to_owned()])
+            .stdout(std::process::Stdio::piped())
+            .spawn()?;
+        let mut said = std::io::BufReader::new(child.stdout.take().context("stdout")?).lines();
+        let watches = said.by_ref().any(|line| line.is_ok_and(|line| line == WATCHED));
+        let result = f();
+        // What else the library says.
+        said.for_each(drop);
+        let status = child.wait()?;
+        if watches && status.success() { Ok(result) } else { bail!("{self:?}: {status}") }
+    }
+}
+
+/// What the role that swaps says once it watches.
+const WATCHED: &str = "watched";
+
+/// The role that makes a link. Arguments: the path, where it points.
+pub(crate) fn make_link(args: &[String]) -> Result<()> {
+    let [path, target] = args else { bail!("PATH TARGET") };
+    as_administrator(Duration::from_secs(20), |files, _| {
+        Ok(files.symlink(target.as_bytes(), path.as_bytes())?)
+    })
+}
+
+/// The role that swaps a directory for a link. Arguments: what is watched, the directory, its new name, where the link points.
+pub(crate) fn swap(args: &[String]) -> Result<()> {
+    let [watched, path, moved, target] = args else { bail!("WATCHED PATH MOVED TARGET") };
+    as_administrator(Duration::from_secs(20), |files, _| {
+        let before = files.read_dir(watched.as_bytes())?;
+        writeln!(std::io::stdout(), "\n{WATCHED}")?;
+        std::io::stdout().flush()?;
+        let begin = Instant::now();
+        while files.read_dir(watched.as_bytes())? == before {
+            if begin.elapsed() > LIMIT {
+                bail!("nothing happens in {watched}");
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        files.rename(path.as_bytes(), moved.as_bytes())?;
+        Ok(files.symlink(target.as_bytes(), path.as_bytes())?)
+    })
 }
 
 /// The role that looks. Argument: the path.

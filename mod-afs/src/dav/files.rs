@@ -1,6 +1,8 @@
-//! What writing needs of files, as one visitor. Paths are absolute; errors are errnos.
+//! What writing needs of files, as one visitor. Errors are errnos.
 //!
-//! Symbolic links are never followed at the end of a path.
+//! A path is walked once, to the directory that a request is about, and may go through symbolic links there. From there on
+//! directories are held, and names in them are no paths: whoever may change a directory cannot lead somebody else's
+//! DELETE or COPY elsewhere by putting a link in its place.
 
 use pag::userspace::{Kind, Rights};
 
@@ -47,122 +49,147 @@ pub trait Source: Send {
     fn read_at(&mut self, to: &mut [u8], offset: u64) -> Result<usize, i32>;
 }
 
-/// Files, as one visitor.
-pub trait Files: Send {
-    /// Whether he has these rights in a directory; `None` where that cannot be asked.
-    ///
-    /// # Errors
-    /// An errno.
-    fn may(&self, dir: &[u8], rights: Rights) -> Result<Option<bool>, i32>;
+/// Which directory it is: the same for two if and only if they are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Id {
+    /// A number of its volume.
+    pub volume: u64,
+    /// A number of the directory in that.
+    pub file: u64,
+}
 
-    /// As [`Files::may`], in the directory of `path`, for what is put there in the place of `target`; with clients that
-    /// cannot be asked, as far as it shows otherwise.
+/// A directory that is held, as one visitor has it: what is done to the names in it is done there, and follows no link,
+/// wherever the path by which it was found leads meanwhile.
+pub trait Dir: Clone + Send {
+    /// The path by which it was found. Nothing is looked up by it.
+    fn path(&self) -> &[u8];
+
+    /// Opens a directory in it.
+    ///
+    /// # Errors
+    /// An errno: for a symbolic link, too.
+    fn sub(&self, name: &[u8]) -> Result<Self, i32>;
+
+    /// The directory that it lies in; `None` for the topmost that the visitor can see.
     ///
     /// # Errors
     /// An errno.
-    fn may_put(&self, path: &[u8], target: Option<Look>, rights: Rights) -> Result<Option<bool>, i32> {
-        let _ = target;
-        let (dir, _) = split(path).ok_or(libc::EINVAL)?;
-        self.may(dir, rights)
+    fn above(&self) -> Result<Option<Self>, i32>;
+
+    /// Which one it is.
+    ///
+    /// # Errors
+    /// An errno.
+    fn id(&self) -> Result<Id, i32>;
+
+    /// Whether he has these rights in it; `None` where that cannot be asked.
+    ///
+    /// # Errors
+    /// An errno.
+    fn may(&self, rights: Rights) -> Result<Option<bool>, i32>;
+
+    /// As [`Dir::may`], for what is put there as `name` in the place of `target`; with clients that cannot be asked, as far as
+    /// it shows otherwise.
+    ///
+    /// # Errors
+    /// An errno.
+    fn may_put(&self, name: &[u8], target: Option<Look>, rights: Rights) -> Result<Option<bool>, i32> {
+        let (_, _) = (name, target);
+        self.may(rights)
     }
 
-    /// Whether he may change something in a directory, whatever it is.
-    ///
-    /// # Errors
-    /// An errno: `EACCES` if not.
-    fn may_change(&self, dir: &[u8]) -> Result<(), i32>;
-
-    /// How many bytes still fit into the volume of a directory. A server lets a store go a little further.
+    /// How many bytes still fit into its volume. A server lets a store go a little further.
     ///
     /// # Errors
     /// An errno.
-    fn room(&self, dir: &[u8]) -> Result<u64, i32>;
-
-    /// A number of the volume that a directory is in, behind a mount point at the end of the path.
-    ///
-    /// # Errors
-    /// An errno.
-    fn volume(&self, dir: &[u8]) -> Result<u64, i32>;
+    fn room(&self) -> Result<u64, i32>;
 
     /// What a name is.
     ///
     /// # Errors
     /// An errno.
-    fn look(&self, path: &[u8]) -> Result<Look, i32>;
+    fn look(&self, name: &[u8]) -> Result<Look, i32>;
 
     /// A validator of a file as it is now, as ETag has it.
     ///
     /// # Errors
     /// An errno.
-    fn etag(&self, path: &[u8]) -> Result<String, i32>;
+    fn etag(&self, name: &[u8]) -> Result<String, i32>;
 
-    /// All names in a directory, without `.` and `..`.
+    /// All names in it, without `.` and `..`.
     ///
     /// # Errors
     /// An errno.
-    fn names(&self, dir: &[u8]) -> Result<Vec<Vec<u8>>, i32>;
+    fn names(&self) -> Result<Vec<Vec<u8>>, i32>;
 
     /// Makes a file, which must not exist.
     ///
     /// # Errors
     /// An errno.
-    fn create(&self, path: &[u8], mode: u32) -> Result<Box<dyn Sink>, i32>;
+    fn create(&self, name: &[u8], mode: u32) -> Result<Box<dyn Sink>, i32>;
 
     /// Opens an existing file for writing, as it is.
     ///
     /// # Errors
     /// An errno.
-    fn open_to_write(&self, path: &[u8]) -> Result<Box<dyn Sink>, i32>;
+    fn open_to_write(&self, name: &[u8]) -> Result<Box<dyn Sink>, i32>;
 
     /// Opens a file for reading.
     ///
     /// # Errors
     /// An errno.
-    fn open_to_read(&self, path: &[u8]) -> Result<Box<dyn Source>, i32>;
+    fn open_to_read(&self, name: &[u8]) -> Result<Box<dyn Source>, i32>;
 
     /// Where a symbolic link points to.
     ///
     /// # Errors
     /// An errno.
-    fn readlink(&self, path: &[u8]) -> Result<Vec<u8>, i32>;
+    fn readlink(&self, name: &[u8]) -> Result<Vec<u8>, i32>;
 
     /// Makes a symbolic link.
     ///
     /// # Errors
     /// An errno.
-    fn symlink(&self, target: &[u8], path: &[u8]) -> Result<(), i32>;
+    fn symlink(&self, target: &[u8], name: &[u8]) -> Result<(), i32>;
 
     /// Makes a directory.
     ///
     /// # Errors
     /// An errno.
-    fn mkdir(&self, path: &[u8]) -> Result<(), i32>;
+    fn mkdir(&self, name: &[u8]) -> Result<(), i32>;
 
     /// Removes an empty directory.
     ///
     /// # Errors
     /// An errno.
-    fn rmdir(&self, path: &[u8]) -> Result<(), i32>;
+    fn rmdir(&self, name: &[u8]) -> Result<(), i32>;
 
     /// Removes a file or link.
     ///
     /// # Errors
     /// An errno.
-    fn unlink(&self, path: &[u8]) -> Result<(), i32>;
+    fn unlink(&self, name: &[u8]) -> Result<(), i32>;
 
     /// Renames within a volume; a file or an empty directory of the new name is replaced.
     ///
     /// # Errors
     /// An errno: `EXDEV` out of the volume.
-    fn rename(&self, from: &[u8], to: &[u8]) -> Result<(), i32>;
+    fn rename(&self, name: &[u8], to: &Self, new: &[u8]) -> Result<(), i32>;
 
     /// Is a file that is cut empty at its server at once, and not only with what is stored next?
     fn cuts_at_once(&self) -> bool {
         false
     }
 
-    /// Notes a temporary name that could not be removed, to be removed later.
-    fn leave_behind(&self, path: &[u8]);
+    /// Has what could not be done in it now tried again later.
+    fn do_later(&self, task: Task);
+}
+
+/// What is tried again, since its server was away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Task {
+    /// Removing a temporary file.
+    Remove(Vec<u8>),
 }
 
 /// The directory of a path, and the name in it; `None` for a path that has none.

@@ -1,7 +1,7 @@
-//! Temporary names that could not be removed, since their server went away: tried again while the child lives.
+//! What could not be done since its server went away, such as removing temporary names: tried again while the child lives.
 
-use super::files::Files as _;
-use crate::writing::Writing;
+use super::files::{Dir as _, Task};
+use crate::writing::OpenDir;
 use core::time::Duration;
 use pag::Fault;
 use std::collections::VecDeque;
@@ -17,10 +17,10 @@ const PAUSE: Duration = Duration::from_secs(10);
 
 /// One of them.
 struct Leftover {
-    /// As whom.
-    files: Writing,
+    /// Where, and as whom.
+    dir: OpenDir,
     /// What.
-    path: Vec<u8>,
+    task: Task,
     /// Since when.
     since: Instant,
     /// When it is tried next.
@@ -31,13 +31,13 @@ struct Leftover {
 static ALL: Mutex<VecDeque<Leftover>> = Mutex::new(VecDeque::new());
 
 /// Notes one.
-pub fn note(files: Writing, path: &[u8]) {
+pub fn note(dir: OpenDir, task: Task) {
     let now = Instant::now();
     let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
     if all.len() >= MOST {
         all.pop_front();
     }
-    all.push_back(Leftover { files, path: path.to_vec(), since: now, next: now + PAUSE });
+    all.push_back(Leftover { dir, task, since: now, next: now + PAUSE });
 }
 
 /// Tries those that are due. Waits for servers, so it is for a thread that nobody waits for.
@@ -50,10 +50,12 @@ pub fn sweep() {
         due
     };
     for leftover in due {
-        let gone = match leftover.files.unlink(&leftover.path) {
-            Ok(()) => true,
-            // Nobody can do anything about the others.
-            Err(errno) => Fault::of(errno) != Fault::Unreachable,
+        let gone = match &leftover.task {
+            Task::Remove(name) => match leftover.dir.unlink(name) {
+                Ok(()) => true,
+                // Nobody can do anything about the others.
+                Err(errno) => Fault::of(errno) != Fault::Unreachable,
+            },
         };
         if !gone && leftover.since.elapsed() < PATIENCE {
             let next = Instant::now() + PAUSE;

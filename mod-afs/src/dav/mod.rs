@@ -7,12 +7,16 @@ pub mod codings;
 pub mod cross_site;
 pub mod files;
 pub mod leftovers;
+#[cfg(test)]
+mod memory;
 pub mod put;
 #[cfg(test)]
 #[path = "tests.rs"]
-mod put_and_tree_tests;
+mod put_tests;
 pub mod stale;
 pub mod tree;
+#[cfg(test)]
+mod tree_tests;
 
 use crate::answer::{Answer, Trouble};
 use crate::broker::unix_now;
@@ -21,12 +25,16 @@ use crate::content::{self, Afs, Attributes, Who};
 use crate::httpd::{FileKind, Request, Status};
 use crate::message;
 use crate::phases;
-use crate::writing::Writing;
+use crate::writing::OpenDir;
 use core::ffi::CStr;
 use cross_site::Asked;
-use files::{Files, join, split};
+use files::{Dir as _, join, split};
 use pag::Fault;
-use put::{Problem, Put};
+use put::Problem;
+use tree::Place;
+
+/// A body that is being put.
+pub type Put = put::Put<OpenDir>;
 
 /// The name of the provider, as in `Dav afs`.
 pub const PROVIDER: &CStr = c"afs";
@@ -213,10 +221,9 @@ impl Thing {
     /// # Errors
     /// Why its names cannot be read.
     pub fn members(&self, r: &Request<'_>) -> Result<Vec<Self>, No> {
-        let files = self.files();
         let follows = r.options().follow_links;
         let mut members = Vec::new();
-        for name in files.names(&self.path)? {
+        for name in self.open(&self.path)?.names()? {
             if put::is_passing(&name) {
                 continue;
             }
@@ -251,9 +258,21 @@ impl Thing {
         Ok(members)
     }
 
-    /// Files, as its visitor.
-    fn files(&self) -> Writing {
-        Writing::new(self.afs, self.who.clone())
+    /// A directory, as its visitor.
+    ///
+    /// # Errors
+    /// An errno.
+    fn open(&self, dir: &[u8]) -> Result<OpenDir, i32> {
+        OpenDir::open(self.afs, &self.who, dir)
+    }
+
+    /// The directory that it stands in, held, and its name there.
+    ///
+    /// # Errors
+    /// An errno; `EINVAL` for the root of everything.
+    fn place(&self) -> Result<(OpenDir, &[u8]), i32> {
+        let (dir, name) = split(&self.path).ok_or(libc::EINVAL)?;
+        Ok((self.open(dir)?, name))
     }
 
     /// Looks again.
@@ -268,7 +287,7 @@ impl Thing {
     fn may_lock(&self) -> Result<(), No> {
         let dir =
             if self.is_collection() { Some(self.path.as_slice()) } else { split(&self.path).map(|(d, _)| d) };
-        Ok(self.files().may_change(dir.ok_or(libc::EINVAL)?)?)
+        Ok(self.open(dir.ok_or(libc::EINVAL)?)?.may_change()?)
     }
 
     /// Begins to put a body there.
@@ -282,7 +301,8 @@ impl Thing {
         let length = r.header_in(c"Content-Length").and_then(|v| v.to_str().ok()?.trim().parse().ok());
         let conditions = [c"If-Match", c"If-None-Match", c"If-Unmodified-Since"];
         let conditional = conditions.iter().any(|name| r.header_in(name).is_some());
-        Ok(Put::begin(Box::new(self.files()), &self.path, length, conditional)?)
+        let (dir, name) = self.place()?;
+        Ok(Put::begin(dir, name, length, conditional)?)
     }
 
     /// Makes a collection of it.
@@ -290,7 +310,8 @@ impl Thing {
     /// # Errors
     /// Why not.
     pub fn make_collection(&mut self) -> Result<(), No> {
-        self.files().mkdir(&self.path)?;
+        let (dir, name) = self.place()?;
+        dir.mkdir(name)?;
         self.look_again();
         Ok(())
     }
@@ -300,7 +321,7 @@ impl Thing {
     /// # Errors
     /// What could not be removed.
     pub fn remove(&mut self) -> Result<(), No> {
-        let done = tree::remove(&self.files(), &self.path);
+        let done = self.place().map_err(|e| self.cannot(e)).and_then(|(dir, name)| tree::remove(&dir, name));
         self.look_again();
         done.map_err(|failures| match failures.as_slice() {
             [(path, Problem::Afs(errno))] if *path == self.path && Fault::of(*errno) == Fault::Absent => {
@@ -316,8 +337,7 @@ impl Thing {
     /// What could not be copied.
     pub fn copy_to(&self, to: &mut Self, deep: bool) -> Result<(), No> {
         self.same_visitor(to)?;
-        let again = || Box::new(self.files()) as Box<dyn Files>;
-        let done = tree::copy(&again, &self.path, &to.path, deep);
+        let done = self.with_places(to, |from, to| tree::copy(from, to, deep));
         to.look_again();
         done.map_err(|failures| to.failed(failures))
     }
@@ -328,10 +348,29 @@ impl Thing {
     /// What could not be moved.
     pub fn move_to(&mut self, to: &mut Self) -> Result<(), No> {
         self.same_visitor(to)?;
-        let done = tree::rename(&self.files(), &self.path, &to.path);
+        let done = self.with_places(to, tree::rename);
         self.look_again();
         to.look_again();
         done.map_err(|failures| to.failed(failures))
+    }
+
+    /// Does something with its place and another one's.
+    ///
+    /// # Errors
+    /// What could not be done.
+    fn with_places(
+        &self,
+        to: &Self,
+        f: impl FnOnce(Place<'_, OpenDir>, Place<'_, OpenDir>) -> Result<(), tree::Failures>,
+    ) -> Result<(), tree::Failures> {
+        let (from_dir, from) = self.place().map_err(|e| to.cannot(e))?;
+        let (to_dir, to) = to.place().map_err(|e| to.cannot(e))?;
+        f(Place { dir: &from_dir, name: from }, Place { dir: &to_dir, name: to })
+    }
+
+    /// That nothing can be done with it.
+    fn cannot(&self, errno: i32) -> tree::Failures {
+        vec![(self.path.clone(), errno.into())]
     }
 
     /// Two locations may settle the visitor differently; then nobody may do both halves.
@@ -368,6 +407,7 @@ fn answer(problem: Problem, token_end: Option<i64>, is_final: bool) -> (Answer, 
         Problem::Here(_) => return (Answer::Unavailable, "no-room-here"),
         Problem::Link => return (Answer::Forbidden, "link"),
         Problem::MountPoint => return (Answer::Forbidden, "mount-point"),
+        Problem::Overlap => return (Answer::Forbidden, "overlap"),
         Problem::Changed => return (Answer::Changed, "changed"),
     };
     match Fault::of(errno) {
@@ -394,6 +434,7 @@ fn words(word: &str) -> &'static str {
         "bad-name" => "AFS takes no such name.",
         "other-volume" => "The destination is in another AFS volume: copy it there and delete it here.",
         "mount-point" => "It is, or holds, the mount point of another AFS volume.",
+        "overlap" => "Source and destination are the same, or one is in the other.",
         "link" => "It is a symbolic link, which is not written through.",
         "changed" => "It has changed meanwhile.",
         "no-right" => "AFS does not allow it.",
@@ -589,6 +630,7 @@ mod tests {
             (Problem::Here(libc::ENOSPC), 503, 503),
             (Problem::Link, 403, 403),
             (Problem::MountPoint, 403, 403),
+            (Problem::Overlap, 403, 403),
             (Problem::Changed, 412, 412),
         ] {
             assert_eq!(answer(problem, None, false).0.status(), nobody, "{problem:?}");

@@ -5,7 +5,7 @@
 //! them are there, and then written into the file itself, so that whatever the visitor does changes nothing; but others
 //! can see it half-written, and if its server fails meanwhile it stays so.
 
-use super::files::{Files, Look, Sink, join, split};
+use super::files::{Dir, Look, Sink, Task, join};
 use super::stale;
 use crate::broker::unix_now;
 use pag::Fault;
@@ -28,6 +28,8 @@ const PIECE: usize = 256 << 10;
 const SPARE: u64 = 1 << 20;
 /// Smaller bodies are not worth the question how much room there is: close will tell.
 const SMALL: u64 = 256 << 10;
+/// What it takes to give something a name that something else has.
+pub const REPLACE: Rights = Rights(Rights::INSERT.0 | Rights::DELETE.0);
 /// Mode of a new file; in AFS the owner's bits count for everybody.
 const MODE: u32 = 0o644;
 
@@ -35,8 +37,8 @@ const MODE: u32 = 0o644;
 enum Way {
     /// To a temporary name in the directory.
     Temporary {
-        /// Its path.
-        path: Vec<u8>,
+        /// It.
+        name: Vec<u8>,
         /// The file; none once it is closed.
         sink: Option<Box<dyn Sink>>,
     },
@@ -50,11 +52,11 @@ enum Way {
 }
 
 /// A body that is being put.
-pub struct Put {
-    /// The files.
-    files: Box<dyn Files>,
-    /// The file.
-    path: Vec<u8>,
+pub struct Put<D: Dir> {
+    /// The directory.
+    dir: D,
+    /// The file's name in it.
+    name: Vec<u8>,
     /// Where the bytes go.
     way: Way,
     /// What has not been written yet.
@@ -67,10 +69,15 @@ pub struct Put {
     ended: bool,
 }
 
-impl core::fmt::Debug for Put {
+impl<D: Dir> core::fmt::Debug for Put<D> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let way = if matches!(self.way, Way::Temporary { .. }) { "temporary" } else { "kept" };
-        write!(f, "Put({}, {way}, {} bytes)", String::from_utf8_lossy(&self.path), self.written)
+        write!(
+            f,
+            "Put({}, {way}, {} bytes)",
+            String::from_utf8_lossy(&join(self.dir.path(), &self.name)),
+            self.written
+        )
     }
 }
 
@@ -87,6 +94,8 @@ pub enum Problem {
     Changed,
     /// The mount point of a volume, which is none of the directories that can be moved, copied or removed.
     MountPoint,
+    /// What would be replaced is, holds, or lies in what would replace it.
+    Overlap,
 }
 
 impl From<i32> for Problem {
@@ -101,32 +110,31 @@ pub fn is_passing(name: &[u8]) -> bool {
     name.starts_with(PREFIX) || name.starts_with(REMOVED)
 }
 
-/// A new name that nobody can guess, in the directory of `path`, for what is on its way to it.
+/// A new name that nobody can guess, for what is on its way to another.
 ///
 /// # Errors
-/// `EINVAL` for a path that has no directory; `EIO` without random bytes.
-fn temporary(path: &[u8]) -> Result<Vec<u8>, i32> {
-    unguessable(path, PREFIX)
+/// `EIO` without random bytes.
+pub fn temporary() -> Result<Vec<u8>, i32> {
+    unguessable(PREFIX)
 }
 
-/// The same for what stood at `path`.
+/// The same for what is set aside.
 ///
 /// # Errors
 /// As above.
-pub fn aside(path: &[u8]) -> Result<Vec<u8>, i32> {
-    unguessable(path, &[PREFIX, ASIDE].concat())
+pub fn aside() -> Result<Vec<u8>, i32> {
+    unguessable(&[PREFIX, ASIDE].concat())
 }
 
 /// A new name that begins with `prefix`.
 ///
 /// # Errors
 /// As above.
-fn unguessable(path: &[u8], prefix: &[u8]) -> Result<Vec<u8>, i32> {
-    let (dir, _) = split(path).ok_or(libc::EINVAL)?;
+fn unguessable(prefix: &[u8]) -> Result<Vec<u8>, i32> {
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(|_| libc::EIO)?;
     let name = format!("{:0RANDOM$x}", u128::from_ne_bytes(random));
-    Ok(join(dir, &[prefix, name.as_bytes()].concat()))
+    Ok([prefix, name.as_bytes()].concat())
 }
 
 /// A file of this machine without a name.
@@ -141,15 +149,14 @@ fn nameless() -> Result<File, i32> {
 ///
 /// # Errors
 /// What AFS says.
-fn way(files: &dyn Files, path: &[u8], target: Option<Look>) -> Result<Way, Problem> {
-    let replaces = Rights(Rights::INSERT.0 | Rights::DELETE.0);
-    match files.may_put(path, target, replaces)? {
-        Some(true) => through_temporary(files, path, target),
-        Some(false) => keeping(files, path, target),
-        None => match keeping(files, path, target) {
+fn way<D: Dir>(dir: &D, name: &[u8], target: Option<Look>) -> Result<Way, Problem> {
+    match dir.may_put(name, target, REPLACE)? {
+        Some(true) => through_temporary(dir, target),
+        Some(false) => keeping(dir, name, target),
+        None => match keeping(dir, name, target) {
             // He cannot write what is there; but perhaps replace it.
             Err(Problem::Afs(errno)) if target.is_some() && Fault::of(errno) == Fault::NoRight => {
-                through_temporary(files, path, target).and_then(|way| proved(files, path, way, target))
+                through_temporary(dir, target).and_then(|way| proved(dir, name, way, target))
             }
             other => other,
         },
@@ -160,11 +167,11 @@ fn way(files: &dyn Files, path: &[u8], target: Option<Look>) -> Result<Way, Prob
 ///
 /// # Errors
 /// What AFS says.
-fn through_temporary(files: &dyn Files, path: &[u8], target: Option<Look>) -> Result<Way, Problem> {
-    let temporary = temporary(path)?;
+fn through_temporary<D: Dir>(dir: &D, target: Option<Look>) -> Result<Way, Problem> {
+    let name = temporary()?;
     let mode = target.map_or(MODE, |look| look.mode & 0o777);
-    let sink = files.create(&temporary, mode)?;
-    Ok(Way::Temporary { path: temporary, sink: Some(sink) })
+    let sink = dir.create(&name, mode)?;
+    Ok(Way::Temporary { name, sink: Some(sink) })
 }
 
 /// Where neither the client nor the ACL tells his rights: renames the temporary file, which is still empty, to see whether
@@ -172,16 +179,16 @@ fn through_temporary(files: &dyn Files, path: &[u8], target: Option<Look>) -> Re
 ///
 /// # Errors
 /// What AFS says.
-fn proved(files: &dyn Files, path: &[u8], way: Way, target: Option<Look>) -> Result<Way, Problem> {
-    let Way::Temporary { path: first, sink } = way else { return Ok(way) };
-    let second = temporary(path)?;
-    match files.rename(&first, &second) {
-        Ok(()) => Ok(Way::Temporary { path: second, sink }),
+fn proved<D: Dir>(dir: &D, name: &[u8], way: Way, target: Option<Look>) -> Result<Way, Problem> {
+    let Way::Temporary { name: first, sink } = way else { return Ok(way) };
+    let second = temporary()?;
+    match dir.rename(&first, dir, &second) {
+        Ok(()) => Ok(Way::Temporary { name: second, sink }),
         Err(errno) => {
             let _ = sink.map(Sink::close);
             // He may not remove it either. Nothing is in it, and its directory is one that he can only add to.
-            let _ = files.unlink(&first);
-            if Fault::of(errno) == Fault::NoRight { keeping(files, path, target) } else { Err(errno.into()) }
+            let _ = dir.unlink(&first);
+            if Fault::of(errno) == Fault::NoRight { keeping(dir, name, target) } else { Err(errno.into()) }
         }
     }
 }
@@ -190,27 +197,22 @@ fn proved(files: &dyn Files, path: &[u8], way: Way, target: Option<Look>) -> Res
 ///
 /// # Errors
 /// What AFS says.
-fn keeping(files: &dyn Files, path: &[u8], target: Option<Look>) -> Result<Way, Problem> {
+fn keeping<D: Dir>(dir: &D, name: &[u8], target: Option<Look>) -> Result<Way, Problem> {
     if target.is_some() {
-        files.open_to_write(path)?.close()?;
-    } else if files.may_put(path, None, Rights::INSERT)? == Some(false) {
+        dir.open_to_write(name)?.close()?;
+    } else if dir.may_put(name, None, Rights::INSERT)? == Some(false) {
         return Err(Problem::Afs(libc::EACCES));
     }
     Ok(Way::Kept { body: nameless().map_err(Problem::Here)?, existing: target.map(|look| look.size) })
 }
 
-impl Put {
+impl<D: Dir> Put<D> {
     /// Begins with a body of `length` bytes, if that is known. `conditional`: only if what is there does not change meanwhile.
     ///
     /// # Errors
     /// Why nothing can be put there. Nothing is left behind then.
-    pub fn begin(
-        files: Box<dyn Files>,
-        path: &[u8],
-        length: Option<u64>,
-        conditional: bool,
-    ) -> Result<Self, Problem> {
-        let target = match files.look(path) {
+    pub fn begin(dir: D, name: &[u8], length: Option<u64>, conditional: bool) -> Result<Self, Problem> {
+        let target = match dir.look(name) {
             Ok(look) => Some(look),
             Err(errno) if Fault::of(errno) == Fault::Absent => None,
             Err(errno) => return Err(errno.into()),
@@ -220,21 +222,20 @@ impl Put {
             Some(Kind::Link) => return Err(Problem::Link),
             _ => {}
         }
-        let (dir, _) = split(path).ok_or(Problem::Afs(libc::EINVAL))?;
         let condition = match (conditional, target) {
             (false, _) => None,
             (true, None) => Some(None),
-            (true, Some(_)) => Some(Some(files.etag(path)?)),
+            (true, Some(_)) => Some(Some(dir.etag(name)?)),
         };
         if let Some(length) = length.filter(|l| *l > SMALL)
             // Of whom it cannot be asked, close tells.
-            && files.room(dir).is_ok_and(|room| length > room.saturating_add(SPARE))
+            && dir.room().is_ok_and(|room| length > room.saturating_add(SPARE))
         {
             return Err(Problem::Afs(libc::EDQUOT));
         }
-        let way = way(files.as_ref(), path, target)?;
+        let way = way(&dir, name, target)?;
         let buffer = Vec::new();
-        Ok(Self { files, path: path.to_vec(), way, buffer, written: 0, condition, ended: false })
+        Ok(Self { dir, name: name.to_vec(), way, buffer, written: 0, condition, ended: false })
     }
 
     /// Takes the next bytes of the body.
@@ -277,14 +278,11 @@ impl Put {
             self.abandon();
         }
         self.ended = true;
-        if done.is_ok()
-            && matches!(self.way, Way::Temporary { .. })
-            && let Some((dir, _)) = split(&self.path)
-            && stale::is_due(dir, Instant::now())
-        {
-            stale::remove(self.files.as_ref(), dir, unix_now());
+        let replaced = done.is_ok() && matches!(self.way, Way::Temporary { .. });
+        if replaced && stale::is_due(self.dir.path(), Instant::now()) {
+            stale::remove(&self.dir, unix_now());
         }
-        done.map(|()| self.files.etag(&self.path).ok())
+        done.map(|()| self.dir.etag(&self.name).ok())
     }
 
     /// Stores the body and gives it its name.
@@ -297,7 +295,7 @@ impl Put {
         }
         self.check_condition()?;
         match &self.way {
-            Way::Temporary { path, .. } => self.files.rename(path, &self.path).map_err(Into::into),
+            Way::Temporary { name, .. } => self.dir.rename(name, &self.dir, &self.name).map_err(Into::into),
             Way::Kept { body, existing } => self.write_itself(body, *existing),
         }
     }
@@ -308,7 +306,7 @@ impl Put {
     /// What AFS says.
     fn check_condition(&self) -> Result<(), Problem> {
         let Some(before) = &self.condition else { return Ok(()) };
-        let now = match self.files.etag(&self.path) {
+        let now = match self.dir.etag(&self.name) {
             Ok(etag) => Some(etag),
             Err(errno) if Fault::of(errno) == Fault::Absent => None,
             Err(errno) => return Err(errno.into()),
@@ -322,15 +320,15 @@ impl Put {
     ///
     /// # Errors
     /// `EDQUOT` without room for the body, or what AFS says.
-    fn check_room(&self, dir: &[u8], existing: u64) -> Result<(), Problem> {
-        let needed = if existing > 0 && self.files.cuts_at_once() {
+    fn check_room(&self, existing: u64) -> Result<(), Problem> {
+        let needed = if existing > 0 && self.dir.cuts_at_once() {
             self.written
         } else {
             self.written.saturating_sub(existing)
         };
         // A server's indulgence ends in the middle of what is stored in several steps, or is used up already.
-        let spare = if needed > SMALL || (existing > 0 && self.files.cuts_at_once()) { 0 } else { SPARE };
-        match self.files.room(dir) {
+        let spare = if needed > SMALL || (existing > 0 && self.dir.cuts_at_once()) { 0 } else { SPARE };
+        match self.dir.room() {
             Ok(room) if needed > room.saturating_add(spare) => Err(Problem::Afs(libc::EDQUOT)),
             Err(errno) if Fault::of(errno) == Fault::Unreachable => Err(errno.into()),
             // Of whom it cannot be asked, close tells.
@@ -343,11 +341,10 @@ impl Put {
     /// # Errors
     /// What AFS says.
     fn write_itself(&self, body: &File, existing: Option<u64>) -> Result<(), Problem> {
-        let (dir, _) = split(&self.path).ok_or(Problem::Afs(libc::EINVAL))?;
-        self.check_room(dir, existing.unwrap_or(0))?;
+        self.check_room(existing.unwrap_or(0))?;
         let mut sink = match existing {
-            Some(_) => self.files.open_to_write(&self.path)?,
-            None => self.files.create(&self.path, MODE)?,
+            Some(_) => self.dir.open_to_write(&self.name)?,
+            None => self.dir.create(&self.name, MODE)?,
         };
         // Cut once it is open, so that its server hears of it with the first bytes. Who may only insert cannot cut.
         let cut = if existing.is_some() { sink.truncate(0).map_err(Problem::Afs) } else { Ok(()) };
@@ -356,7 +353,7 @@ impl Put {
         if let Err(problem) = written.and(stored.map_err(Into::into)) {
             if existing.is_none() {
                 // Made by this request. Who may only insert cannot remove it; then it is empty at least.
-                let _ = self.files.unlink(&self.path);
+                let _ = self.dir.unlink(&self.name);
             }
             return Err(problem);
         }
@@ -393,20 +390,22 @@ impl Put {
         if core::mem::replace(&mut self.ended, true) {
             return;
         }
-        let Way::Temporary { path, sink } = &mut self.way else { return };
+        let Way::Temporary { name, sink } = &mut self.way else { return };
         if let Some(mut sink) = sink.take() {
             // Nothing of it needs to be stored.
             let _ = sink.truncate(0);
             let _ = sink.close();
         }
-        match self.files.unlink(path) {
-            Err(errno) if Fault::of(errno) == Fault::Unreachable => self.files.leave_behind(path),
+        match self.dir.unlink(name) {
+            Err(errno) if Fault::of(errno) == Fault::Unreachable => {
+                self.dir.do_later(Task::Remove(core::mem::take(name)));
+            }
             _ => {}
         }
     }
 }
 
-impl Drop for Put {
+impl<D: Dir> Drop for Put<D> {
     fn drop(&mut self) {
         self.abandon();
     }

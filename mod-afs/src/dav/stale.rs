@@ -3,7 +3,7 @@
 //!
 //! Only what a body was on its way to; what a COPY or MOVE had set aside is a visitor's file, and has another name.
 
-use super::files::{Files, join};
+use super::files::{Dir, Look};
 use super::put::{PREFIX, RANDOM};
 use core::time::Duration;
 use pag::userspace::Kind;
@@ -42,13 +42,11 @@ fn is_ours(name: &[u8]) -> bool {
 }
 
 /// Removes those of a directory; `now_s`: seconds since 1970. Whatever fails stays.
-pub fn remove(files: &dyn Files, dir: &[u8], now_s: i64) {
-    let names = files.names(dir).unwrap_or_default();
-    for path in names.iter().filter(|name| is_ours(name)).map(|name| join(dir, name)) {
-        let old =
-            |look: super::files::Look| look.kind == Kind::File && now_s.saturating_sub(look.mtime_s) > AGE_S;
-        if files.look(&path).is_ok_and(old) {
-            let _ = files.unlink(&path);
+pub fn remove<D: Dir>(dir: &D, now_s: i64) {
+    let old = |look: Look| look.kind == Kind::File && now_s.saturating_sub(look.mtime_s) > AGE_S;
+    for name in dir.names().unwrap_or_default().iter().filter(|name| is_ours(name)) {
+        if dir.look(name).is_ok_and(old) {
+            let _ = dir.unlink(name);
         }
     }
 }

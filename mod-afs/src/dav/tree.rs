@@ -1,13 +1,16 @@
 //! Whole trees: removed, copied, moved. They end where another volume begins: what lies behind a mount point is not touched.
+//!
+//! Each directory on the way down is held, from the one that the request is about on, so that nobody leads the rest of the
+//! work elsewhere by moving one away and putting a link in its place.
 
-use super::files::{Files, join, split};
+use super::files::{Dir, Id, join};
 use super::put::{self, Problem, Put};
 use crate::message;
 use pag::Fault;
 use pag::userspace::Kind;
 
-/// Most directories below one another.
-const DEEPEST: usize = 256;
+/// Most directories below one another. Each takes a descriptor or two while something in it is done.
+const DEEPEST: usize = 100;
 /// Most failures that are told.
 const TOLD: usize = 100;
 /// So many bytes are copied at once.
@@ -16,154 +19,233 @@ const PIECE: usize = 256 << 10;
 /// What could not be done, and with which member; the root of the tree is one, too.
 pub type Failures = Vec<(Vec<u8>, Problem)>;
 
-/// Refuses a directory that is the root of another volume than the directory it stands in.
-///
-/// # Errors
-/// What AFS says.
-fn same_volume(files: &dyn Files, dir: &[u8], volume: u64) -> Result<(), Problem> {
-    if files.volume(dir)? == volume { Ok(()) } else { Err(Problem::MountPoint) }
+/// A name in a directory that is held.
+#[derive(Debug)]
+pub struct Place<'a, D: Dir> {
+    /// The directory.
+    pub dir: &'a D,
+    /// The name.
+    pub name: &'a [u8],
 }
 
-/// The volume of the directory that a path stands in.
+impl<D: Dir> Clone for Place<'_, D> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<D: Dir> Copy for Place<'_, D> {}
+
+impl<D: Dir> Place<'_, D> {
+    /// As a path, to tell of it.
+    fn path(self) -> Vec<u8> {
+        join(self.dir.path(), self.name)
+    }
+
+    /// That something cannot be done with it.
+    fn failed(self, problem: impl Into<Problem>) -> Failures {
+        vec![(self.path(), problem.into())]
+    }
+
+    /// What stands there; `None`: nothing.
+    ///
+    /// # Errors
+    /// What AFS says.
+    fn existing(self) -> Result<Option<Kind>, Problem> {
+        match self.dir.look(self.name) {
+            Ok(look) => Ok(Some(look.kind)),
+            Err(errno) if Fault::of(errno) == Fault::Absent => Ok(None),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// The directory there, and which one it is.
+    ///
+    /// # Errors
+    /// What AFS says.
+    fn open(self) -> Result<(D, Id), Problem> {
+        let dir = self.dir.sub(self.name)?;
+        let id = dir.id()?;
+        Ok((dir, id))
+    }
+
+    /// The same, if it is in this volume.
+    ///
+    /// # Errors
+    /// What AFS says; [`Problem::MountPoint`].
+    fn open_within(self, volume: u64) -> Result<(D, Id), Problem> {
+        let (dir, id) = self.open()?;
+        if id.volume == volume { Ok((dir, id)) } else { Err(Problem::MountPoint) }
+    }
+
+    /// Whether what stands there is, or lies in, what stands at `other`, which is an `others`.
+    ///
+    /// # Errors
+    /// What AFS says.
+    fn is_in(self, other: Self, others: Kind) -> Result<bool, Problem> {
+        let around = self.dir.id()?;
+        if around == other.dir.id()? && self.name == other.name {
+            return Ok(true);
+        }
+        if others != Kind::Directory {
+            return Ok(false);
+        }
+        let (_, top) = other.open()?;
+        let (mut at, mut id) = (self.dir.clone(), around);
+        for _ in 0..DEEPEST {
+            if id == top {
+                return Ok(true);
+            }
+            match at.above() {
+                Ok(Some(above)) => at = above,
+                // What is further up is nothing that the visitor could move.
+                Ok(None) => break,
+                Err(errno) if Fault::of(errno) == Fault::NoRight => break,
+                Err(errno) => return Err(errno.into()),
+            }
+            id = at.id()?;
+        }
+        Ok(false)
+    }
+}
+
+/// Refuses to put something in the place of itself, of what it lies in, or of what lies in it, under whatever paths.
 ///
 /// # Errors
-/// What AFS says.
-fn volume_around(files: &dyn Files, path: &[u8]) -> Result<u64, Problem> {
-    let (dir, _) = split(path).ok_or(Problem::Afs(libc::EINVAL))?;
-    Ok(files.volume(dir)?)
+/// [`Problem::Overlap`]; what AFS says.
+fn apart<D: Dir>(
+    from: Place<'_, D>,
+    kind: Kind,
+    to: Place<'_, D>,
+    target: Option<Kind>,
+) -> Result<(), Problem> {
+    let overlap = to.is_in(from, kind)? || target.map_or(Ok(false), |target| from.is_in(to, target))?;
+    if overlap { Err(Problem::Overlap) } else { Ok(()) }
 }
 
 /// Removes a file, a link, or a directory with all that is in it.
 ///
 /// # Errors
 /// What could not be removed; the rest has been.
-pub fn remove(files: &dyn Files, path: &[u8]) -> Result<(), Failures> {
-    let one = |problem: Problem| vec![(path.to_vec(), problem)];
-    let look = files.look(path).map_err(|e| one(e.into()))?;
+pub fn remove<D: Dir>(dir: &D, name: &[u8]) -> Result<(), Failures> {
+    let at = Place { dir, name };
+    let look = dir.look(name).map_err(|e| at.failed(e))?;
     if look.kind != Kind::Directory {
-        return files.unlink(path).map_err(|e| one(e.into()));
+        return dir.unlink(name).map_err(|e| at.failed(e));
     }
-    let volume = volume_around(files, path).map_err(one)?;
+    let volume = dir.id().map_err(|e| at.failed(e))?.volume;
     let mut failures = Failures::new();
-    remove_directory(files, path, volume, 0, &mut failures);
+    remove_directory(at, volume, 0, &mut failures);
     if failures.is_empty() { Ok(()) } else { Err(failures) }
 }
 
-/// Removes a directory; whether it is gone.
-fn remove_directory(
-    files: &dyn Files,
-    dir: &[u8],
-    volume: u64,
-    depth: usize,
-    failures: &mut Failures,
-) -> bool {
-    let fail = |failures: &mut Failures, path: &[u8], problem: Problem| {
-        if failures.len() < TOLD {
-            failures.push((path.to_vec(), problem));
-        }
-        false
-    };
-    if depth >= DEEPEST {
-        return fail(failures, dir, Problem::Afs(libc::EFBIG));
+/// Notes that something cannot be removed.
+fn fail<D: Dir>(failures: &mut Failures, at: Place<'_, D>, problem: impl Into<Problem>) -> bool {
+    if failures.len() < TOLD {
+        failures.push((at.path(), problem.into()));
     }
-    let names = match same_volume(files, dir, volume).and_then(|()| Ok(files.names(dir)?)) {
-        Ok(names) => names,
-        Err(problem) => return fail(failures, dir, problem),
+    false
+}
+
+/// Removes a directory; whether it is gone.
+fn remove_directory<D: Dir>(at: Place<'_, D>, volume: u64, depth: usize, failures: &mut Failures) -> bool {
+    if depth >= DEEPEST {
+        return fail(failures, at, libc::EFBIG);
+    }
+    let dir = match at.open_within(volume) {
+        Ok((dir, _)) => dir,
+        Err(problem) => return fail(failures, at, problem),
     };
+    match remove_members(&dir, volume, depth, failures) {
+        Ok(false) => return false,
+        Ok(true) => {}
+        Err(errno) => return fail(failures, at, errno),
+    }
+    match at.dir.rmdir(at.name) {
+        Ok(()) => true,
+        Err(errno) => fail(failures, at, errno),
+    }
+}
+
+/// Removes what is in a directory; whether all of it is gone.
+///
+/// # Errors
+/// Why its names cannot be read.
+fn remove_members<D: Dir>(dir: &D, volume: u64, depth: usize, failures: &mut Failures) -> Result<bool, i32> {
     let mut empty = true;
-    for name in names {
-        let path = join(dir, &name);
-        empty &= match files.look(&path) {
-            Ok(look) if look.kind == Kind::Directory => {
-                remove_directory(files, &path, volume, depth + 1, failures)
-            }
-            Ok(_) => match files.unlink(&path) {
+    for name in dir.names()? {
+        let at = Place { dir, name: &name };
+        empty &= match dir.look(&name) {
+            Ok(look) if look.kind == Kind::Directory => remove_directory(at, volume, depth + 1, failures),
+            Ok(_) => match dir.unlink(&name) {
                 Ok(()) => true,
-                Err(errno) => fail(failures, &path, errno.into()),
+                Err(errno) => fail(failures, at, errno),
             },
             // Somebody else has removed it.
             Err(errno) if Fault::of(errno) == Fault::Absent => true,
-            Err(errno) => fail(failures, &path, errno.into()),
+            Err(errno) => fail(failures, at, errno),
         };
     }
-    if !empty {
-        return false;
-    }
-    match files.rmdir(dir) {
-        Ok(()) => true,
-        Err(errno) => fail(failures, dir, errno.into()),
-    }
+    Ok(empty)
 }
 
 /// Copies a file, a link, or a directory; `deep`: with all that is in it. What has the new name is replaced.
 ///
 /// # Errors
 /// What could not be copied. What was made is removed again, as far as the visitor may, and what was replaced is put back.
-pub fn copy(again: &dyn Fn() -> Box<dyn Files>, from: &[u8], to: &[u8], deep: bool) -> Result<(), Failures> {
-    let files = again();
-    let files = files.as_ref();
-    let one = |problem: Problem| vec![(to.to_vec(), problem)];
-    let look = files.look(from).map_err(|e| vec![(from.to_vec(), e.into())])?;
-    let target = existing(files, to).map_err(one)?;
+pub fn copy<D: Dir>(from: Place<'_, D>, to: Place<'_, D>, deep: bool) -> Result<(), Failures> {
+    let look = from.dir.look(from.name).map_err(|e| from.failed(e))?;
+    let target = to.existing().map_err(|p| to.failed(p))?;
+    apart(from, look.kind, to, target).map_err(|p| to.failed(p))?;
     if look.kind == Kind::File && matches!(target, None | Some(Kind::File)) {
         // As a PUT of the same bytes: whole or not at all.
-        return copy_file(again, from, to).map_err(one);
+        return copy_file(from, to).map_err(|p| to.failed(p));
     }
     // All that may fail before the copy begins comes before the way is cleared: from there on, `finish` is the only way out.
-    let volume = if look.kind == Kind::Directory { files.volume(from) } else { Ok(0) };
-    let volume = volume.map_err(|e| vec![(from.to_vec(), e.into())])?;
-    let aside = target.map(|_| set_aside(files, to)).transpose().map_err(one)?;
-    let done = match look.kind {
-        Kind::File => copy_file(again, from, to).map_err(one),
-        Kind::Directory => {
-            let done = copy_directory(again, from, to, deep, volume, 0);
+    let source = match look.kind {
+        Kind::Directory => Some(from.open().map_err(|p| from.failed(p))?),
+        _ => None,
+    };
+    let aside = target.map(|_| set_aside(to)).transpose().map_err(|p| to.failed(p))?;
+    let done = match (look.kind, source) {
+        (Kind::File, _) => copy_file(from, to).map_err(|p| to.failed(p)),
+        (Kind::Directory, Some((source, id))) => {
+            let done = copy_directory(&source, to, deep, id.volume, 0);
             if done.is_err() {
                 // As far as it goes: what cannot be removed could not have been made, but for the rights of who inserts.
-                let _ = remove(files, to);
+                let _ = remove(to.dir, to.name);
             }
             done
         }
-        Kind::Link => copy_link(files, from, to).map_err(one),
-        Kind::Other => Err(one(Problem::Afs(libc::EINVAL))),
+        (Kind::Link, _) => copy_link(from, to).map_err(|p| to.failed(p)),
+        _ => Err(to.failed(libc::EINVAL)),
     };
-    finish(files, aside.as_deref(), to, done.is_ok());
+    finish(to, aside.as_deref(), done.is_ok());
     done
 }
 
-/// What stands at a path; `None`: nothing.
+/// Gives what stands at a place a temporary name, until what takes its place is there.
 ///
 /// # Errors
 /// What AFS says.
-fn existing(files: &dyn Files, path: &[u8]) -> Result<Option<Kind>, Problem> {
-    match files.look(path) {
-        Ok(look) => Ok(Some(look.kind)),
-        Err(errno) if Fault::of(errno) == Fault::Absent => Ok(None),
-        Err(errno) => Err(errno.into()),
-    }
-}
-
-/// Gives what stands at a path a temporary name, until what takes its place is there.
-///
-/// # Errors
-/// What AFS says.
-fn set_aside(files: &dyn Files, path: &[u8]) -> Result<Vec<u8>, Problem> {
-    if files.look(path)?.kind == Kind::Directory {
+fn set_aside<D: Dir>(at: Place<'_, D>) -> Result<Vec<u8>, Problem> {
+    if at.dir.look(at.name)?.kind == Kind::Directory {
         // Not the mount point of a volume.
-        same_volume(files, path, volume_around(files, path)?)?;
+        at.open_within(at.dir.id()?.volume)?;
     }
-    let aside = put::aside(path)?;
-    files.rename(path, &aside)?;
+    let aside = put::aside()?;
+    at.dir.rename(at.name, at.dir, &aside)?;
     Ok(aside)
 }
 
 /// Removes what was set aside, or puts it back if nothing has taken its place.
-fn finish(files: &dyn Files, aside: Option<&[u8]>, path: &[u8], replaced: bool) {
+fn finish<D: Dir>(at: Place<'_, D>, aside: Option<&[u8]>, replaced: bool) {
     let Some(aside) = aside else { return };
     if !replaced {
-        let _ = files.rename(aside, path);
+        let _ = at.dir.rename(aside, at.dir, at.name);
         return;
     }
-    for (path, problem) in remove(files, aside).err().unwrap_or_default() {
+    for (path, problem) in remove(at.dir, aside).err().unwrap_or_default() {
         let path = String::from_utf8_lossy(&path).into_owned();
         tracing::warn!(
             id = message::LEFT_BEHIND.id,
@@ -179,18 +261,18 @@ fn finish(files: &dyn Files, aside: Option<&[u8]>, path: &[u8], replaced: bool) 
 /// # Errors
 /// What AFS says; [`Problem::Changed`] if what was copied has changed meanwhile, and so may be half of one and half of the
 /// other.
-fn copy_file(again: &dyn Fn() -> Box<dyn Files>, from: &[u8], to: &[u8]) -> Result<(), Problem> {
-    let files = again();
-    let before = files.etag(from)?;
-    let size = files.look(from)?.size;
-    let mut source = files.open_to_read(from)?;
-    let mut put = Put::begin(again(), to, Some(size), false)?;
+fn copy_file<D: Dir>(from: Place<'_, D>, to: Place<'_, D>) -> Result<(), Problem> {
+    let before = from.dir.etag(from.name)?;
+    let size = from.dir.look(from.name)?.size;
+    let mut source = from.dir.open_to_read(from.name)?;
+    let mut put = Put::begin(to.dir.clone(), to.name, Some(size), false)?;
     let mut piece = vec![0; PIECE];
     let mut at = 0;
     loop {
         let n = source.read_at(&mut piece, at)?;
         if n == 0 {
-            return if files.etag(from)? == before { put.commit().map(drop) } else { Err(Problem::Changed) };
+            let same = from.dir.etag(from.name)? == before;
+            return if same { put.commit().map(drop) } else { Err(Problem::Changed) };
         }
         put.write(piece.get(..n).unwrap_or_default())?;
         at += n as u64;
@@ -201,38 +283,39 @@ fn copy_file(again: &dyn Fn() -> Box<dyn Files>, from: &[u8], to: &[u8]) -> Resu
 ///
 /// # Errors
 /// What AFS says.
-fn copy_link(files: &dyn Files, from: &[u8], to: &[u8]) -> Result<(), Problem> {
-    Ok(files.symlink(&files.readlink(from)?, to)?)
+fn copy_link<D: Dir>(from: Place<'_, D>, to: Place<'_, D>) -> Result<(), Problem> {
+    Ok(to.dir.symlink(&from.dir.readlink(from.name)?, to.name)?)
 }
 
 /// Copies a directory to a name that does not exist.
 ///
 /// # Errors
-/// What AFS says.
-fn copy_directory(
-    again: &dyn Fn() -> Box<dyn Files>,
-    from: &[u8],
-    to: &[u8],
+/// What could not be copied.
+fn copy_directory<D: Dir>(
+    source: &D,
+    to: Place<'_, D>,
     deep: bool,
     volume: u64,
     depth: usize,
 ) -> Result<(), Failures> {
-    let files = again();
-    let one = |path: &[u8], problem: Problem| vec![(path.to_vec(), problem)];
     if depth >= DEEPEST {
-        return Err(one(from, Problem::Afs(libc::EFBIG)));
+        return Err(to.failed(libc::EFBIG));
     }
-    same_volume(files.as_ref(), from, volume).map_err(|p| one(from, p))?;
     // Before the new one is made, which may lie in it.
-    let names = if deep { files.names(from).map_err(|e| one(from, e.into()))? } else { Vec::new() };
-    files.mkdir(to).map_err(|e| one(to, e.into()))?;
+    let names = if deep { source.names() } else { Ok(Vec::new()) };
+    let names = names.map_err(|e| vec![(source.path().to_vec(), e.into())])?;
+    to.dir.mkdir(to.name).map_err(|e| to.failed(e))?;
+    let dir = to.dir.sub(to.name).map_err(|e| to.failed(e))?;
     for name in names.iter().filter(|n| !put::is_passing(n)) {
-        let (from, to) = (join(from, name), join(to, name));
-        match files.look(&from).map_err(|e| one(&from, e.into()))?.kind {
-            Kind::Directory => copy_directory(again, &from, &to, deep, volume, depth + 1)?,
-            Kind::File => copy_file(again, &from, &to).map_err(|p| one(&to, p))?,
-            Kind::Link => copy_link(files.as_ref(), &from, &to).map_err(|p| one(&to, p))?,
-            Kind::Other => return Err(one(&from, Problem::Afs(libc::EINVAL))),
+        let (from, to) = (Place { dir: source, name }, Place { dir: &dir, name });
+        match source.look(name).map_err(|e| from.failed(e))?.kind {
+            Kind::Directory => {
+                let (source, _) = from.open_within(volume).map_err(|p| from.failed(p))?;
+                copy_directory(&source, to, deep, volume, depth + 1)?;
+            }
+            Kind::File => copy_file(from, to).map_err(|p| to.failed(p))?,
+            Kind::Link => copy_link(from, to).map_err(|p| to.failed(p))?,
+            Kind::Other => return Err(from.failed(libc::EINVAL)),
         }
     }
     Ok(())
@@ -242,24 +325,25 @@ fn copy_directory(
 ///
 /// # Errors
 /// What could not be done; then both names are as they were.
-pub fn rename(files: &dyn Files, from: &[u8], to: &[u8]) -> Result<(), Failures> {
-    let one = |problem: Problem| vec![(to.to_vec(), problem)];
-    let look = files.look(from).map_err(|e| one(e.into()))?;
-    let target = existing(files, to).map_err(one)?;
+pub fn rename<D: Dir>(from: Place<'_, D>, to: Place<'_, D>) -> Result<(), Failures> {
+    let look = from.dir.look(from.name).map_err(|e| to.failed(e))?;
+    let target = to.existing().map_err(|p| to.failed(p))?;
+    apart(from, look.kind, to, target).map_err(|p| to.failed(p))?;
+    let volume = from.dir.id().map_err(|e| to.failed(e))?.volume;
     if look.kind == Kind::Directory {
         // Not a mount point, and not into another volume: the client would say so, but only after the way is clear.
-        let volume = volume_around(files, from).map_err(one)?;
-        same_volume(files, from, volume).map_err(one)?;
+        from.open_within(volume).map_err(|p| to.failed(p))?;
     }
-    if volume_around(files, from).map_err(one)? != volume_around(files, to).map_err(one)? {
-        return Err(one(Problem::Afs(libc::EXDEV)));
+    if volume != to.dir.id().map_err(|e| to.failed(e))?.volume {
+        return Err(to.failed(libc::EXDEV));
     }
     let as_it_is = look.kind != Kind::Directory && target != Some(Kind::Directory);
+    let go = || from.dir.rename(from.name, to.dir, to.name).map_err(|e| to.failed(e));
     if target.is_none() || as_it_is {
-        return files.rename(from, to).map_err(|e| one(e.into()));
+        return go();
     }
-    let aside = set_aside(files, to).map_err(one)?;
-    let done = files.rename(from, to).map_err(|e| one(e.into()));
-    finish(files, Some(&aside), to, done.is_ok());
+    let aside = set_aside(to).map_err(|p| to.failed(p))?;
+    let done = go();
+    finish(to, Some(&aside), done.is_ok());
     done
 }

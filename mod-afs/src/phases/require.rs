@@ -9,12 +9,12 @@ use super::{Visit, refuse, visit};
 use crate::answer::{Answer, Trouble};
 use crate::broker::{Visitor, unix_now};
 use crate::child::child;
-use crate::dav::files::Files as _;
+use crate::dav::files::Dir as _;
 use crate::httpd::{FileKind, Request, Status, Verdict};
 use crate::identity::{self, CellRules, Claim, Credentials};
 use crate::message;
 use crate::require::{ANY_USER, AUTH_USER, NO_RIGHTS, Named, Require, used};
-use crate::writing::Writing;
+use crate::writing::OpenDir;
 use pag::userspace::Rights;
 use std::time::Instant;
 use weblog_proto::Membership;
@@ -241,7 +241,7 @@ fn has(r: &mut Request<'_>, rights: Rights, settled: &Settled) -> Verdict {
         r.log(message::TOO_MANY_WAIT, "too many workers wait for this directory's file server already");
         return unknown(r, Answer::Unavailable, "too-many-wait");
     }
-    let trouble = match Writing::new(afs, settled.who.clone()).may(dir, rights) {
+    let trouble = match OpenDir::open(afs, &settled.who, dir).and_then(|dir| dir.may(rights)) {
         Ok(Some(true)) => return Verdict::Granted,
         Ok(Some(false)) => Trouble::Denied,
         Ok(None) => {

@@ -4,13 +4,14 @@
 //! Both sides compile this very file, so they cannot disagree within one build; [`ABI`] and the size of the
 //! [`Table`] tell builds apart.
 //! Functions return 0 or a count, or a negative errno. Paths are bytes with a length, absolute, below the mount
-//! directory. File calls act with the PAG that the calling thread was put into by `enter`, and refuse (`EPERM`)
+//! directory; or, where a directory (`OPEN_DIRECTORY`) comes before them, one name in it, at which no link is followed,
+//! `..`, or nothing for the directory itself. File calls act with the PAG that the calling thread was put into by `enter`, and refuse (`EPERM`)
 //! a thread that is in none.
 
 use core::ffi::{c_char, c_void};
 
 /// Rises with each change of this file.
-pub(crate) const ABI: u32 = 3;
+pub(crate) const ABI: u32 = 4;
 /// The one exported symbol; its type is [`Entry`].
 pub(crate) const ENTRY: &[u8] = b"afsweb_uafs_table\0";
 /// What [`ENTRY`] is.
@@ -27,6 +28,9 @@ pub(crate) const OPEN_WRITE: u32 = 2;
 pub(crate) const OPEN_CREATE_NEW: u32 = 4;
 /// `open`: empties it.
 pub(crate) const OPEN_TRUNCATE: u32 = 8;
+
+/// `open`, by itself: a directory to work in. No right is asked for; each call in it asks for what it takes.
+pub(crate) const OPEN_DIRECTORY: u32 = 16;
 
 /// How the client starts. Texts are NUL-terminated and need only live during the call.
 #[repr(C)]
@@ -121,8 +125,9 @@ pub(crate) struct Table {
     pub(crate) enter: unsafe extern "C" fn(pag: u32) -> i32,
     /// The PAG of the calling thread as the library sees it; 0: none.
     pub(crate) current: unsafe extern "C" fn() -> u32,
-    /// Opens a file or directory, following symbolic links; `OPEN_CREATE_NEW` does not.
+    /// Opens a file or directory, following the symbolic links of a path; `OPEN_CREATE_NEW` does not.
     pub(crate) open: unsafe extern "C" fn(
+        dir: *mut RawFile,
         path: *const u8,
         len: usize,
         flags: u32,
@@ -148,13 +153,27 @@ pub(crate) struct Table {
     pub(crate) read_dir:
         unsafe extern "C" fn(file: *mut RawFile, cookie: *mut i64, buf: *mut u8, len: usize) -> isize,
     /// Stat of a path.
-    pub(crate) stat: unsafe extern "C" fn(path: *const u8, len: usize, follow: u32, out: *mut RawStat) -> i32,
+    pub(crate) stat: unsafe extern "C" fn(
+        dir: *mut RawFile,
+        path: *const u8,
+        len: usize,
+        follow: u32,
+        out: *mut RawStat,
+    ) -> i32,
     /// Target of a symbolic link.
-    pub(crate) readlink: unsafe extern "C" fn(path: *const u8, len: usize, buf: *mut u8, cap: usize) -> isize,
+    pub(crate) readlink: unsafe extern "C" fn(
+        dir: *mut RawFile,
+        path: *const u8,
+        len: usize,
+        buf: *mut u8,
+        cap: usize,
+    ) -> isize,
     /// access(2) with R_OK, W_OK, X_OK.
-    pub(crate) access: unsafe extern "C" fn(path: *const u8, len: usize, mode: u32) -> i32,
-    /// A pioctl that does not change PAGs or tokens, on a path (following links or not) or, with a null path, on none.
+    pub(crate) access: unsafe extern "C" fn(dir: *mut RawFile, path: *const u8, len: usize, mode: u32) -> i32,
+    /// A pioctl that does not change PAGs or tokens, on a path (following links or not) or, with neither directory nor
+    /// path, on none.
     pub(crate) pioctl: unsafe extern "C" fn(
+        dir: *mut RawFile,
         path: *const u8,
         len: usize,
         follow: u32,
@@ -165,17 +184,28 @@ pub(crate) struct Table {
         cap: usize,
     ) -> isize,
     /// Makes a directory.
-    pub(crate) mkdir: unsafe extern "C" fn(path: *const u8, len: usize, mode: u32) -> i32,
+    pub(crate) mkdir: unsafe extern "C" fn(dir: *mut RawFile, path: *const u8, len: usize, mode: u32) -> i32,
     /// Makes a symbolic link (a mount point, if the target has that form).
-    pub(crate) symlink:
-        unsafe extern "C" fn(target: *const u8, target_len: usize, path: *const u8, len: usize) -> i32,
+    pub(crate) symlink: unsafe extern "C" fn(
+        target: *const u8,
+        target_len: usize,
+        dir: *mut RawFile,
+        path: *const u8,
+        len: usize,
+    ) -> i32,
     /// Removes a file or link.
-    pub(crate) unlink: unsafe extern "C" fn(path: *const u8, len: usize) -> i32,
+    pub(crate) unlink: unsafe extern "C" fn(dir: *mut RawFile, path: *const u8, len: usize) -> i32,
     /// Removes an empty directory.
-    pub(crate) rmdir: unsafe extern "C" fn(path: *const u8, len: usize) -> i32,
+    pub(crate) rmdir: unsafe extern "C" fn(dir: *mut RawFile, path: *const u8, len: usize) -> i32,
     /// Renames.
-    pub(crate) rename:
-        unsafe extern "C" fn(from: *const u8, from_len: usize, to: *const u8, to_len: usize) -> i32,
+    pub(crate) rename: unsafe extern "C" fn(
+        from_dir: *mut RawFile,
+        from: *const u8,
+        from_len: usize,
+        to_dir: *mut RawFile,
+        to: *const u8,
+        to_len: usize,
+    ) -> i32,
     /// Gives all callbacks back to their file servers, as the last thing that the process does. Waits for all of them.
     pub(crate) give_up_callbacks: unsafe extern "C" fn() -> i32,
 }

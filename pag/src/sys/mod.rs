@@ -12,7 +12,7 @@ pub(crate) mod keyctl;
 pub(crate) mod signals;
 pub(crate) mod uafs;
 
-pub(crate) use abi::{OPEN_CREATE_NEW, OPEN_READ, OPEN_TRUNCATE, OPEN_WRITE, RawStat};
+pub(crate) use abi::{OPEN_CREATE_NEW, OPEN_DIRECTORY, OPEN_READ, OPEN_TRUNCATE, OPEN_WRITE, RawStat};
 
 /// errno of the call that has just failed in this thread.
 fn errno() -> i32 {

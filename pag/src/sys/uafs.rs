@@ -52,6 +52,32 @@ fn done(n: i32) -> Result<(), i32> {
     if n == 0 { Ok(()) } else { Err(n.saturating_neg()) }
 }
 
+/// What a call is about: an absolute path, or a name in an open directory (nothing: the directory itself).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct At<'a> {
+    /// The directory.
+    dir: Option<&'a Handle>,
+    /// Path or name.
+    path: &'a [u8],
+}
+
+impl<'a> At<'a> {
+    /// An absolute path.
+    pub(crate) fn path(path: &'a [u8]) -> Self {
+        Self { dir: None, path }
+    }
+
+    /// A name in a directory.
+    pub(crate) fn name(dir: &'a Handle, name: &'a [u8]) -> Self {
+        Self { dir: Some(dir), path: name }
+    }
+
+    /// As the object takes it; good as long as what was borrowed.
+    fn raw(self) -> (*mut RawFile, *const u8, usize) {
+        (self.dir.map_or(ptr::null_mut(), |dir| dir.at), self.path.as_ptr(), self.path.len())
+    }
+}
+
 impl Object {
     /// Loads the object; the text says why it cannot be.
     pub(crate) fn load(path: &Path) -> Result<Self, String> {
@@ -136,80 +162,89 @@ impl Object {
     }
 
     /// Opens a file.
-    pub(crate) fn open(self, path: &[u8], flags: u32, mode: u32) -> Result<Handle, i32> {
-        let mut at = ptr::null_mut();
-        // SAFETY: a slice and a variable.
-        done(unsafe { (self.0.open)(path.as_ptr(), path.len(), flags, mode, &raw mut at) })?;
-        Ok(Handle { at, object: self })
+    pub(crate) fn open(self, at: At<'_>, flags: u32, mode: u32) -> Result<Handle, i32> {
+        let (dir, path, len) = at.raw();
+        let mut out = ptr::null_mut();
+        // SAFETY: an open directory or none, a slice and a variable.
+        done(unsafe { (self.0.open)(dir, path, len, flags, mode, &raw mut out) })?;
+        Ok(Handle { at: out, object: self })
     }
 
-    /// Stat of a path.
-    pub(crate) fn stat(self, path: &[u8], follow: bool) -> Result<RawStat, i32> {
+    /// Attributes of what is somewhere.
+    pub(crate) fn stat(self, at: At<'_>, follow: bool) -> Result<RawStat, i32> {
+        let (dir, path, len) = at.raw();
         let mut out = RawStat::default();
-        // SAFETY: a slice and a variable.
-        done(unsafe { (self.0.stat)(path.as_ptr(), path.len(), u32::from(follow), &raw mut out) })?;
+        // SAFETY: an open directory or none, a slice and a variable.
+        done(unsafe { (self.0.stat)(dir, path, len, u32::from(follow), &raw mut out) })?;
         Ok(out)
     }
 
     /// Target of a link.
-    pub(crate) fn readlink(self, path: &[u8]) -> Result<Vec<u8>, i32> {
+    pub(crate) fn readlink(self, at: At<'_>) -> Result<Vec<u8>, i32> {
+        let (dir, path, len) = at.raw();
         let mut out = vec![0; 4_096];
-        // SAFETY: two slices.
-        let n = count(unsafe { (self.0.readlink)(path.as_ptr(), path.len(), out.as_mut_ptr(), out.len()) })?;
+        // SAFETY: an open directory or none, and two slices.
+        let n = count(unsafe { (self.0.readlink)(dir, path, len, out.as_mut_ptr(), out.len()) })?;
         out.truncate(n);
         Ok(out)
     }
 
     /// access(2).
-    pub(crate) fn access(self, path: &[u8], mode: u32) -> Result<(), i32> {
-        // SAFETY: a slice.
-        done(unsafe { (self.0.access)(path.as_ptr(), path.len(), mode) })
+    pub(crate) fn access(self, at: At<'_>, mode: u32) -> Result<(), i32> {
+        let (dir, path, len) = at.raw();
+        // SAFETY: an open directory or none, and a slice.
+        done(unsafe { (self.0.access)(dir, path, len, mode) })
     }
 
     /// A pioctl; its answer is at the start of `out`.
     pub(crate) fn pioctl(
         self,
-        path: Option<&[u8]>,
+        at: Option<At<'_>>,
         follow: bool,
         command: u32,
         input: &[u8],
         out: &mut [u8],
     ) -> Result<(), i32> {
-        let (at, len) = path.map_or((ptr::null(), 0), |p| (p.as_ptr(), p.len()));
+        let (dir, path, len) = at.map_or((ptr::null_mut(), ptr::null(), 0), At::raw);
         let follow = u32::from(follow);
         let (i, il, o, ol) = (input.as_ptr().cast(), input.len(), out.as_mut_ptr().cast(), out.len());
-        // SAFETY: slices, or null for no path.
-        count(unsafe { (self.0.pioctl)(at, len, follow, command, i, il, o, ol) }).map(drop)
+        // SAFETY: an open directory or none, and slices, or null for no path.
+        count(unsafe { (self.0.pioctl)(dir, path, len, follow, command, i, il, o, ol) }).map(drop)
     }
 
     /// Makes a directory.
-    pub(crate) fn mkdir(self, path: &[u8], mode: u32) -> Result<(), i32> {
-        // SAFETY: a slice.
-        done(unsafe { (self.0.mkdir)(path.as_ptr(), path.len(), mode) })
+    pub(crate) fn mkdir(self, at: At<'_>, mode: u32) -> Result<(), i32> {
+        let (dir, path, len) = at.raw();
+        // SAFETY: an open directory or none, and a slice.
+        done(unsafe { (self.0.mkdir)(dir, path, len, mode) })
     }
 
     /// Makes a link or mount point.
-    pub(crate) fn symlink(self, target: &[u8], path: &[u8]) -> Result<(), i32> {
-        // SAFETY: two slices.
-        done(unsafe { (self.0.symlink)(target.as_ptr(), target.len(), path.as_ptr(), path.len()) })
+    pub(crate) fn symlink(self, target: &[u8], at: At<'_>) -> Result<(), i32> {
+        let (dir, path, len) = at.raw();
+        // SAFETY: an open directory or none, and two slices.
+        done(unsafe { (self.0.symlink)(target.as_ptr(), target.len(), dir, path, len) })
     }
 
     /// Removes a file.
-    pub(crate) fn unlink(self, path: &[u8]) -> Result<(), i32> {
-        // SAFETY: a slice.
-        done(unsafe { (self.0.unlink)(path.as_ptr(), path.len()) })
+    pub(crate) fn unlink(self, at: At<'_>) -> Result<(), i32> {
+        let (dir, path, len) = at.raw();
+        // SAFETY: an open directory or none, and a slice.
+        done(unsafe { (self.0.unlink)(dir, path, len) })
     }
 
     /// Removes a directory.
-    pub(crate) fn rmdir(self, path: &[u8]) -> Result<(), i32> {
-        // SAFETY: a slice.
-        done(unsafe { (self.0.rmdir)(path.as_ptr(), path.len()) })
+    pub(crate) fn rmdir(self, at: At<'_>) -> Result<(), i32> {
+        let (dir, path, len) = at.raw();
+        // SAFETY: an open directory or none, and a slice.
+        done(unsafe { (self.0.rmdir)(dir, path, len) })
     }
 
     /// Renames.
-    pub(crate) fn rename(self, from: &[u8], to: &[u8]) -> Result<(), i32> {
-        // SAFETY: two slices.
-        done(unsafe { (self.0.rename)(from.as_ptr(), from.len(), to.as_ptr(), to.len()) })
+    pub(crate) fn rename(self, from: At<'_>, to: At<'_>) -> Result<(), i32> {
+        let ((d, f, n), (e, t, m)) = (from.raw(), to.raw());
+        // SAFETY: open directories or none, and two slices.
+        done(unsafe { (self.0.rename)(d, f, n, e, t, m) })
     }
 
     /// Gives callbacks back.
@@ -234,6 +269,11 @@ unsafe impl Send for Handle {}
 unsafe impl Sync for Handle {}
 
 impl Handle {
+    /// The object that it was opened by.
+    pub(crate) fn object(&self) -> Object {
+        self.object
+    }
+
     /// Reads at an offset.
     pub(crate) fn pread(&self, buf: &mut [u8], offset: u64) -> Result<usize, i32> {
         // SAFETY: open; a slice.

@@ -1,12 +1,13 @@
 //! File calls of a thread that is in a PAG.
 
 use super::acl::{Acl, Rights};
+use super::dir::Dir;
 use super::failed;
 use super::file::File;
 use super::stat::Stat;
 use crate::client::PagScope;
-use crate::sys::uafs::Object;
-use crate::sys::{OPEN_CREATE_NEW, OPEN_READ, OPEN_TRUNCATE, OPEN_WRITE};
+use crate::sys::uafs::{At, Object};
+use crate::sys::{OPEN_CREATE_NEW, OPEN_DIRECTORY, OPEN_READ, OPEN_TRUNCATE, OPEN_WRITE};
 use crate::{Cell, Error, VolumeStatus};
 
 /// Longest path.
@@ -18,7 +19,7 @@ const GET_ACL: u32 = 0x4018_5602;
 /// VIOCSETAL.
 const SET_ACL: u32 = 0x4018_5601;
 /// VIOCGETVOLSTAT.
-const VOLUME_STATUS: u32 = 0x4018_5604;
+pub(super) const VOLUME_STATUS: u32 = 0x4018_5604;
 /// VIOCSETVOLSTAT.
 const SET_VOLUME_STATUS: u32 = 0x4018_5605;
 /// VIOCFLUSH.
@@ -32,7 +33,7 @@ const FILE_CELL: u32 = 0x4018_561e;
 /// VIOC_FLUSHVOLUME.
 const FLUSH_VOLUME: u32 = 0x4018_5625;
 /// VIOC_GETVCXSTATUS2: the caller's rights first.
-const GET_STATUS: u32 = 0x4018_5645;
+pub(super) const GET_STATUS: u32 = 0x4018_5645;
 
 /// What a caller would like to do, for [`Files::access`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +75,23 @@ fn path_ok(path: &[u8]) -> Result<&[u8], Error> {
     if !path.starts_with(b"/") || path.contains(&0) { Err(Error::BadValue("path")) } else { Ok(path) }
 }
 
+/// Refuses a target that would make a mount point of a link, or cannot be passed.
+///
+/// # Errors
+/// [`Error::BadValue`].
+pub(crate) fn target_ok(target: &[u8]) -> Result<&[u8], Error> {
+    if matches!(target, [b'#' | b'%', .., b'.']) || target.is_empty() || target.contains(&0) {
+        return Err(Error::BadValue("target of a link"));
+    }
+    Ok(target)
+}
+
+/// The rights in what [`GET_STATUS`] answers.
+pub(super) fn rights_in(out: [u8; 16]) -> Rights {
+    let [a, b, c, d, ..] = out;
+    Rights(u32::from_ne_bytes([a, b, c, d]))
+}
+
 /// The directory of a path, and the last component.
 ///
 /// # Errors
@@ -95,6 +113,15 @@ impl Files<'_> {
     /// The client's: `EACCES`, `ENOENT`, `ELOOP`, `ETIMEDOUT` ...
     pub fn open(&self, path: &[u8]) -> Result<File, Error> {
         self.open_as(path, OPEN_READ, 0)
+    }
+
+    /// Opens a directory to work in, whatever becomes of its path; symbolic links that lead to it are followed.
+    ///
+    /// # Errors
+    /// The client's: `ENOTDIR`, `ENOENT` ...
+    pub fn open_dir(&self, path: &[u8]) -> Result<Dir, Error> {
+        let handle = self.object.open(At::path(path_ok(path)?), OPEN_DIRECTORY, 0).map_err(failed("open"))?;
+        Ok(Dir::new(handle, self.scope.pag().clone()))
     }
 
     /// Makes a file, which must not exist, and opens it for writing.
@@ -164,7 +191,7 @@ impl Files<'_> {
     /// # Errors
     /// [`Error`] if it cannot be passed, or the client's.
     fn open_as(&self, path: &[u8], flags: u32, mode: u32) -> Result<File, Error> {
-        let handle = self.object.open(path_ok(path)?, flags, mode).map_err(failed("open"))?;
+        let handle = self.object.open(At::path(path_ok(path)?), flags, mode).map_err(failed("open"))?;
         Ok(File::new(handle, self.scope.pag().clone()))
     }
 
@@ -173,7 +200,7 @@ impl Files<'_> {
     /// # Errors
     /// The client's.
     pub fn stat(&self, path: &[u8]) -> Result<Stat, Error> {
-        self.object.stat(path_ok(path)?, true).map(Into::into).map_err(failed("stat"))
+        self.object.stat(At::path(path_ok(path)?), true).map(Into::into).map_err(failed("stat"))
     }
 
     /// Attributes; a symbolic link at the end is not followed.
@@ -181,7 +208,7 @@ impl Files<'_> {
     /// # Errors
     /// The client's.
     pub fn lstat(&self, path: &[u8]) -> Result<Stat, Error> {
-        self.object.stat(path_ok(path)?, false).map(Into::into).map_err(failed("lstat"))
+        self.object.stat(At::path(path_ok(path)?), false).map(Into::into).map_err(failed("lstat"))
     }
 
     /// Target of a symbolic link; `EINVAL` if it is none.
@@ -189,7 +216,7 @@ impl Files<'_> {
     /// # Errors
     /// The client's.
     pub fn readlink(&self, path: &[u8]) -> Result<Vec<u8>, Error> {
-        self.object.readlink(path_ok(path)?).map_err(failed("readlink"))
+        self.object.readlink(At::path(path_ok(path)?)).map_err(failed("readlink"))
     }
 
     /// All names in a directory, without `.` and `..`, in the directory's order.
@@ -210,7 +237,7 @@ impl Files<'_> {
             Access::Write => libc::W_OK,
             Access::Search => libc::X_OK,
         };
-        self.object.access(path_ok(path)?, mode.cast_unsigned()).map_err(failed("access"))
+        self.object.access(At::path(path_ok(path)?), mode.cast_unsigned()).map_err(failed("access"))
     }
 
     /// The PAG's rights on a file or directory that it may read.
@@ -220,8 +247,7 @@ impl Files<'_> {
     pub fn rights(&self, path: &[u8]) -> Result<Rights, Error> {
         let mut out = [0; 16];
         self.pioctl(Some(path), true, GET_STATUS, &[], &mut out)?;
-        let [a, b, c, d, ..] = out;
-        Ok(Rights(u32::from_ne_bytes([a, b, c, d])))
+        Ok(rights_in(out))
     }
 
     /// Where a mount point leads (`#volume.` or `%cell:volume.`); `EINVAL` if the path is none.
@@ -252,7 +278,7 @@ impl Files<'_> {
     /// # Errors
     /// The client's.
     pub fn mkdir(&self, path: &[u8]) -> Result<(), Error> {
-        self.object.mkdir(path_ok(path)?, 0o755).map_err(failed("mkdir"))
+        self.object.mkdir(At::path(path_ok(path)?), 0o755).map_err(failed("mkdir"))
     }
 
     /// Makes a symbolic link at `path`. A target that would make a mount point of it is refused.
@@ -260,10 +286,8 @@ impl Files<'_> {
     /// # Errors
     /// The client's.
     pub fn symlink(&self, target: &[u8], path: &[u8]) -> Result<(), Error> {
-        if matches!(target, [b'#' | b'%', .., b'.']) || target.is_empty() || target.contains(&0) {
-            return Err(Error::BadValue("target of a link"));
-        }
-        self.object.symlink(target, path_ok(path)?).map_err(failed("symlink"))
+        let target = target_ok(target)?;
+        self.object.symlink(target, At::path(path_ok(path)?)).map_err(failed("symlink"))
     }
 
     /// Makes a mount point at `path` for a volume of the cell that it stands in, or of another one.
@@ -286,7 +310,7 @@ impl Files<'_> {
             Some(c) => format!("{sign}{c}:{volume}."),
             None => format!("{sign}{volume}."),
         };
-        self.object.symlink(target.as_bytes(), path_ok(path)?).map_err(failed("mount"))
+        self.object.symlink(target.as_bytes(), At::path(path_ok(path)?)).map_err(failed("mount"))
     }
 
     /// Removes a mount point.
@@ -305,7 +329,7 @@ impl Files<'_> {
     /// # Errors
     /// The client's.
     pub fn unlink(&self, path: &[u8]) -> Result<(), Error> {
-        self.object.unlink(path_ok(path)?).map_err(failed("unlink"))
+        self.object.unlink(At::path(path_ok(path)?)).map_err(failed("unlink"))
     }
 
     /// Removes an empty directory.
@@ -313,7 +337,7 @@ impl Files<'_> {
     /// # Errors
     /// The client's.
     pub fn rmdir(&self, path: &[u8]) -> Result<(), Error> {
-        self.object.rmdir(path_ok(path)?).map_err(failed("rmdir"))
+        self.object.rmdir(At::path(path_ok(path)?)).map_err(failed("rmdir"))
     }
 
     /// Renames within a volume.
@@ -321,7 +345,7 @@ impl Files<'_> {
     /// # Errors
     /// The client's.
     pub fn rename(&self, from: &[u8], to: &[u8]) -> Result<(), Error> {
-        self.object.rename(path_ok(from)?, path_ok(to)?).map_err(failed("rename"))
+        self.object.rename(At::path(path_ok(from)?), At::path(path_ok(to)?)).map_err(failed("rename"))
     }
 
     /// The ACL of a directory.
@@ -394,8 +418,8 @@ impl Files<'_> {
         input: &[u8],
         out: &mut [u8],
     ) -> Result<(), Error> {
-        let path = path.map(path_ok).transpose()?;
-        self.object.pioctl(path, follow, command, input, out).map_err(failed("pioctl"))
+        let at = path.map(path_ok).transpose()?.map(At::path);
+        self.object.pioctl(at, follow, command, input, out).map_err(failed("pioctl"))
     }
 }
 

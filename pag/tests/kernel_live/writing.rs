@@ -40,8 +40,19 @@ pub(super) fn what_is_written_is_stored_when_it_is_closed() {
     sub.create(b"file", 0o644).unwrap().close().unwrap();
     assert_eq!(dir.rmdir(b"sub").unwrap_err().errno(), Some(libc::ENOTEMPTY));
     sub.unlink(b"file").unwrap();
+    assert_eq!(
+        afs.id_of(&sub.above(b"/afs").unwrap().unwrap().by_descriptor()),
+        afs.id_of(&dir.by_descriptor())
+    );
+    assert_ne!(afs.id_of(&sub.by_descriptor()), afs.id_of(&dir.by_descriptor()));
     drop(sub);
     dir.rmdir(b"sub").unwrap();
+    // Up to the root of AFS.
+    let mut highest = Some(open(""));
+    for _ in 0..10 {
+        highest = highest.and_then(|dir| dir.above(b"/afs").unwrap());
+    }
+    assert!(highest.is_none());
     let outside = Dir::open(format!("{at}/outside").as_bytes(), b"/afs").unwrap_err();
     assert_eq!(outside.errno(), Some(libc::ELOOP), "a link to this machine's own files");
     // Rights: asked where the client can be asked, and found out where not.
@@ -69,8 +80,8 @@ pub(super) fn what_is_written_is_stored_when_it_is_closed() {
     }
     // Volumes, and what fits in.
     let by_descriptor = dir.by_descriptor();
-    assert_eq!(afs.volume_of(&by_descriptor).unwrap(), afs.volume_of(at.as_bytes()).unwrap());
-    assert_ne!(afs.volume_of(&by_descriptor).unwrap(), 0);
+    assert_eq!(afs.id_of(&by_descriptor).unwrap(), afs.id_of(at.as_bytes()).unwrap());
+    assert_ne!(afs.id_of(&by_descriptor).unwrap().0, 0);
     assert!(afs.room(&by_descriptor).unwrap() > 1 << 20);
     drop(scope);
     let scope = bob.enter().unwrap();

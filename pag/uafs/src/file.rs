@@ -9,6 +9,7 @@ use crate::abi::{self, RawStat};
 use crate::creds::{self, Cred};
 use crate::errno::{Errno, Res, check};
 use crate::lock::Glock;
+use crate::place::Place;
 use crate::raw::{self, Vattr, Vnode};
 use crate::walk::{self, Held, Transfer};
 use core::ffi::{c_int, c_void};
@@ -23,7 +24,7 @@ const GET_FID: u32 = 0x4018_5616;
 pub(crate) struct File {
     /// The vnode.
     at: *mut Vnode,
-    /// `FREAD`, `FWRITE`.
+    /// `FREAD`, `FWRITE`; 0 for a directory to work in, which the library does not know to be open.
     flags: c_int,
     /// The PAG that opened it.
     pag: u32,
@@ -33,9 +34,18 @@ pub(crate) struct File {
 
 impl File {
     /// Opens a file or directory.
-    pub(crate) fn open(path: &[u8], flags: u32, mode: u32) -> Res<Self> {
+    pub(crate) fn open(place: Place<'_>, flags: u32, mode: u32) -> Res<Self> {
         let lock = Glock::take();
         let (pag, cred) = creds::mine(&lock)?;
+        if flags == abi::OPEN_DIRECTORY {
+            let found = place.find(true, cred, &lock)?;
+            // Of what is in a directory, each call looks itself whether it may be known or changed.
+            if !found.is_dir() {
+                return Err(Errno(libc::ENOTDIR));
+            }
+            cred.hold(&lock);
+            return Ok(Self { at: found.into_raw(), flags: 0, pag, cred });
+        }
         let mut how = 0;
         let mut rights = 0;
         if flags & abi::OPEN_READ != 0 {
@@ -50,7 +60,10 @@ impl File {
             return Err(Errno(libc::EINVAL));
         }
         let vnode = if flags & abi::OPEN_CREATE_NEW == 0 {
-            let found = walk::walk(path, true, cred, &lock)?;
+            let found = place.find(true, cred, &lock)?;
+            if found.is_link() {
+                return Err(Errno(libc::ELOOP));
+            }
             // SAFETY: held.
             check(unsafe { raw::afs_access(found.as_ptr(), rights, cred.as_ptr()) })?;
             if flags & abi::OPEN_TRUNCATE != 0 {
@@ -58,7 +71,7 @@ impl File {
             }
             found
         } else {
-            create(path, mode, cred, &lock)?
+            create(place, mode, cred, &lock)?
         };
         let mut at = vnode.as_ptr();
         // SAFETY: held.
@@ -76,6 +89,12 @@ impl File {
         Ok(Self { at: vnode.into_raw(), flags: how, pag, cred })
     }
 
+    /// Its vnode once more, for a thread in the PAG that opened it.
+    pub(crate) fn held<'l>(&self, lock: &'l Glock) -> Res<Held<'l>> {
+        let cred = self.cred(lock)?;
+        Ok(Held::again(self.at, cred, lock))
+    }
+
     /// The credential, if the calling thread is in the PAG that opened the file.
     fn cred(&self, lock: &Glock) -> Res<Cred> {
         let (pag, cred) = creds::mine(lock)?;
@@ -85,8 +104,12 @@ impl File {
     /// Closes it.
     pub(crate) fn close(self) -> Res<()> {
         let lock = Glock::take();
-        // SAFETY: our own reference.
-        let code = unsafe { raw::afs_close(self.at, self.flags, self.cred.as_ptr()) };
+        let code = if self.flags == 0 {
+            0
+        } else {
+            // SAFETY: our own reference, and opened with these flags.
+            unsafe { raw::afs_close(self.at, self.flags, self.cred.as_ptr()) }
+        };
         walk::release(self.at, self.cred, &lock);
         self.cred.release(&lock);
         check(code)
@@ -96,6 +119,9 @@ impl File {
     pub(crate) fn pread(&self, buf: *mut u8, len: usize, offset: u64) -> Res<usize> {
         let lock = Glock::take();
         let cred = self.cred(&lock)?;
+        if self.flags & raw::FREAD == 0 {
+            return Err(Errno(libc::EBADF));
+        }
         let mut t = transfer(buf, len, offset, raw::FREAD)?;
         let uio = t.uio();
         // SAFETY: held; the caller vouches for the buffer.
@@ -146,6 +172,10 @@ impl File {
     pub(crate) fn read_dir(&self, cookie: &mut i64, out: &mut [u8]) -> Res<usize> {
         let lock = Glock::take();
         let cred = self.cred(&lock)?;
+        if self.flags & raw::FREAD == 0 {
+            // Whether its names may be read has not been asked.
+            return Err(Errno(libc::EBADF));
+        }
         // SAFETY: our own reference, under the lock.
         let kind = unsafe { (*self.at).v_type };
         if kind != i64::from(libc::S_IFDIR) {
@@ -193,8 +223,8 @@ fn transfer(buf: *mut u8, len: usize, offset: u64, mode: c_int) -> Res<Transfer>
 }
 
 /// Makes a file.
-fn create<'l>(path: &[u8], mode: u32, cred: Cred, lock: &'l Glock) -> Res<Held<'l>> {
-    let (dir, name) = walk::parent(path, cred, lock)?;
+fn create<'l>(place: Place<'_>, mode: u32, cred: Cred, lock: &'l Glock) -> Res<Held<'l>> {
+    let (dir, name) = place.parent(cred, lock)?;
     let mut attrs = new_attrs(libc::S_IFREG, mode);
     let mut out = core::ptr::null_mut();
     let mode = c_int::try_from(mode & 0o7777).unwrap_or(0);
@@ -269,26 +299,26 @@ pub(crate) fn handle(at: *mut Vnode, command: u32, input: &[u8], out: &mut [u8],
     check(unsafe { raw::afs_HandlePioctl(at, command.cast_signed(), &raw mut blob, 1, &raw mut cred) })
 }
 
-/// Stat of a path.
-pub(crate) fn stat(path: &[u8], follow: bool) -> Res<RawStat> {
+/// Attributes of what is somewhere.
+pub(crate) fn stat(place: Place<'_>, follow: bool) -> Res<RawStat> {
     let lock = Glock::take();
     let (_, cred) = creds::mine(&lock)?;
-    let at = walk::walk(path, follow, cred, &lock)?;
+    let at = place.find(follow, cred, &lock)?;
     attributes(at.as_ptr(), cred)
 }
 
 /// Target of a link.
-pub(crate) fn readlink(path: &[u8]) -> Res<Vec<u8>> {
+pub(crate) fn readlink(place: Place<'_>) -> Res<Vec<u8>> {
     let lock = Glock::take();
     let (_, cred) = creds::mine(&lock)?;
-    walk::walk(path, false, cred, &lock)?.target()
+    place.find(false, cred, &lock)?.target()
 }
 
 /// Whether the thread's PAG may do what `mode` (R_OK, W_OK, X_OK) says.
-pub(crate) fn access(path: &[u8], mode: u32) -> Res<()> {
+pub(crate) fn access(place: Place<'_>, mode: u32) -> Res<()> {
     let lock = Glock::take();
     let (_, cred) = creds::mine(&lock)?;
-    let at = walk::walk(path, true, cred, &lock)?;
+    let at = place.find(true, cred, &lock)?;
     let rights = [(libc::R_OK, raw::VREAD), (libc::W_OK, raw::VWRITE), (libc::X_OK, raw::VEXEC)]
         .iter()
         .filter(|(ask, _)| mode & ask.cast_unsigned() != 0)
@@ -299,7 +329,7 @@ pub(crate) fn access(path: &[u8], mode: u32) -> Res<()> {
 
 /// A pioctl of a caller.
 pub(crate) fn pioctl(
-    path: Option<&[u8]>,
+    place: Option<Place<'_>>,
     follow: bool,
     command: u32,
     input: &[u8],
@@ -311,9 +341,9 @@ pub(crate) fn pioctl(
     }
     let lock = Glock::take();
     let (_, cred) = creds::mine(&lock)?;
-    match path {
-        Some(p) => {
-            let at = walk::walk(p, follow, cred, &lock)?;
+    match place {
+        Some(place) => {
+            let at = place.find(follow, cred, &lock)?;
             handle(at.as_ptr(), command, input, out, cred)?;
         }
         None => handle(core::ptr::null_mut(), command, input, out, cred)?,
@@ -321,17 +351,17 @@ pub(crate) fn pioctl(
     Ok(out.len())
 }
 
-/// Does something with the last component of a path in its directory.
-fn in_parent(path: &[u8], f: impl FnOnce(*mut Vnode, &CString, Cred, &Glock) -> Res<()>) -> Res<()> {
+/// Does something with a name in its directory.
+fn in_parent(place: Place<'_>, f: impl FnOnce(*mut Vnode, &CString, Cred, &Glock) -> Res<()>) -> Res<()> {
     let lock = Glock::take();
     let (_, cred) = creds::mine(&lock)?;
-    let (dir, name) = walk::parent(path, cred, &lock)?;
+    let (dir, name) = place.parent(cred, &lock)?;
     f(dir.as_ptr(), &name, cred, &lock)
 }
 
 /// Makes a directory.
-pub(crate) fn mkdir(path: &[u8], mode: u32) -> Res<()> {
-    in_parent(path, |dir, name, cred, lock| {
+pub(crate) fn mkdir(place: Place<'_>, mode: u32) -> Res<()> {
+    in_parent(place, |dir, name, cred, lock| {
         let mut attrs = new_attrs(libc::S_IFREG, mode);
         let mut out = core::ptr::null_mut();
         // SAFETY: the directory is held, the rest is local.
@@ -343,9 +373,9 @@ pub(crate) fn mkdir(path: &[u8], mode: u32) -> Res<()> {
 }
 
 /// Makes a symbolic link or, if `target` is of that form, a mount point.
-pub(crate) fn symlink(target: &[u8], path: &[u8]) -> Res<()> {
+pub(crate) fn symlink(target: &[u8], place: Place<'_>) -> Res<()> {
     let target = CString::new(target).map_err(|_| Errno(libc::EINVAL))?;
-    in_parent(path, |dir, name, cred, _| {
+    in_parent(place, |dir, name, cred, _| {
         let mut attrs = new_attrs(libc::S_IFLNK, 0o777);
         let (n, t) = (name.as_ptr().cast_mut(), target.as_ptr().cast_mut());
         // SAFETY: the directory is held, the rest is local; no vnode is asked for.
@@ -354,16 +384,16 @@ pub(crate) fn symlink(target: &[u8], path: &[u8]) -> Res<()> {
 }
 
 /// Removes a file or link.
-pub(crate) fn unlink(path: &[u8]) -> Res<()> {
-    in_parent(path, |dir, name, cred, _| {
+pub(crate) fn unlink(place: Place<'_>) -> Res<()> {
+    in_parent(place, |dir, name, cred, _| {
         // SAFETY: the directory is held, the name a copy.
         check(unsafe { raw::afs_remove(dir, name.as_ptr().cast_mut(), cred.as_ptr()) })
     })
 }
 
 /// Removes a directory.
-pub(crate) fn rmdir(path: &[u8]) -> Res<()> {
-    in_parent(path, |dir, name, cred, _| {
+pub(crate) fn rmdir(place: Place<'_>) -> Res<()> {
+    in_parent(place, |dir, name, cred, _| {
         // SAFETY: the directory is held, the name a copy.
         let code = unsafe { raw::afs_rmdir(dir, name.as_ptr().cast_mut(), cred.as_ptr()) };
         // What servers say of a directory that is not empty.
@@ -372,11 +402,11 @@ pub(crate) fn rmdir(path: &[u8]) -> Res<()> {
 }
 
 /// Renames.
-pub(crate) fn rename(from: &[u8], to: &[u8]) -> Res<()> {
+pub(crate) fn rename(from: Place<'_>, to: Place<'_>) -> Res<()> {
     let lock = Glock::take();
     let (_, cred) = creds::mine(&lock)?;
-    let (from_dir, from) = walk::parent(from, cred, &lock)?;
-    let (to_dir, to) = walk::parent(to, cred, &lock)?;
+    let (from_dir, from) = from.parent(cred, &lock)?;
+    let (to_dir, to) = to.parent(cred, &lock)?;
     let (f, t) = (from.as_ptr().cast_mut(), to.as_ptr().cast_mut());
     // SAFETY: both directories are held, the names are copies.
     check(unsafe { raw::afs_rename(from_dir.as_ptr(), f, to_dir.as_ptr(), t, cred.as_ptr()) })

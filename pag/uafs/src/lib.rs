@@ -29,6 +29,7 @@ mod creds;
 mod errno;
 mod file;
 mod lock;
+mod place;
 mod raw;
 mod start;
 mod walk;
@@ -38,6 +39,7 @@ use core::ffi::c_void;
 use errno::{Errno, Res};
 use file::File;
 use lock::Glock;
+use place::Place;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// VIOCSETTOK.
@@ -140,6 +142,17 @@ unsafe fn file<'a>(at: *mut RawFile) -> Res<&'a File> {
     unsafe { at.cast::<File>().as_ref() }.ok_or(Errno(libc::EBADF))
 }
 
+/// A place of a caller: a path, or with a directory of his a name in it.
+///
+/// # Safety
+/// `dir` is null or from `open`, and not closed before the call has returned; `path` as for [`input`].
+unsafe fn place<'a>(dir: *mut RawFile, path: *const u8, len: usize) -> Place<'a> {
+    // SAFETY: as the caller says.
+    let dir = unsafe { dir.cast::<File>().as_ref() };
+    // SAFETY: as the caller says.
+    Place { dir, path: unsafe { input(path, len) } }
+}
+
 /// `Table::start`.
 ///
 /// # Safety
@@ -211,11 +224,18 @@ unsafe extern "C" fn current() -> u32 {
 ///
 /// # Safety
 /// Pointers are what `abi.rs` says.
-unsafe extern "C" fn open(path: *const u8, len: usize, flags: u32, mode: u32, out: *mut *mut RawFile) -> i32 {
+unsafe extern "C" fn open(
+    dir: *mut RawFile,
+    path: *const u8,
+    len: usize,
+    flags: u32,
+    mode: u32,
+    out: *mut *mut RawFile,
+) -> i32 {
     // SAFETY: by the interface.
-    let path = unsafe { input(path, len) };
+    let place = unsafe { place(dir, path, len) };
     answer(|| {
-        let file = File::open(path, flags, mode)?;
+        let file = File::open(place, flags, mode)?;
         // SAFETY: by the interface.
         unsafe { *out = Box::into_raw(Box::new(file)).cast() };
         Ok(())
@@ -302,11 +322,17 @@ unsafe extern "C" fn read_dir(at: *mut RawFile, cookie: *mut i64, buf: *mut u8, 
 ///
 /// # Safety
 /// Pointers are what `abi.rs` says.
-unsafe extern "C" fn stat(path: *const u8, len: usize, follow: u32, out: *mut RawStat) -> i32 {
+unsafe extern "C" fn stat(
+    dir: *mut RawFile,
+    path: *const u8,
+    len: usize,
+    follow: u32,
+    out: *mut RawStat,
+) -> i32 {
     // SAFETY: by the interface.
-    let path = unsafe { input(path, len) };
+    let place = unsafe { place(dir, path, len) };
     answer(|| {
-        let found = file::stat(path, follow != 0)?;
+        let found = file::stat(place, follow != 0)?;
         // SAFETY: by the interface.
         unsafe { *out = found };
         Ok(())
@@ -317,13 +343,19 @@ unsafe extern "C" fn stat(path: *const u8, len: usize, follow: u32, out: *mut Ra
 ///
 /// # Safety
 /// Pointers are what `abi.rs` says.
-unsafe extern "C" fn readlink(path: *const u8, len: usize, buf: *mut u8, cap: usize) -> isize {
+unsafe extern "C" fn readlink(
+    dir: *mut RawFile,
+    path: *const u8,
+    len: usize,
+    buf: *mut u8,
+    cap: usize,
+) -> isize {
     // SAFETY: by the interface.
-    let path = unsafe { input(path, len) };
+    let place = unsafe { place(dir, path, len) };
     // SAFETY: by the interface.
     let buf = unsafe { output(buf, cap) };
     count(|| {
-        let target = file::readlink(path)?;
+        let target = file::readlink(place)?;
         buf.get_mut(..target.len()).ok_or(Errno(libc::ENAMETOOLONG))?.copy_from_slice(&target);
         Ok(target.len())
     })
@@ -333,10 +365,10 @@ unsafe extern "C" fn readlink(path: *const u8, len: usize, buf: *mut u8, cap: us
 ///
 /// # Safety
 /// Pointers are what `abi.rs` says.
-unsafe extern "C" fn access(path: *const u8, len: usize, mode: u32) -> i32 {
+unsafe extern "C" fn access(dir: *mut RawFile, path: *const u8, len: usize, mode: u32) -> i32 {
     // SAFETY: by the interface.
-    let path = unsafe { input(path, len) };
-    answer(|| file::access(path, mode))
+    let place = unsafe { place(dir, path, len) };
+    answer(|| file::access(place, mode))
 }
 
 /// `Table::pioctl`.
@@ -344,6 +376,7 @@ unsafe extern "C" fn access(path: *const u8, len: usize, mode: u32) -> i32 {
 /// # Safety
 /// Pointers are what `abi.rs` says.
 unsafe extern "C" fn pioctl(
+    dir: *mut RawFile,
     path: *const u8,
     len: usize,
     follow: u32,
@@ -353,67 +386,80 @@ unsafe extern "C" fn pioctl(
     out: *mut c_void,
     cap: usize,
 ) -> isize {
-    let with_path = !path.is_null();
+    let somewhere = !path.is_null() || !dir.is_null();
     // SAFETY: by the interface.
-    let path = unsafe { input(path, len) };
+    let place = unsafe { place(dir, path, len) };
     // SAFETY: by the interface.
     let in_data = unsafe { input(in_data.cast(), in_len) };
     // SAFETY: by the interface.
     let out = unsafe { output(out.cast(), cap) };
-    count(|| file::pioctl(with_path.then_some(path), follow != 0, command, in_data, out))
+    count(|| file::pioctl(somewhere.then_some(place), follow != 0, command, in_data, out))
 }
 
 /// `Table::mkdir`.
 ///
 /// # Safety
 /// Pointers are what `abi.rs` says.
-unsafe extern "C" fn mkdir(path: *const u8, len: usize, mode: u32) -> i32 {
+unsafe extern "C" fn mkdir(dir: *mut RawFile, path: *const u8, len: usize, mode: u32) -> i32 {
     // SAFETY: by the interface.
-    let path = unsafe { input(path, len) };
-    answer(|| file::mkdir(path, mode))
+    let place = unsafe { place(dir, path, len) };
+    answer(|| file::mkdir(place, mode))
 }
 
 /// `Table::symlink`.
 ///
 /// # Safety
 /// Pointers are what `abi.rs` says.
-unsafe extern "C" fn symlink(target: *const u8, target_len: usize, path: *const u8, len: usize) -> i32 {
+unsafe extern "C" fn symlink(
+    target: *const u8,
+    target_len: usize,
+    dir: *mut RawFile,
+    path: *const u8,
+    len: usize,
+) -> i32 {
     // SAFETY: by the interface.
     let target = unsafe { input(target, target_len) };
     // SAFETY: by the interface.
-    let path = unsafe { input(path, len) };
-    answer(|| file::symlink(target, path))
+    let place = unsafe { place(dir, path, len) };
+    answer(|| file::symlink(target, place))
 }
 
 /// `Table::unlink`.
 ///
 /// # Safety
 /// Pointers are what `abi.rs` says.
-unsafe extern "C" fn unlink(path: *const u8, len: usize) -> i32 {
+unsafe extern "C" fn unlink(dir: *mut RawFile, path: *const u8, len: usize) -> i32 {
     // SAFETY: by the interface.
-    let path = unsafe { input(path, len) };
-    answer(|| file::unlink(path))
+    let place = unsafe { place(dir, path, len) };
+    answer(|| file::unlink(place))
 }
 
 /// `Table::rmdir`.
 ///
 /// # Safety
 /// Pointers are what `abi.rs` says.
-unsafe extern "C" fn rmdir(path: *const u8, len: usize) -> i32 {
+unsafe extern "C" fn rmdir(dir: *mut RawFile, path: *const u8, len: usize) -> i32 {
     // SAFETY: by the interface.
-    let path = unsafe { input(path, len) };
-    answer(|| file::rmdir(path))
+    let place = unsafe { place(dir, path, len) };
+    answer(|| file::rmdir(place))
 }
 
 /// `Table::rename`.
 ///
 /// # Safety
 /// Pointers are what `abi.rs` says.
-unsafe extern "C" fn rename(from: *const u8, from_len: usize, to: *const u8, to_len: usize) -> i32 {
+unsafe extern "C" fn rename(
+    from_dir: *mut RawFile,
+    from: *const u8,
+    from_len: usize,
+    to_dir: *mut RawFile,
+    to: *const u8,
+    to_len: usize,
+) -> i32 {
     // SAFETY: by the interface.
-    let from = unsafe { input(from, from_len) };
+    let from = unsafe { place(from_dir, from, from_len) };
     // SAFETY: by the interface.
-    let to = unsafe { input(to, to_len) };
+    let to = unsafe { place(to_dir, to, to_len) };
     answer(|| file::rename(from, to))
 }
 

@@ -65,6 +65,13 @@ impl<'l> Held<'l> {
         if at.is_null() { Err(Errno(libc::EIO)) } else { Ok(Self { at, cred, lock }) }
     }
 
+    /// Takes a reference of its own of a vnode that is held elsewhere, as the library's `VN_HOLD` does.
+    pub(crate) fn again(at: *mut Vnode, cred: Cred, lock: &'l Glock) -> Self {
+        // SAFETY: the caller holds a reference, so the vnode is alive; under the global lock.
+        unsafe { (*at).v_count += 1 };
+        Self { at, cred, lock }
+    }
+
     /// For the library.
     pub(crate) fn as_ptr(&self) -> *mut Vnode {
         self.at
@@ -88,7 +95,7 @@ impl<'l> Held<'l> {
     }
 
     /// Whether it is a symbolic link.
-    fn is_link(&self) -> bool {
+    pub(crate) fn is_link(&self) -> bool {
         self.kind() == libc::S_IFLNK
     }
 
@@ -228,13 +235,27 @@ pub(crate) fn parent<'l>(path: &[u8], cred: Cred, lock: &'l Glock) -> Res<(Held<
     let end = path.iter().rposition(|b| *b != b'/').map_or(0, |i| i + 1);
     let (dir, name) =
         path.split_at(path.get(..end).and_then(|p| p.iter().rposition(|b| *b == b'/')).unwrap_or(0));
-    let name = name.get(1..).and_then(|n| n.split(|b| *b == b'/').next()).unwrap_or_default();
-    if name == b"." || name == b".." {
-        return Err(Errno(libc::EINVAL));
-    }
-    let name = component(name)?;
+    let name = self::name(name.get(1..).and_then(|n| n.split(|b| *b == b'/').next()).unwrap_or_default())?;
     let dir = walk(if dir.is_empty() { b"/" } else { dir }, true, cred, lock)?;
     if dir.is_dir() { Ok((dir, name)) } else { Err(Errno(libc::ENOTDIR)) }
+}
+
+/// A name that something in a directory can have.
+pub(crate) fn name(name: &[u8]) -> Res<CString> {
+    if name == b"." || name == b".." { Err(Errno(libc::EINVAL)) } else { component(name) }
+}
+
+/// The entry `name` of a directory, or with `..` the directory above it; links are not followed. Above the root of AFS there is
+/// nothing.
+pub(crate) fn step<'l>(dir: &Held<'l>, name: &[u8]) -> Res<Held<'l>> {
+    if !dir.is_dir() {
+        return Err(Errno(libc::ENOTDIR));
+    }
+    // As in `walk`: the library gives out its root without a reference there.
+    if name == b".." && dir.at == root(dir.cred, dir.lock)?.at {
+        return Err(Errno(libc::ENOENT));
+    }
+    if name == b"." { Err(Errno(libc::EINVAL)) } else { dir.lookup(name) }
 }
 
 /// The root must be a directory by its vnode and by its attributes.

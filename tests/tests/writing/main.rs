@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod attacks;
 mod bodies;
 mod rights;
 mod servers;

@@ -2,7 +2,7 @@
 
 use super::resource::private;
 use super::{error, guarded, pool_of, refuse};
-use crate::dav::put::Put;
+use crate::dav::Put;
 use crate::httpd::Request;
 use core::ffi::{c_int, c_void};
 use core::ptr;

@@ -1,0 +1,228 @@
+//! Trees on files of which others can make something else at any step.
+#![expect(clippy::missing_errors_doc, reason = "an error is what the test is about")]
+
+use super::files::split;
+use super::memory::{Memory, MemoryDir, Node, Step};
+use super::put::Problem;
+use super::tree::{self, Place};
+
+const TREE: [(&str, &str); 6] =
+    [("d", "/"), ("d/a", "1"), ("d/l", "->a"), ("d/s", "/"), ("d/s/b", "2"), ("x", "other")];
+
+/// The directory of a path below `/afs/c`, and the name in it.
+fn place(m: &Memory, path: &str) -> (MemoryDir, Vec<u8>) {
+    let path = format!("/afs/c/{path}");
+    let (dir, name) = split(path.as_bytes()).unwrap();
+    (m.dir(dir).unwrap(), name.to_vec())
+}
+
+fn places(
+    m: &Memory,
+    from: &str,
+    to: &str,
+    f: impl FnOnce(Place<'_, MemoryDir>, Place<'_, MemoryDir>) -> Result<(), tree::Failures>,
+) -> Result<(), tree::Failures> {
+    let ((a, from), (b, to)) = (place(m, from), place(m, to));
+    f(Place { dir: &a, name: &from }, Place { dir: &b, name: &to })
+}
+
+fn remove(m: &Memory, path: &str) -> Result<(), tree::Failures> {
+    let (dir, name) = place(m, path);
+    tree::remove(&dir, &name)
+}
+
+#[test]
+fn trees_are_removed_up_to_mount_points() {
+    let m = Memory::with(&TREE);
+    remove(&m, "d").unwrap();
+    assert_eq!(m.shown(), "x=other");
+    let m = Memory::with(&TREE);
+    m.state().mounts = vec![b"/afs/c/d/s".to_vec()];
+    assert_eq!(remove(&m, "d"), Err(vec![(b"/afs/c/d/s".to_vec(), Problem::MountPoint)]));
+    assert_eq!(m.shown(), "d=/ d/s=/ d/s/b=2 x=other", "the other volume is as it was");
+    assert_eq!(remove(&m, "d/s"), Err(vec![(b"/afs/c/d/s".to_vec(), Problem::MountPoint)]));
+    remove(&m, "x").unwrap();
+    assert_eq!(remove(&m, "x"), Err(vec![(b"/afs/c/x".to_vec(), Problem::Afs(libc::ENOENT))]));
+}
+
+#[test]
+fn what_cannot_be_removed_is_told_one_by_one() {
+    let m = Memory::with(&TREE).fail(Step::Unlink, libc::EACCES);
+    let failed = remove(&m, "d").unwrap_err();
+    let names: Vec<_> = failed.iter().map(|(path, _)| String::from_utf8_lossy(path).into_owned()).collect();
+    assert_eq!(names, ["/afs/c/d/a", "/afs/c/d/l", "/afs/c/d/s/b"]);
+}
+
+fn copy(m: &Memory, from: &str, to: &str, deep: bool) -> Result<(), tree::Failures> {
+    places(m, from, to, |from, to| tree::copy(from, to, deep))
+}
+
+#[test]
+fn trees_are_copied_with_their_links() {
+    let m = Memory::with(&TREE);
+    copy(&m, "d", "e", true).unwrap();
+    copy(&m, "d", "f", false).unwrap();
+    copy(&m, "d/s/b", "y", true).unwrap();
+    let want = "d=/ d/a=1 d/l=->a d/s=/ d/s/b=2 e=/ e/a=1 e/l=->a e/s=/ e/s/b=2 f=/ x=other y=2";
+    assert_eq!(m.shown(), want);
+    // What is replaced is gone with its contents.
+    copy(&m, "d/s", "e", true).unwrap();
+    copy(&m, "x", "f", true).unwrap();
+    assert_eq!(m.shown(), "d=/ d/a=1 d/l=->a d/s=/ d/s/b=2 e=/ e/b=2 f=other x=other y=2");
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_copied_is_not_copied() {
+    let m = Memory::with(&[("from", "one version"), ("to", "as it was")]);
+    m.state().changes = Some((b"/afs/c/from".to_vec(), Node::File(b"ANOTHER ONE".to_vec(), 0o644)));
+    let failed = copy(&m, "from", "to", false).unwrap_err();
+    assert_eq!(failed, [(b"/afs/c/to".to_vec(), Problem::Changed)]);
+    assert_eq!(m.shown(), "from=ANOTHER ONE to=as it was");
+}
+
+#[test]
+fn a_copy_that_fails_leaves_what_was_there() {
+    let m = Memory::with(&TREE).fail(Step::Close, libc::EDQUOT);
+    for (from, to) in [("d", "new"), ("d", "x"), ("d/a", "x"), ("x", "d")] {
+        let failed = copy(&m, from, to, true).unwrap_err();
+        assert_eq!(failed[0].1, Problem::Afs(libc::EDQUOT), "{from} {to}");
+        assert_eq!(m.shown(), Memory::with(&TREE).shown(), "{from} {to}");
+    }
+    let m = Memory::with(&TREE);
+    m.state().mounts = vec![b"/afs/c/d/s".to_vec()];
+    assert_eq!(copy(&m, "d", "e", true), Err(vec![(b"/afs/c/d/s".to_vec(), Problem::MountPoint)]));
+    assert_eq!(m.shown(), Memory::with(&TREE).shown());
+}
+
+#[test]
+fn a_copy_whose_volume_is_not_known_leaves_what_was_there() {
+    for asked in 0..=5 {
+        let m = Memory::with(&TREE).fail_after(asked, Step::Id, libc::ETIMEDOUT);
+        let failed = copy(&m, "d", "x", true).unwrap_err();
+        assert_eq!(failed[0].1, Problem::Afs(libc::ETIMEDOUT), "{asked}");
+        assert_eq!(m.shown(), Memory::with(&TREE).shown(), "{asked}");
+    }
+}
+
+fn rename(m: &Memory, from: &str, to: &str) -> Result<(), tree::Failures> {
+    places(m, from, to, tree::rename)
+}
+
+#[test]
+fn what_is_renamed_replaces_what_was_there() {
+    let m = Memory::with(&TREE);
+    rename(&m, "d/a", "x").unwrap();
+    assert_eq!(m.shown(), "d=/ d/l=->a d/s=/ d/s/b=2 x=1");
+    rename(&m, "x", "d").unwrap();
+    assert_eq!(m.shown(), "d=1");
+}
+
+#[test]
+fn a_rename_out_of_the_volume_changes_nothing() {
+    let m = Memory::with(&TREE);
+    m.state().mounts = vec![b"/afs/c/d/s".to_vec()];
+    for (from, to, why) in [
+        ("x", "d/s/x", Problem::Afs(libc::EXDEV)),
+        ("x", "d/s/b", Problem::Afs(libc::EXDEV)),
+        ("d/s/b", "d/a", Problem::Afs(libc::EXDEV)),
+        ("d/s", "moved", Problem::MountPoint),
+        ("x", "d/s", Problem::MountPoint),
+    ] {
+        assert_eq!(rename(&m, from, to).unwrap_err()[0].1, why, "{from} {to}");
+        assert_eq!(m.shown(), Memory::with(&TREE).shown(), "{from} {to}");
+    }
+}
+
+/// `s` is everybody's, `mine` is not.
+const SHARED: [(&str, &str); 7] = [
+    ("mine", "/"),
+    ("mine/one", "secret"),
+    ("mine/two", "secret"),
+    ("s", "/"),
+    ("s/x", "/"),
+    ("s/x/one", "1"),
+    ("s/x/two", "2"),
+];
+
+/// Everybody's `s/x` with a link to `mine` in its place, as soon as a step of that name is about to be done.
+fn swapped(step: Step, name: &str) -> Memory {
+    Memory::with(&SHARED).before(step, name, |s| {
+        s.rename("s/x", "moved");
+        s.make("s/x", "->/afs/c/mine");
+    })
+}
+
+#[test]
+fn a_link_in_the_place_of_a_directory_leads_no_removal_elsewhere() {
+    for (step, name, left) in [
+        (Step::Look, "x", "moved=/ moved/one=1 moved/two=2 "),
+        (Step::Sub, "x", "moved=/ moved/one=1 moved/two=2 s=/ s/x=->/afs/c/mine"),
+        (Step::Names, "x", "moved=/ s=/ s/x=->/afs/c/mine"),
+        (Step::Look, "one", "moved=/ s=/ s/x=->/afs/c/mine"),
+        (Step::Unlink, "one", "moved=/ s=/ s/x=->/afs/c/mine"),
+        (Step::Unlink, "two", "moved=/ s=/ s/x=->/afs/c/mine"),
+    ] {
+        let m = swapped(step, name);
+        let done = remove(&m, "s");
+        assert_eq!(done.is_ok(), !left.contains("s/x"), "{step:?} {name}: {done:?}");
+        let want = format!("mine=/ mine/one=secret mine/two=secret {left}");
+        assert_eq!(m.shown(), want.trim_end(), "{step:?} {name}");
+    }
+}
+
+#[test]
+fn a_link_in_the_place_of_a_directory_leads_no_copy_elsewhere() {
+    for (step, name) in [
+        (Step::Look, "x"),
+        (Step::Sub, "x"),
+        (Step::Names, "x"),
+        (Step::Look, "one"),
+        (Step::Look, "two"),
+        (Step::Mkdir, "x"),
+    ] {
+        let m = swapped(step, name);
+        let _ = copy(&m, "s", "copy", true);
+        let secrets = m.all().into_iter().filter(|(_, text)| text == "secret").count();
+        assert_eq!(secrets, 2, "{step:?} {name}: {}", m.shown());
+        // Nor does one in the place of what is made.
+        let m = Memory::with(&SHARED).before(step, name, |s| {
+            let made: Vec<String> = s.nodes.keys().map(|p| String::from_utf8_lossy(p).into_owned()).collect();
+            for made in made.iter().filter_map(|p| p.strip_prefix("/afs/c/")).filter(|p| p.ends_with("copy"))
+            {
+                s.rename(made, "moved");
+                s.make(made, "->/afs/c/mine");
+            }
+        });
+        let _ = copy(&m, "s", "copy", true);
+        let shown = m.shown();
+        assert!(shown.contains("mine=/ mine/one=secret mine/two=secret "), "{step:?} {name}: {shown}");
+        assert!(!shown.contains("mine/x"), "{step:?} {name}: {shown}");
+    }
+}
+
+#[test]
+fn nothing_takes_the_place_of_itself_or_of_what_it_is_in() {
+    const ALIAS: [(&str, &str); 5] =
+        [("d", "/"), ("d/dir", "/"), ("d/dir/f", "1"), ("d/dir/g", "/"), ("l", "->d")];
+    for (from, to) in [
+        ("l/dir", "d/dir"),
+        ("d/dir", "l/dir"),
+        ("l/dir/f", "d/dir/f"),
+        ("d/dir/f", "l/dir"),
+        ("l/dir/g", "d"),
+        ("d", "l/dir/new"),
+        ("d/dir", "l/dir/g/new"),
+        ("d/dir", "l/dir/g"),
+    ] {
+        let transfers: [fn(&Memory, &str, &str) -> _; 2] = [|m, from, to| copy(m, from, to, true), rename];
+        for transfer in transfers {
+            let m = Memory::with(&ALIAS);
+            assert_eq!(transfer(&m, from, to).unwrap_err()[0].1, Problem::Overlap, "{from} {to}");
+            assert_eq!(m.shown(), Memory::with(&ALIAS).shown(), "{from} {to}");
+        }
+    }
+    let m = Memory::with(&ALIAS);
+    copy(&m, "l/dir", "d/copy", true).unwrap();
+    rename(&m, "l/copy/g", "d/dir/f").unwrap();
+    assert_eq!(m.shown(), "d=/ d/copy=/ d/copy/f=1 d/dir=/ d/dir/f=/ d/dir/g=/ l=->d");
+}
