@@ -222,6 +222,10 @@ pub const DAV_ON: Message = Message::new("AFS0706", Level::Error);
 pub const CODED_BODY: Message = Message::new("AFS0707", Level::Info);
 /// What was replaced is still there, under a name of ours.
 pub const LEFT_BEHIND: Message = Message::new("AFS0708", Level::Warning);
+/// What was to be replaced, and was not, has a name of ours.
+pub const NOT_PUT_BACK: Message = Message::new("AFS0709", Level::Error);
+/// It has its own again.
+pub const PUT_BACK_LATE: Message = Message::new("AFS0710", Level::Warning);
 
 // What cannot happen.
 

@@ -188,8 +188,15 @@ pub trait Dir: Clone + Send {
 /// What is tried again, since its server was away.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Task {
-    /// Removing a temporary file.
+    /// Removing a temporary name, and what is in it.
     Remove(Vec<u8>),
+    /// Giving what was set aside its name back; if something else has that by now, it stays aside.
+    PutBack {
+        /// Its temporary name.
+        aside: Vec<u8>,
+        /// Its name.
+        name: Vec<u8>,
+    },
 }
 
 /// The directory of a path, and the name in it; `None` for a path that has none.

@@ -1,6 +1,9 @@
 //! What could not be done since its server went away, such as removing temporary names: tried again while the child lives.
 
-use super::files::{Dir as _, Task};
+use super::files::{Dir as _, Task, join};
+use super::put::Problem;
+use super::tree;
+use crate::message;
 use crate::writing::OpenDir;
 use core::time::Duration;
 use pag::Fault;
@@ -27,6 +30,29 @@ struct Leftover {
     next: Instant,
 }
 
+impl Leftover {
+    /// Tells what has come of something that somebody would miss.
+    fn told(&self, problem: Option<&Problem>) {
+        let Task::PutBack { aside, name } = &self.task else { return };
+        let shown = |name| String::from_utf8_lossy(&join(self.dir.path(), name)).into_owned();
+        let (path, now_at) = (shown(name), shown(aside));
+        match problem {
+            None => tracing::warn!(
+                id = message::PUT_BACK_LATE.id,
+                path,
+                "what could not be given its name back has it again"
+            ),
+            Some(problem) => tracing::error!(
+                id = message::NOT_PUT_BACK.id,
+                path,
+                now_at,
+                ?problem,
+                "what lost its name keeps another one"
+            ),
+        }
+    }
+}
+
 /// All of this child.
 static ALL: Mutex<VecDeque<Leftover>> = Mutex::new(VecDeque::new());
 
@@ -50,17 +76,22 @@ pub fn sweep() {
         due
     };
     for leftover in due {
-        let gone = match &leftover.task {
-            Task::Remove(name) => match leftover.dir.unlink(name) {
-                Ok(()) => true,
-                // Nobody can do anything about the others.
-                Err(errno) => Fault::of(errno) != Fault::Unreachable,
-            },
+        let problems: Vec<Problem> = match &leftover.task {
+            Task::Remove(name) => {
+                let failures = tree::remove(&leftover.dir, name).err().unwrap_or_default();
+                failures.into_iter().map(|(_, problem)| problem).collect()
+            }
+            Task::PutBack { aside, name } => {
+                tree::put_back(&leftover.dir, aside, name).err().into_iter().collect()
+            }
         };
-        if !gone && leftover.since.elapsed() < PATIENCE {
+        let away = |p: &Problem| matches!(p, Problem::Afs(e) if Fault::of(*e) == Fault::Unreachable);
+        if problems.iter().any(away) && leftover.since.elapsed() < PATIENCE {
             let next = Instant::now() + PAUSE;
             let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
             all.push_back(Leftover { next, ..leftover });
+        } else {
+            leftover.told(problems.first());
         }
     }
 }

@@ -86,6 +86,11 @@ impl State {
         }
     }
 
+    /// From now on all goes well.
+    pub(super) fn stop_failing(&mut self) {
+        self.failing.clear();
+    }
+
     /// Makes something.
     pub(super) fn make(&mut self, path: &str, text: &str) {
         let node = match text {

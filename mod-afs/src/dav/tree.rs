@@ -3,8 +3,8 @@
 //! Each directory on the way down is held, from the one that the request is about on, so that nobody leads the rest of the
 //! work elsewhere by moving one away and putting a link in its place.
 
-use super::files::{Dir, Id, join};
-use super::put::{self, Problem, Put};
+use super::files::{Dir, Id, Task, join};
+use super::put::{self, Problem, Put, REPLACE};
 use crate::message;
 use pag::Fault;
 use pag::userspace::Kind;
@@ -67,6 +67,14 @@ impl<D: Dir> Place<'_, D> {
         let dir = self.dir.sub(self.name)?;
         let id = dir.id()?;
         Ok((dir, id))
+    }
+
+    /// Refuses the mount point of a volume.
+    ///
+    /// # Errors
+    /// What AFS says; [`Problem::MountPoint`].
+    fn within_its_volume(self) -> Result<(), Problem> {
+        self.open_within(self.dir.id()?.volume).map(drop)
     }
 
     /// The same, if it is in this volume.
@@ -189,10 +197,11 @@ fn remove_members<D: Dir>(dir: &D, volume: u64, depth: usize, failures: &mut Fai
     Ok(empty)
 }
 
-/// Copies a file, a link, or a directory; `deep`: with all that is in it. What has the new name is replaced.
+/// Copies a file, a link, or a directory; `deep`: with all that is in it. What has the new name is replaced, in one step and
+/// when the copy is whole, where the visitor may replace something there.
 ///
 /// # Errors
-/// What could not be copied. What was made is removed again, as far as the visitor may, and what was replaced is put back.
+/// What could not be copied; then the new name is as it was, but for who may make things there and not remove them.
 pub fn copy<D: Dir>(from: Place<'_, D>, to: Place<'_, D>, deep: bool) -> Result<(), Failures> {
     let look = from.dir.look(from.name).map_err(|e| from.failed(e))?;
     let target = to.existing().map_err(|p| to.failed(p))?;
@@ -201,26 +210,91 @@ pub fn copy<D: Dir>(from: Place<'_, D>, to: Place<'_, D>, deep: bool) -> Result<
         // As a PUT of the same bytes: whole or not at all.
         return copy_file(from, to).map_err(|p| to.failed(p));
     }
-    // All that may fail before the copy begins comes before the way is cleared: from there on, `finish` is the only way out.
-    let source = match look.kind {
-        Kind::Directory => Some(from.open().map_err(|p| from.failed(p))?),
-        _ => None,
-    };
-    let aside = target.map(|_| set_aside(to)).transpose().map_err(|p| to.failed(p))?;
-    let done = match (look.kind, source) {
-        (Kind::File, _) => copy_file(from, to).map_err(|p| to.failed(p)),
-        (Kind::Directory, Some((source, id))) => {
-            let done = copy_directory(&source, to, deep, id.volume, 0);
-            if done.is_err() {
-                // As far as it goes: what cannot be removed could not have been made, but for the rights of who inserts.
-                let _ = remove(to.dir, to.name);
-            }
-            done
+    if look.kind == Kind::Link && target.is_none() {
+        return copy_link(from, to).map_err(|p| to.failed(p));
+    }
+    if target == Some(Kind::Directory) {
+        to.within_its_volume().map_err(|p| to.failed(p))?;
+    }
+    match (may_replace(to).map_err(|p| to.failed(p))?, target) {
+        (true, _) => {
+            let name = put::temporary().map_err(|e| to.failed(e))?;
+            let made = Place { dir: to.dir, name: &name };
+            let done = make(from, look.kind, made, deep).and_then(|()| take_place(made, to, target));
+            done.map_err(|failures| {
+                discard(made);
+                // What was made has the name that it was made for.
+                let rest = |path: &[u8]| path.strip_prefix(made.path().as_slice()).map(<[u8]>::to_vec);
+                let named = |path: Vec<u8>| rest(&path).map_or(path, |rest| [to.path(), rest].concat());
+                failures.into_iter().map(|(path, problem)| (named(path), problem)).collect()
+            })
         }
-        (Kind::Link, _) => copy_link(from, to).map_err(|p| to.failed(p)),
-        _ => Err(to.failed(libc::EINVAL)),
+        (false, Some(_)) => Err(to.failed(libc::EACCES)),
+        // He can neither rename nor remove what he makes.
+        (false, None) => make(from, look.kind, to, deep),
+    }
+}
+
+/// Whether the visitor may make, rename and remove things beside a place. Where that neither is told nor shows, it is tried,
+/// which leaves an empty directory behind where he may only make things.
+///
+/// # Errors
+/// What AFS says.
+fn may_replace<D: Dir>(at: Place<'_, D>) -> Result<bool, Problem> {
+    let dir = at.dir;
+    if let Some(may) = dir.may_put(at.name, None, REPLACE)? {
+        return Ok(may);
+    }
+    let (first, second) = (put::temporary()?, put::temporary()?);
+    let may = |done: Result<(), i32>| match done {
+        Ok(()) => Ok(true),
+        Err(errno) if Fault::of(errno) == Fault::NoRight => Ok(false),
+        Err(errno) => Err(Problem::from(errno)),
     };
-    finish(to, aside.as_deref(), done.is_ok());
+    if !may(dir.mkdir(&first))? {
+        return Ok(false);
+    }
+    let renamed = may(dir.rename(&first, dir, &second));
+    let made = if matches!(renamed, Ok(true)) { &second } else { &first };
+    let _ = dir.rmdir(made);
+    renamed
+}
+
+/// Makes a copy at a place where nothing is.
+///
+/// # Errors
+/// What could not be copied.
+fn make<D: Dir>(from: Place<'_, D>, kind: Kind, to: Place<'_, D>, deep: bool) -> Result<(), Failures> {
+    match kind {
+        Kind::File => copy_file(from, to).map_err(|p| to.failed(p)),
+        Kind::Directory => {
+            let (source, id) = from.open().map_err(|p| from.failed(p))?;
+            copy_directory(&source, to, deep, id.volume, 0)
+        }
+        Kind::Link => copy_link(from, to).map_err(|p| to.failed(p)),
+        Kind::Other => Err(to.failed(libc::EINVAL)),
+    }
+}
+
+/// Gives what stands at `from` the place of what stood at `to`, which was a `target`.
+///
+/// # Errors
+/// Why not; then both are as they were.
+fn take_place<D: Dir>(from: Place<'_, D>, to: Place<'_, D>, target: Option<Kind>) -> Result<(), Failures> {
+    let aside = match target {
+        None => match to.existing().map_err(|p| to.failed(p))? {
+            None => None,
+            // Somebody else's, made meanwhile.
+            Some(_) => return Err(to.failed(libc::EEXIST)),
+        },
+        Some(_) => Some(set_aside(to).map_err(|p| to.failed(p))?),
+    };
+    let done = from.dir.rename(from.name, to.dir, to.name).map_err(|e| to.failed(e));
+    match aside {
+        Some(aside) if done.is_ok() => discard(Place { dir: to.dir, name: &aside }),
+        Some(aside) => put_back_or_later(to, aside),
+        None => {}
+    }
     done
 }
 
@@ -230,28 +304,63 @@ pub fn copy<D: Dir>(from: Place<'_, D>, to: Place<'_, D>, deep: bool) -> Result<
 /// What AFS says.
 fn set_aside<D: Dir>(at: Place<'_, D>) -> Result<Vec<u8>, Problem> {
     if at.dir.look(at.name)?.kind == Kind::Directory {
-        // Not the mount point of a volume.
-        at.open_within(at.dir.id()?.volume)?;
+        at.within_its_volume()?;
     }
     let aside = put::aside()?;
-    at.dir.rename(at.name, at.dir, &aside)?;
+    let renamed = at.dir.rename(at.name, at.dir, &aside);
+    if renamed.is_err_and(|errno| Fault::of(errno) == Fault::Unreachable) {
+        // A server may have done it and not been heard.
+        at.dir.do_later(Task::PutBack { aside: aside.clone(), name: at.name.to_vec() });
+    }
+    renamed?;
     Ok(aside)
 }
 
-/// Removes what was set aside, or puts it back if nothing has taken its place.
-fn finish<D: Dir>(at: Place<'_, D>, aside: Option<&[u8]>, replaced: bool) {
-    let Some(aside) = aside else { return };
-    if !replaced {
-        let _ = at.dir.rename(aside, at.dir, at.name);
+/// Gives what was set aside its name back, or sees to it that it is tried again.
+fn put_back_or_later<D: Dir>(at: Place<'_, D>, aside: Vec<u8>) {
+    let Err(problem) = put_back(at.dir, &aside, at.name) else { return };
+    let path = String::from_utf8_lossy(&at.path()).into_owned();
+    let now_at = String::from_utf8_lossy(&join(at.dir.path(), &aside)).into_owned();
+    tracing::error!(
+        id = message::NOT_PUT_BACK.id,
+        path,
+        now_at,
+        ?problem,
+        "what was to be replaced, and was not, could not be given its name back"
+    );
+    at.dir.do_later(Task::PutBack { aside, name: at.name.to_vec() });
+}
+
+/// Gives what was set aside its name back, if nothing else has it.
+///
+/// # Errors
+/// What AFS says; `EEXIST` if something else has the name.
+pub fn put_back<D: Dir>(dir: &D, aside: &[u8], name: &[u8]) -> Result<(), Problem> {
+    let at = |name| Place { dir, name };
+    match (at(aside).existing()?, at(name).existing()?) {
+        (None, _) => Ok(()),
+        (Some(_), None) => Ok(dir.rename(aside, dir, name)?),
+        (Some(_), Some(_)) => Err(Problem::Afs(libc::EEXIST)),
+    }
+}
+
+/// Removes something of a temporary name; what its server does not let now, later.
+fn discard<D: Dir>(at: Place<'_, D>) {
+    if matches!(at.existing(), Ok(None)) {
         return;
     }
-    for (path, problem) in remove(at.dir, aside).err().unwrap_or_default() {
+    let failures = remove(at.dir, at.name).err().unwrap_or_default();
+    let away = |problem: &Problem| matches!(problem, Problem::Afs(e) if Fault::of(*e) == Fault::Unreachable);
+    if failures.iter().any(|(_, problem)| away(problem)) {
+        at.dir.do_later(Task::Remove(at.name.to_vec()));
+    }
+    for (path, problem) in failures {
         let path = String::from_utf8_lossy(&path).into_owned();
         tracing::warn!(
             id = message::LEFT_BEHIND.id,
             path,
             ?problem,
-            "what was replaced could not be removed"
+            "what is no longer needed could not be removed"
         );
     }
 }
@@ -301,7 +410,6 @@ fn copy_directory<D: Dir>(
     if depth >= DEEPEST {
         return Err(to.failed(libc::EFBIG));
     }
-    // Before the new one is made, which may lie in it.
     let names = if deep { source.names() } else { Ok(Vec::new()) };
     let names = names.map_err(|e| vec![(source.path().to_vec(), e.into())])?;
     to.dir.mkdir(to.name).map_err(|e| to.failed(e))?;
@@ -337,13 +445,9 @@ pub fn rename<D: Dir>(from: Place<'_, D>, to: Place<'_, D>) -> Result<(), Failur
     if volume != to.dir.id().map_err(|e| to.failed(e))?.volume {
         return Err(to.failed(libc::EXDEV));
     }
-    let as_it_is = look.kind != Kind::Directory && target != Some(Kind::Directory);
-    let go = || from.dir.rename(from.name, to.dir, to.name).map_err(|e| to.failed(e));
-    if target.is_none() || as_it_is {
-        return go();
+    if look.kind != Kind::Directory && target != Some(Kind::Directory) {
+        // In one step.
+        return from.dir.rename(from.name, to.dir, to.name).map_err(|e| to.failed(e));
     }
-    let aside = set_aside(to).map_err(|p| to.failed(p))?;
-    let done = go();
-    finish(to, Some(&aside), done.is_ok());
-    done
+    take_place(from, to, target)
 }

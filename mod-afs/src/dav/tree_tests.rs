@@ -1,8 +1,8 @@
 //! Trees on files of which others can make something else at any step.
 #![expect(clippy::missing_errors_doc, reason = "an error is what the test is about")]
 
-use super::files::split;
-use super::memory::{Memory, MemoryDir, Node, Step};
+use super::files::{Task, split};
+use super::memory::{Memory, MemoryDir, Node, State, Step};
 use super::put::Problem;
 use super::tree::{self, Place};
 
@@ -225,4 +225,83 @@ fn nothing_takes_the_place_of_itself_or_of_what_it_is_in() {
     copy(&m, "l/dir", "d/copy", true).unwrap();
     rename(&m, "l/copy/g", "d/dir/f").unwrap();
     assert_eq!(m.shown(), "d=/ d/copy=/ d/copy/f=1 d/dir=/ d/dir/f=/ d/dir/g=/ l=->d");
+}
+
+/// What stands under temporary names.
+fn hidden(m: &Memory) -> Vec<String> {
+    m.all().into_iter().map(|(name, _)| name).filter(|name| name.contains(".afsweb-")).collect()
+}
+
+#[test]
+fn what_is_replaced_keeps_its_name_until_the_copy_is_whole() {
+    for (from, to) in [("d", "x"), ("d", "e"), ("d/a", "e"), ("d/l", "x")] {
+        let files: Vec<_> = TREE.into_iter().chain([("e", "/"), ("e/old", "old")]).collect();
+        let there = move |s: &mut State| {
+            assert!(s.nodes.contains_key(format!("/afs/c/{to}").as_bytes()), "{from} {to}");
+            assert!(s.nodes.contains_key(&b"/afs/c/e/old"[..]), "{from} {to}");
+        };
+        let mut m = Memory::with(&files);
+        for (step, name) in [(Step::Names, "d"), (Step::Look, "s"), (Step::Look, "b"), (Step::Close, "")] {
+            m = m.before(step, name, there);
+        }
+        copy(&m, from, to, true).unwrap();
+        assert_eq!(hidden(&m), Vec::<String>::new(), "{from} {to}");
+    }
+}
+
+#[test]
+fn what_cannot_be_put_back_now_is_put_back_later_and_never_removed() {
+    let transfers: [fn(&Memory) -> _; 2] = [|m| copy(m, "d", "x", true), |m| rename(m, "d", "x")];
+    for (at, transfer) in transfers.into_iter().enumerate() {
+        // Of a copy, each file is renamed once, before anything is set aside.
+        let m = Memory::with(&TREE).fail_after([3, 1][at], Step::Rename, libc::ETIMEDOUT);
+        assert_eq!(transfer(&m).unwrap_err()[0].1, Problem::Afs(libc::ETIMEDOUT));
+        let later = m.state().later.clone();
+        let [Task::PutBack { aside, name }] = later.as_slice() else { panic!("{later:?}") };
+        assert_eq!(name, b"x");
+        let (dir, _) = place(&m, "x");
+        assert_eq!(hidden(&m), [String::from_utf8_lossy(aside)], "nothing else, and that is still there");
+        m.state().stop_failing();
+        // Nor is what has come in its place.
+        m.state().make("x", "somebody else's");
+        assert_eq!(tree::put_back(&dir, aside, name), Err(Problem::Afs(libc::EEXIST)));
+        remove(&m, "x").unwrap();
+        tree::put_back(&dir, aside, name).unwrap();
+        assert_eq!(m.shown(), Memory::with(&TREE).shown());
+        tree::put_back(&dir, aside, name).unwrap();
+    }
+    // A server that was not heard may have set it aside.
+    let m = Memory::with(&TREE).fail(Step::Rename, libc::ETIMEDOUT);
+    rename(&m, "d", "x").unwrap_err();
+    assert!(matches!(m.state().later.as_slice(), [Task::PutBack { .. }]));
+}
+
+#[test]
+fn what_somebody_else_has_made_meanwhile_is_not_removed() {
+    let his = |s: &mut State| {
+        s.make("new", "/");
+        s.make("new/his", "his");
+    };
+    for (rights, step, name) in
+        [("rlidwk", Step::Names, "d"), ("rlidwk", Step::Look, "b"), ("rli", Step::Mkdir, "new")]
+    {
+        let m = Memory::with(&TREE).rights(rights, true).before(step, name, his);
+        assert_eq!(copy(&m, "d", "new", true).unwrap_err()[0].1, Problem::Afs(libc::EEXIST), "{rights}");
+        let want = Memory::with(&TREE);
+        his(&mut want.state());
+        assert_eq!(m.shown(), want.shown(), "{rights}");
+    }
+}
+
+#[test]
+fn who_may_only_insert_copies_to_new_names() {
+    for asked in [true, false] {
+        let m = Memory::with(&TREE).rights("rli", asked);
+        copy(&m, "d", "new", true).unwrap();
+        for path in ["new/a", "new/l", "new/s/b"] {
+            assert!(m.all().iter().any(|(name, _)| name == path), "{path}: {}", m.shown());
+        }
+        assert_eq!(copy(&m, "d", "x", true).unwrap_err()[0].1, Problem::Afs(libc::EACCES));
+        assert!(m.shown().ends_with("x=other"));
+    }
 }
