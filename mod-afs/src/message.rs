@@ -226,6 +226,8 @@ pub const LEFT_BEHIND: Message = Message::new("AFS0708", Level::Warning);
 pub const NOT_PUT_BACK: Message = Message::new("AFS0709", Level::Error);
 /// It has its own again.
 pub const PUT_BACK_LATE: Message = Message::new("AFS0710", Level::Warning);
+/// A collection is too large to be gone through.
+pub const WALK_ENDED: Message = Message::new("AFS0711", Level::Warning);
 
 // What cannot happen.
 

@@ -157,7 +157,8 @@ pub(crate) fn swap(args: &[String]) -> Result<()> {
         writeln!(std::io::stdout(), "\n{WATCHED}")?;
         std::io::stdout().flush()?;
         let begin = Instant::now();
-        while files.read_dir(watched.as_bytes())? == before {
+        // What is changed while it is read cannot be read to its end.
+        while files.read_dir(watched.as_bytes()).is_ok_and(|now| now == before) {
             if begin.elapsed() > LIMIT {
                 bail!("nothing happens in {watched}");
             }

@@ -17,6 +17,7 @@ pub mod stale;
 pub mod tree;
 #[cfg(test)]
 mod tree_tests;
+pub mod walk;
 
 use crate::answer::{Answer, Trouble};
 use crate::broker::unix_now;
@@ -56,6 +57,8 @@ pub struct Thing {
     uri: Vec<u8>,
     /// What AFS knows of it; `None`: there is nothing of that name.
     found: Option<Attributes>,
+    /// A member of a collection that is a symbolic link.
+    by_link: bool,
 }
 
 /// A property that AFS knows.
@@ -82,6 +85,8 @@ pub enum No {
     NotSettled,
     /// A name that we give to temporary files.
     Reserved,
+    /// A collection is too large, or too deep, to be gone through.
+    TooMuch,
     /// Source and destination belong to locations with different visitors.
     OtherVisitor,
     /// What could not be done with parts of a tree, by their URLs.
@@ -150,6 +155,12 @@ impl Thing {
         &self.uri
     }
 
+    /// Is it a symbolic link that was found in a collection?
+    #[must_use]
+    pub fn is_by_link(&self) -> bool {
+        self.by_link
+    }
+
     /// Its path.
     #[must_use]
     pub fn path(&self) -> &[u8] {
@@ -193,7 +204,7 @@ impl Thing {
         }
         let found = attributes(afs, &who, &path)?;
         let uri = trimmed(r.uri().to_bytes()).to_vec();
-        Ok(Self { afs, who, path, uri, found })
+        Ok(Self { afs, who, path, uri, found, by_link: false })
     }
 
     /// The collection that it is in; `None` above the mount directory.
@@ -213,7 +224,8 @@ impl Thing {
             Some(uri) => uri.to_vec(),
         };
         let found = attributes(self.afs, &self.who, path)?;
-        Ok(Some(Self { afs: self.afs, who: self.who.clone(), path: path.to_vec(), uri, found }))
+        let (who, path) = (self.who.clone(), path.to_vec());
+        Ok(Some(Self { afs: self.afs, who, path, uri, found, by_link: false }))
     }
 
     /// What is in a collection. What the visitor may not look at, or what does not answer, is left out.
@@ -228,8 +240,10 @@ impl Thing {
                 continue;
             }
             let path = join(&self.path, &name);
-            let found = match self.afs.lstat(&self.who, &path) {
-                Ok(link) if link.info.kind == FileKind::Link => {
+            let found = self.afs.lstat(&self.who, &path);
+            let by_link = found.as_ref().is_ok_and(|found| found.info.kind == FileKind::Link);
+            let found = match found {
+                Ok(_) if by_link => {
                     if follows {
                         self.afs.stat(&self.who, &path)
                     } else {
@@ -245,6 +259,7 @@ impl Thing {
                     uri: join(if self.uri == b"/" { b"" } else { &self.uri }, &name),
                     path,
                     found: Some(found),
+                    by_link,
                 }),
                 Err(errno) => {
                     let path = String::from_utf8_lossy(&path);
@@ -440,6 +455,7 @@ fn words(word: &str) -> &'static str {
         "no-right" => "AFS does not allow it.",
         "partial" => "A part of a file cannot be put.",
         "reserved" => "This server gives such names to files that it is about to write.",
+        "walk-too-long" => "The collection is too large to be gone through in time.",
         "no-room-here" => "This server cannot keep the body until it is whole.",
         _ => "The file server does not answer.",
     }
@@ -460,6 +476,10 @@ pub fn tell(r: &mut Request<'_>, no: No) -> Told {
         No::Gone => (Answer::NotFound, "absent"),
         No::Partial => (Answer::BadRequest, "partial"),
         No::Reserved => (Answer::Forbidden, "reserved"),
+        No::TooMuch => {
+            r.log(message::WALK_ENDED, "a collection could not be gone through in time, or is too deep");
+            (Answer::Unavailable, "walk-too-long")
+        }
         No::NotSettled => {
             r.log(message::NOT_SETTLED, "Dav afs is only for what lies in AFS and has AFSAuthType AFS");
             (Answer::Forbidden, "not-settled")

@@ -1,9 +1,15 @@
 //! Who may change a directory leads nobody else's DELETE, COPY or MOVE elsewhere by links in it.
 
-use crate::common::{first, get_as, world};
+use crate::common::{ask, first, get_as, timed, world};
 use crate::{names, own, put, start, status, transfer};
+use integration::http::Request;
 use integration::seen::{self, Swap};
+use integration::wait;
 use integration::world::FIRST_CELL;
+use std::time::Duration;
+
+/// A walk through a few collections takes no longer, in whatever load.
+const QUICK: Duration = Duration::from_secs(20);
 
 /// Files in a directory; so many that it can be swapped while it is removed.
 const MANY: usize = 400;
@@ -73,6 +79,46 @@ fn a_collection_under_two_paths_is_not_put_in_the_place_of_itself() {
     }
     assert_eq!(names(&format!("{dir}/d")), ["dir"]);
     assert_eq!(names(&format!("{dir}/d/dir")), ["file"]);
+    assert_eq!(status(&world, &httpd, "alice", "DELETE", &first(&dir)), 204);
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn links_in_a_collection_are_named_and_not_gone_through() {
+    let world = world();
+    let httpd = start(&world, "");
+    let dir = own(&world, &httpd, "links-walk");
+    let at = |name: &str| first(&format!("{dir}/{name}"));
+    assert_eq!(status(&world, &httpd, "alice", "MKCOL", &at("c")), 201);
+    assert_eq!(put(&world, &httpd, "alice", &at("c/file"), b"text").status, 201);
+    for (name, target) in
+        [("one", "."), ("two", "."), ("up", ".."), ("all", "/afs"), ("public", "../../../../public")]
+    {
+        seen::link(FIRST_CELL, &format!("{dir}/c/{name}"), target).unwrap();
+    }
+    let quick = |what: &str, f: &dyn Fn() -> u16| {
+        let (status, took) = timed(f);
+        assert!(took < QUICK * wait::slow_factor(), "{what}: {took:?}");
+        status
+    };
+    let all = Request::new("PROPFIND", &at("c/")).header("Depth", "infinity");
+    quick("PROPFIND", &|| {
+        let r = ask(&world, &httpd, "alice", all.clone());
+        let text = r.text();
+        let found = text.matches("<D:response>").count() + text.matches("<D:response ").count();
+        assert_eq!((r.status, found), (207, 7), "the collection and its six members: {text}");
+        r.status
+    });
+    assert_eq!(quick("MOVE", &|| transfer(&world, &httpd, "alice", "MOVE", &at("c"), &at("moved"))), 201);
+    assert_eq!(quick("COPY", &|| transfer(&world, &httpd, "alice", "COPY", &at("moved"), &at("c"))), 201);
+    assert_eq!(quick("COPY", &|| transfer(&world, &httpd, "alice", "COPY", &at("moved"), &at("c"))), 204);
+    assert_eq!(names(&format!("{dir}/c")), ["all", "file", "one", "public", "two", "up"]);
+    for name in ["c", "moved"] {
+        assert_eq!(quick("DELETE", &|| status(&world, &httpd, "alice", "DELETE", &at(name))), 204);
+    }
+    assert_eq!(names(&dir), Vec::<String>::new());
+    assert_eq!(httpd.get(&first("public/page.html")).unwrap().status, 200, "what a link led to");
     assert_eq!(status(&world, &httpd, "alice", "DELETE", &first(&dir)), 204);
     httpd.stop(&[]).unwrap();
 }

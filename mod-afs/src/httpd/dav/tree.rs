@@ -2,6 +2,7 @@
 
 use super::resource::{Private, private, private_mut, resource};
 use super::{error, guarded, pool_of, refuse};
+use crate::dav::walk::Walk;
 use crate::dav::{No, Thing};
 use crate::httpd::Request;
 use core::ffi::c_int;
@@ -149,7 +150,8 @@ pub(super) unsafe extern "C" fn walk(
             response: ptr::null_mut(),
         };
         // SAFETY: the caller's promise.
-        let done = unsafe { visit(params, &mut place, root.request, root.thing.clone(), depth, true) };
+        let done =
+            unsafe { visit(params, &mut place, root.request, root.thing.clone(), depth, 0, Walk::begin()) };
         if !response.is_null() {
             // SAFETY: the caller's promise.
             unsafe { response.write(place.response) };
@@ -158,7 +160,7 @@ pub(super) unsafe extern "C" fn walk(
     })
 }
 
-/// Calls the function for `thing` and, to that depth, for what is in it.
+/// Calls the function for `thing`, which is `level` below the root, and, to that depth, for what is in it.
 ///
 /// # Safety
 /// As for [`walk`]; `request` is the root's.
@@ -168,7 +170,8 @@ unsafe fn visit(
     request: *mut sys::request_rec,
     thing: Thing,
     depth: c_int,
-    root: bool,
+    level: usize,
+    walk: Walk,
 ) -> *mut sys::dav_error {
     let Some(call) = params.func else { return ptr::null_mut() };
     let collection = thing.is_collection();
@@ -186,17 +189,23 @@ unsafe fn visit(
     }
     // SAFETY: the request of the root.
     let Some(r) = (unsafe { Request::from_raw(request) }) else { return ptr::null_mut() };
+    match walk.descends(private.thing.is_by_link(), level, r.is_aborted()) {
+        Ok(true) => {}
+        Ok(false) => return ptr::null_mut(),
+        // SAFETY: the request of the root.
+        Err(no) => return unsafe { refuse(params.pool, request, no, ptr::null_mut()) },
+    }
     let members = match private.thing.members(&r) {
         Ok(members) => members,
         // SAFETY: the request of the root.
-        Err(no) if root => return unsafe { refuse(params.pool, request, no, ptr::null_mut()) },
+        Err(no) if level == 0 => return unsafe { refuse(params.pool, request, no, ptr::null_mut()) },
         // What the visitor may not list is shown as if there were nothing in it.
         Err(_) => return ptr::null_mut(),
     };
     let below = if depth == INFINITY { depth } else { depth - 1 };
     for member in members {
         // SAFETY: as above.
-        let done = unsafe { visit(params, place, request, member, below, false) };
+        let done = unsafe { visit(params, place, request, member, below, level + 1, walk) };
         if !done.is_null() {
             return done;
         }
