@@ -268,15 +268,23 @@ impl Memory {
             .to_owned()
     }
 
+    /// The validator of what is there.
+    pub(super) fn validator(&self, path: &str) -> Option<String> {
+        let path = format!("/afs/c/{path}");
+        let (dir, name) = split(path.as_bytes()).unwrap();
+        self.dir(dir).and_then(|dir| dir.etag(name)).ok()
+    }
+
     pub(super) fn begin(
         &self,
         path: &str,
         length: Option<u64>,
         conditional: bool,
     ) -> Result<Put<MemoryDir>, Problem> {
+        let condition = conditional.then(|| self.validator(path));
         let path = format!("/afs/c/{path}");
         let (dir, name) = split(path.as_bytes()).unwrap();
-        Put::begin(self.dir(dir)?, name, length, conditional)
+        Put::begin(self.dir(dir)?, name, length, condition)
     }
 
     pub(super) fn put(&self, path: &str, body: &str, conditional: bool) -> Result<(), Problem> {

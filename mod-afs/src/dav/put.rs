@@ -51,6 +51,9 @@ enum Way {
     },
 }
 
+/// On what a request depends: what was there when it was judged, by its validator, or that nothing was. None: on nothing.
+pub type Condition = Option<Option<String>>;
+
 /// A body that is being put.
 pub struct Put<D: Dir> {
     /// The directory.
@@ -63,8 +66,8 @@ pub struct Put<D: Dir> {
     buffer: Vec<u8>,
     /// How much has been written.
     written: u64,
-    /// The request depends on what is there: the validator as of its beginning, none if nothing was there.
-    condition: Option<Option<String>>,
+    /// On what it depends.
+    condition: Condition,
     /// Whether it has ended, in whatever way.
     ended: bool,
 }
@@ -207,11 +210,12 @@ fn keeping<D: Dir>(dir: &D, name: &[u8], target: Option<Look>) -> Result<Way, Pr
 }
 
 impl<D: Dir> Put<D> {
-    /// Begins with a body of `length` bytes, if that is known. `conditional`: only if what is there does not change meanwhile.
+    /// Begins with a body of `length` bytes, if that is known. `condition`: only if what is there is still what the request was
+    /// judged by when the body takes its place.
     ///
     /// # Errors
     /// Why nothing can be put there. Nothing is left behind then.
-    pub fn begin(dir: D, name: &[u8], length: Option<u64>, conditional: bool) -> Result<Self, Problem> {
+    pub fn begin(dir: D, name: &[u8], length: Option<u64>, condition: Condition) -> Result<Self, Problem> {
         let target = match dir.look(name) {
             Ok(look) => Some(look),
             Err(errno) if Fault::of(errno) == Fault::Absent => None,
@@ -222,11 +226,6 @@ impl<D: Dir> Put<D> {
             Some(Kind::Link) => return Err(Problem::Link),
             _ => {}
         }
-        let condition = match (conditional, target) {
-            (false, _) => None,
-            (true, None) => Some(None),
-            (true, Some(_)) => Some(Some(dir.etag(name)?)),
-        };
         if let Some(length) = length.filter(|l| *l > SMALL)
             // Of whom it cannot be asked, close tells.
             && dir.room().is_ok_and(|room| length > room.saturating_add(SPARE))

@@ -2,7 +2,7 @@
 
 use super::files::{Task, join};
 use super::memory::{Memory, Node, Step};
-use super::put::{PREFIX, Problem};
+use super::put::{PREFIX, Problem, Put};
 use super::stale;
 
 #[test]
@@ -180,5 +180,18 @@ fn a_conditional_put_gives_way_to_who_was_faster() {
         assert_eq!(m.all().iter().filter(|(name, _)| name == "a").count(), 1);
         careless.commit().unwrap();
         assert_eq!(m.shown(), "a=", "without a condition the last one wins");
+    }
+}
+
+#[test]
+fn a_conditional_put_gives_way_to_who_was_faster_than_its_beginning() {
+    for existed in [true, false] {
+        let m = Memory::with(if existed { &[("a", "old")] } else { &[] });
+        let judged = m.validator("a");
+        m.put("a", "faster", false).unwrap();
+        let mut put = Put::begin(m.dir(b"/afs/c").unwrap(), b"a", None, Some(judged)).unwrap();
+        put.write(b"late").unwrap();
+        assert_eq!(put.commit(), Err(Problem::Changed), "{existed}");
+        assert_eq!(m.shown(), "a=faster");
     }
 }

@@ -374,7 +374,7 @@ fn copy_file<D: Dir>(from: Place<'_, D>, to: Place<'_, D>) -> Result<(), Problem
     let before = from.dir.etag(from.name)?;
     let size = from.dir.look(from.name)?.size;
     let mut source = from.dir.open_to_read(from.name)?;
-    let mut put = Put::begin(to.dir.clone(), to.name, Some(size), false)?;
+    let mut put = Put::begin(to.dir.clone(), to.name, Some(size), None)?;
     let mut piece = vec![0; PIECE];
     let mut at = 0;
     loop {
