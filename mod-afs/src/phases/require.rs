@@ -32,6 +32,15 @@ pub(super) struct Rules {
     trouble: Option<(Answer, &'static str)>,
     /// A line of ours was not as wanted.
     denied: bool,
+    /// When the first question about a group was asked: all of a request share one deadline.
+    asking_since: Option<Instant>,
+}
+
+impl Rules {
+    /// When the first question of this request was asked, if it is not this one.
+    fn asking_since(&mut self, now: Instant) -> Instant {
+        *self.asking_since.get_or_insert(now)
+    }
 }
 
 /// The rules are run before (or not any more before) the visitor is settled.
@@ -209,11 +218,13 @@ fn again(r: &Request<'_>, settled: &Settled, visitor: &Visitor) -> Option<Creden
 /// # Errors
 /// The answer for the visitor, and a word for logs.
 fn ask(
-    r: &Request<'_>,
+    r: &mut Request<'_>,
     credentials: &Credentials,
     group: &str,
 ) -> Result<Membership, (Answer, &'static str)> {
-    let terms = terms(r, r.server().config(), Instant::now());
+    let now = Instant::now();
+    let since = visit(r).map_or(now, |visit| visit.rules.asking_since(now));
+    let terms = terms(r, r.server().config(), since);
     let Some(logins) = child().and_then(|child| child.logins.as_ref()) else {
         r.log(message::GROUP_NO_BROKER, "Require afs-group: this child cannot ask the broker");
         return Err((Answer::Unavailable, "no-broker"));
@@ -294,6 +305,14 @@ mod tests {
         ] {
             assert_eq!(is_authenticated(group, name), is, "{group} {name}");
         }
+    }
+
+    #[test]
+    fn all_questions_of_a_request_share_one_deadline() {
+        let mut rules = Rules::default();
+        let first = Instant::now();
+        assert_eq!(rules.asking_since(first), first);
+        assert_eq!(rules.asking_since(first + core::time::Duration::from_secs(20)), first);
     }
 
     #[test]
