@@ -7,6 +7,7 @@ use crate::broker::{Ask, Logins, NoVisitor};
 use crate::client;
 use crate::config::ServerConfig;
 use crate::content::{Afs, Client};
+use crate::dav::leftovers;
 use crate::farewell;
 use crate::httpd::{Server, mpm};
 use crate::message;
@@ -205,23 +206,35 @@ fn become_undumpable() -> rustix::io::Result<()> {
 }
 
 /// Has ended logins dropped now and then. Requests do so too, but an idle child gets none, and would keep tokens.
+/// What waits for servers has a thread of its own, so that no server keeps a revoked token here.
 ///
 /// `files`: the client whose cache is looked at meanwhile, and where its size is shown.
 ///
 /// # Errors
 /// The system's, if there can be no thread.
 fn keep_swept(logins: &'static Logins, files: Option<(Tally, Arc<Userspace>)>) -> std::io::Result<()> {
+    now_and_then("afs-sweep", move || {
+        if let Some((tally, client)) = &files {
+            tally.look_at_cache(client);
+        }
+        logins.sweep();
+        leftovers::drop_revoked();
+    })?;
+    now_and_then("afs-leftovers", leftovers::sweep)
+}
+
+/// Does something every [`SWEEP`], in a thread of its own.
+///
+/// # Errors
+/// The system's, if there can be no thread.
+fn now_and_then(name: &str, f: impl Fn() + Send + 'static) -> std::io::Result<()> {
     // It must take none of the signals that httpd sends its child.
     let mut before = SigSet::empty();
     pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
-    let started = std::thread::Builder::new().name("afs-sweep".to_owned()).spawn(move || {
+    let started = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
         loop {
-            if let Some((tally, client)) = &files {
-                tally.look_at_cache(client);
-            }
+            f();
             std::thread::sleep(SWEEP);
-            logins.sweep();
-            crate::dav::leftovers::sweep();
         }
     });
     pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?;

@@ -1,14 +1,18 @@
 //! What could not be done since its server went away, such as removing temporary names: tried again while the child lives.
+//!
+//! Each keeps its visitor's PAG, and the token in it. So none outlives a revocation: whatever was noted before one is dropped,
+//! and what would be missed is told in the log.
 
-use super::files::{Dir as _, Task, join};
+use super::files::{Dir, Task, join};
 use super::put::Problem;
 use super::tree;
+use crate::child::child;
 use crate::message;
 use crate::writing::OpenDir;
 use core::time::Duration;
 use pag::Fault;
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// Most that are remembered; beyond, the oldest is forgotten.
@@ -19,79 +23,171 @@ const PATIENCE: Duration = Duration::from_secs(3_600);
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// One of them.
-struct Leftover {
+struct Leftover<D: Dir> {
     /// Where, and as whom.
-    dir: OpenDir,
+    dir: D,
     /// What.
     task: Task,
+    /// The epoch of the broker's in which it was noted.
+    epoch: u64,
     /// Since when.
     since: Instant,
     /// When it is tried next.
     next: Instant,
 }
 
-impl Leftover {
-    /// Tells what has come of something that somebody would miss.
-    fn told(&self, problem: Option<&Problem>) {
+/// Those of one child.
+struct Leftovers<D: Dir>(VecDeque<Leftover<D>>);
+
+/// All of this child.
+static ALL: Mutex<Leftovers<OpenDir>> = Mutex::new(Leftovers(VecDeque::new()));
+
+/// All of this child.
+fn all() -> MutexGuard<'static, Leftovers<OpenDir>> {
+    ALL.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The epoch, which rises with each revocation.
+fn epoch() -> u64 {
+    child().and_then(|child| child.broker.as_ref()).map_or(0, |broker| broker.board().epoch())
+}
+
+/// Notes one.
+pub fn note(dir: OpenDir, task: Task) {
+    let gone = all().note(dir, task, epoch(), Instant::now());
+    // A PAG ends with the last that keeps it, which takes a moment.
+    drop(gone);
+}
+
+/// Drops those of before a revocation. Waits for nobody.
+pub fn drop_revoked() {
+    let epoch = epoch();
+    let gone = all().take(|leftover| leftover.epoch != epoch);
+    for leftover in gone {
+        leftover.told(Some("its visitor's logins were revoked"));
+    }
+}
+
+/// Tries those that are due. Waits for servers, so it is for a thread that nobody waits for.
+pub fn sweep() {
+    let now = Instant::now();
+    let due = all().take(|leftover| leftover.next <= now);
+    for leftover in due {
+        if leftover.epoch != epoch() {
+            leftover.told(Some("its visitor's logins were revoked"));
+        } else if let Some(again) = leftover.try_it(Instant::now()) {
+            all().0.push_back(again);
+        }
+    }
+}
+
+impl<D: Dir> Leftovers<D> {
+    /// Notes one; gives the one that is forgotten for it.
+    fn note(&mut self, dir: D, task: Task, epoch: u64, now: Instant) -> Option<Leftover<D>> {
+        let forgotten = if self.0.len() >= MOST { self.0.pop_front() } else { None };
+        self.0.push_back(Leftover { dir, task, epoch, since: now, next: now + PAUSE });
+        forgotten
+    }
+
+    /// Takes out those of a kind.
+    fn take(&mut self, which: impl Fn(&Leftover<D>) -> bool) -> VecDeque<Leftover<D>> {
+        let (taken, rest) = core::mem::take(&mut self.0).into_iter().partition(which);
+        self.0 = rest;
+        taken
+    }
+}
+
+impl<D: Dir> Leftover<D> {
+    /// Tries it; gives itself if it is to be tried again.
+    fn try_it(self, now: Instant) -> Option<Self> {
+        let problems: Vec<Problem> = match &self.task {
+            Task::Remove(name) => {
+                let failures = tree::remove(&self.dir, name).err().unwrap_or_default();
+                failures.into_iter().map(|(_, problem)| problem).collect()
+            }
+            Task::PutBack { aside, name } => {
+                tree::put_back(&self.dir, aside, name).err().into_iter().collect()
+            }
+        };
+        let away = |p: &Problem| matches!(p, Problem::Afs(e) if Fault::of(*e) == Fault::Unreachable);
+        if problems.iter().any(away) && now.duration_since(self.since) < PATIENCE {
+            return Some(Self { next: now + PAUSE, ..self });
+        }
+        // Nobody can do anything about the others.
+        self.told(problems.first().map(|problem| format!("{problem:?}")).as_deref());
+        None
+    }
+
+    /// Tells what has come of something that somebody would miss: why it was given up, or that it is done.
+    fn told(&self, why: Option<&str>) {
         let Task::PutBack { aside, name } = &self.task else { return };
         let shown = |name| String::from_utf8_lossy(&join(self.dir.path(), name)).into_owned();
         let (path, now_at) = (shown(name), shown(aside));
-        match problem {
+        match why {
             None => tracing::warn!(
                 id = message::PUT_BACK_LATE.id,
                 path,
                 "what could not be given its name back has it again"
             ),
-            Some(problem) => tracing::error!(
+            Some(why) => tracing::error!(
                 id = message::NOT_PUT_BACK.id,
                 path,
                 now_at,
-                ?problem,
+                why,
                 "what lost its name keeps another one"
             ),
         }
     }
 }
 
-/// All of this child.
-static ALL: Mutex<VecDeque<Leftover>> = Mutex::new(VecDeque::new());
+#[cfg(test)]
+mod tests {
+    use super::super::memory::{Memory, Step};
+    use super::*;
 
-/// Notes one.
-pub fn note(dir: OpenDir, task: Task) {
-    let now = Instant::now();
-    let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
-    if all.len() >= MOST {
-        all.pop_front();
-    }
-    all.push_back(Leftover { dir, task, since: now, next: now + PAUSE });
-}
-
-/// Tries those that are due. Waits for servers, so it is for a thread that nobody waits for.
-pub fn sweep() {
-    let now = Instant::now();
-    let due: VecDeque<Leftover> = {
-        let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
-        let (due, rest) = core::mem::take(&mut *all).into_iter().partition(|l| l.next <= now);
-        *all = rest;
-        due
-    };
-    for leftover in due {
-        let problems: Vec<Problem> = match &leftover.task {
-            Task::Remove(name) => {
-                let failures = tree::remove(&leftover.dir, name).err().unwrap_or_default();
-                failures.into_iter().map(|(_, problem)| problem).collect()
-            }
-            Task::PutBack { aside, name } => {
-                tree::put_back(&leftover.dir, aside, name).err().into_iter().collect()
-            }
-        };
-        let away = |p: &Problem| matches!(p, Problem::Afs(e) if Fault::of(*e) == Fault::Unreachable);
-        if problems.iter().any(away) && leftover.since.elapsed() < PATIENCE {
-            let next = Instant::now() + PAUSE;
-            let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
-            all.push_back(Leftover { next, ..leftover });
-        } else {
-            leftover.told(problems.first());
+    #[test]
+    fn what_is_due_is_tried_until_its_server_is_back() {
+        let m = Memory::with(&[
+            (".afsweb-1", "set aside"),
+            (".afsweb-2", "/"),
+            (".afsweb-2/x", "no longer needed"),
+        ]);
+        let m = m.fail(Step::Rename, libc::ETIMEDOUT).fail(Step::Unlink, libc::ETIMEDOUT);
+        let dir = m.dir(b"/afs/c").unwrap();
+        let begin = Instant::now();
+        let mut all = Leftovers(VecDeque::new());
+        all.note(dir.clone(), Task::PutBack { aside: b".afsweb-1".to_vec(), name: b"x".to_vec() }, 1, begin);
+        all.note(dir, Task::Remove(b".afsweb-2".to_vec()), 1, begin);
+        for leftover in all.take(|_| true) {
+            let again = leftover.try_it(begin).unwrap();
+            assert_eq!(again.next, begin + PAUSE);
+            all.0.push_back(again);
         }
+        m.state().stop_failing();
+        for leftover in all.take(|_| true) {
+            assert!(leftover.try_it(begin).is_none());
+        }
+        assert_eq!(m.shown(), "x=set aside");
+    }
+
+    #[test]
+    fn what_was_noted_before_a_revocation_is_dropped_and_patience_ends() {
+        let m = Memory::with(&[("a", "1")]).fail(Step::Unlink, libc::ETIMEDOUT);
+        let dir = m.dir(b"/afs/c").unwrap();
+        let begin = Instant::now();
+        let mut all = Leftovers(VecDeque::new());
+        for epoch in [1, 2] {
+            all.note(dir.clone(), Task::Remove(b"a".to_vec()), epoch, begin);
+        }
+        assert_eq!(all.take(|leftover| leftover.epoch != 2).len(), 1);
+        assert_eq!(all.0.len(), 1);
+        for leftover in all.take(|_| true) {
+            assert!(leftover.try_it(begin + PATIENCE).is_none());
+        }
+        for n in 0..MOST {
+            assert!(all.note(dir.clone(), Task::Remove(b"a".to_vec()), 2, begin).is_none(), "{n}");
+        }
+        assert!(all.note(dir, Task::Remove(b"a".to_vec()), 2, begin).is_some());
+        assert_eq!(all.0.len(), MOST);
     }
 }
