@@ -132,9 +132,19 @@ impl OpenDir {
         kernel: impl FnOnce(&Dir) -> Result<T, i32>,
     ) -> Result<T, i32> {
         match self.held.as_ref() {
-            Held::Userspace(dir) => {
-                self.afs.call(&self.who, &self.path, |_, scope| user(dir, scope), || Err(libc::EBADF))
-            }
+            Held::Userspace(dir) => self.afs.call(
+                &self.who,
+                &self.path,
+                |files, scope| match user(dir, scope) {
+                    // What libuafs says of a directory that somebody has removed, and of much else.
+                    Err(e) if e.errno() == Some(libc::EIO) => match files.stat(&self.path) {
+                        Err(gone) if gone.errno() == Some(libc::ENOENT) => Err(gone),
+                        _ => Err(e),
+                    },
+                    other => other,
+                },
+                || Err(libc::EBADF),
+            ),
             Held::Kernel(dir) => self.afs.call_kernel(&self.who, &self.path, || kernel(dir)),
         }
     }
