@@ -38,7 +38,9 @@ fn inside(file: &File, mount: &str) -> Result<(), i32> {
 /// In a directory whose names a visitor may read, but not its files, kAFS says of a file that it does not exist.
 fn refused(path: &[u8], error: &io::Error) -> i32 {
     let errno = errno(error);
-    if errno == libc::ENOENT && is_listed(name(path)) { libc::EACCES } else { errno }
+    // What can be seen now has been made in between: then it was absent.
+    let hidden = || is_listed(name(path)) && std::fs::symlink_metadata(name(path)).is_err();
+    if errno == libc::ENOENT && hidden() { libc::EACCES } else { errno }
 }
 
 /// Is there such a name, or one of a directory on the way to it, in a directory that can be read?
