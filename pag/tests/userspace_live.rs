@@ -668,32 +668,58 @@ fn visitors_and_threads_that_come_and_go_cost_no_memory() {
     assert!(grown < 8_000, "{grown} KiB");
 }
 
+/// The first cell's file servers.
+struct FileServers(Vec<i32>);
+
+impl FileServers {
+    fn of(w: &World) -> Self {
+        let servers = w.about["cells"][0]["servers"].as_array().unwrap().iter();
+        let pid = |s: &serde_json::Value| i32::try_from(s["pid"].as_i64().unwrap()).unwrap();
+        Self(servers.filter(|s| s["program"] == "fileserver").map(pid).collect())
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        for pid in &self.0 {
+            rustix::process::kill_process(rustix::process::Pid::from_raw(*pid).unwrap(), signal).unwrap();
+        }
+    }
+
+    /// They stand still when this returns: a thread that runs may answer until it gets to know of the signal.
+    fn stop(&self) {
+        self.signal(rustix::process::Signal::STOP);
+        let goes_on = |pid: &i32| {
+            let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+            let stats = threads.filter_map(|t| std::fs::read_to_string(t.path().join("stat")).ok());
+            stats.into_iter().any(|stat| !stat.rsplit(") ").next().unwrap().starts_with(['T', 't']))
+        };
+        let end = Instant::now() + Duration::from_secs(10);
+        while self.0.iter().any(goes_on) {
+            assert!(Instant::now() < end, "a file server goes on");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn go_on(&self) {
+        self.signal(rustix::process::Signal::CONT);
+    }
+}
+
 #[test]
 #[ignore = "needs a cell: run by cargo xtask test"]
 fn a_silent_file_server_is_given_up_in_time_and_then_at_once() {
     let (w, _one) = world();
     let top = w.directory("silent", &["alice"]);
     let path = format!("{top}/alice/file");
-    let servers = w.about["cells"][0]["servers"].as_array().unwrap();
-    let pids: Vec<i32> = servers
-        .iter()
-        .filter(|s| s["program"] == "fileserver")
-        .map(|s| i32::try_from(s["pid"].as_i64().unwrap()).unwrap())
-        .collect();
-    let signal = |s| {
-        pids.iter().for_each(|p| {
-            rustix::process::kill_process(rustix::process::Pid::from_raw(*p).unwrap(), s).unwrap()
-        })
-    };
+    let servers = FileServers::of(w);
     let pag = w.pag("alice");
-    signal(rustix::process::Signal::STOP);
+    servers.stop();
     let start = Instant::now();
     let first = w.inside(&pag, |f| f.open(path.as_bytes()).map(drop));
     let waited = start.elapsed();
     let start = Instant::now();
     let second = w.inside(&pag, |f| f.open(path.as_bytes()).map(drop));
     let again = start.elapsed();
-    signal(rustix::process::Signal::CONT);
+    servers.go_on();
     println!("first answer {first:?} after {waited:?}, second {second:?} after {again:?}");
     assert_eq!(errno(first), libc::ETIMEDOUT);
     assert!(waited < Duration::from_secs(4 * DEAD_S), "{waited:?}");
@@ -714,27 +740,17 @@ fn what_a_silent_server_did_not_store_is_not_shown() {
     let dir = format!("{top}/alice");
     allow(w, &dir, "alice", "rlidw");
     let path = format!("{dir}/file");
-    let servers = w.about["cells"][0]["servers"].as_array().unwrap();
-    let pids: Vec<i32> = servers
-        .iter()
-        .filter(|s| s["program"] == "fileserver")
-        .map(|s| i32::try_from(s["pid"].as_i64().unwrap()).unwrap())
-        .collect();
-    let signal = |s| {
-        pids.iter().for_each(|p| {
-            rustix::process::kill_process(rustix::process::Pid::from_raw(*p).unwrap(), s).unwrap()
-        })
-    };
+    let servers = FileServers::of(w);
     let pag = w.pag("alice");
     let (told, waited) = w.inside(&pag, |f| {
         let file = f.open_to_write(path.as_bytes(), false).unwrap();
         file.truncate(f.scope(), 0).unwrap();
         assert_eq!(file.pwrite(f.scope(), &[b'x'; 300_000], 0).unwrap(), 300_000);
-        signal(rustix::process::Signal::STOP);
+        servers.stop();
         let start = Instant::now();
         (file.close(), start.elapsed())
     });
-    signal(rustix::process::Signal::CONT);
+    servers.go_on();
     println!("close: {told:?} after {waited:?}");
     assert_eq!(errno(told), libc::ETIMEDOUT);
     assert!(waited < Duration::from_secs(4 * DEAD_S), "{waited:?}");

@@ -9,6 +9,9 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
+/// So long a process may take to stand still.
+const STOPS: Duration = Duration::from_secs(10);
+
 /// Runs `command` to its end and gives what it wrote; whatever its exit status.
 ///
 /// # Errors
@@ -175,13 +178,20 @@ impl Drop for Guarded {
     }
 }
 
-/// Sends a signal to a process by its id.
+/// Sends a signal to a process by its id; where it is to stand still, it does so when this returns.
 ///
 /// # Errors
-/// There is no such process.
+/// There is no such process, or it goes on.
 pub fn signal_pid(pid: u32, signal: Signal) -> Result<()> {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).context("not a process id")?;
-    kill_process(pid, signal).with_context(|| format!("signal to {}", pid.as_raw_nonzero()))
+    let to = i32::try_from(pid).ok().and_then(Pid::from_raw).context("not a process id")?;
+    kill_process(to, signal).with_context(|| format!("signal to {pid}"))?;
+    if signal == Signal::STOP {
+        // A thread that runs stops only when it gets to know of it: until then it may answer.
+        wait::until_true("a process to stand still", STOPS, || {
+            Ok(!has_thread(pid, |state| !"TtZX".contains(state)))
+        })?;
+    }
+    Ok(())
 }
 
 /// Whether a process is there and is no zombie.
@@ -193,8 +203,13 @@ pub fn is_alive(pid: u32) -> bool {
 /// Does a thread of this process run, or would it if it had a processor?
 #[must_use]
 pub fn runs(pid: u32) -> bool {
+    has_thread(pid, |state| state == 'R')
+}
+
+/// Has it a thread in such a state?
+fn has_thread(pid: u32, is_such: impl Fn(char) -> bool) -> bool {
     let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return false };
-    threads.flatten().any(|t| stat_in(&t.path()).is_some_and(|(state, _)| state == 'R'))
+    threads.flatten().any(|t| stat_in(&t.path()).is_some_and(|(state, _)| is_such(state)))
 }
 
 /// Has this process a TCP connection, in whatever state?
