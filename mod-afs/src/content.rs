@@ -352,7 +352,9 @@ pub struct Content {
 }
 
 /// So often something is opened again that was replaced or changed before any of it was used.
-pub const REPLACED: u32 = 5;
+///
+/// Each time takes milliseconds. Where several replace one file without a pause, five were too few for one GET in some thirty.
+pub const REPLACED: u32 = 20;
 
 /// Does the error of a read say that the file is no longer what was opened? One that was replaced cannot be read any more,
 /// and one that was changed is not read further, since that would be another one's end.
