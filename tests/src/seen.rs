@@ -153,12 +153,13 @@ pub(crate) fn make_link(args: &[String]) -> Result<()> {
 pub(crate) fn swap(args: &[String]) -> Result<()> {
     let [watched, path, moved, target] = args else { bail!("WATCHED PATH MOVED TARGET") };
     as_administrator(Duration::from_secs(20), |files, _| {
-        let before = files.read_dir(watched.as_bytes())?;
+        // Not its names, which would have to be fetched anew each time.
+        let look = || files.stat(watched.as_bytes());
+        let before = look()?;
         writeln!(std::io::stdout(), "\n{WATCHED}")?;
         std::io::stdout().flush()?;
         let begin = Instant::now();
-        // What is changed while it is read cannot be read to its end.
-        while files.read_dir(watched.as_bytes()).is_ok_and(|now| now == before) {
+        while look().is_ok_and(|now| now == before) {
             if begin.elapsed() > LIMIT {
                 bail!("nothing happens in {watched}");
             }
