@@ -13,7 +13,7 @@ const FENCES: &[&str] = &[
     "mod-afs/src/httpd/",
     "mod-afs/httpd-sys/",
     "weblog/fds/",
-    "weblog/src/kaserver/sys.rs",
+    "weblog/src/kaserver/sys/",
     "weblog/src/krb5/sys.rs",
 ];
 
