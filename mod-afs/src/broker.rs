@@ -75,6 +75,8 @@ pub struct Visitor {
     pub afs_id: i32,
     /// Days until his password expires, if he has to change it.
     pub password_expires_days: Option<u8>,
+    /// The epoch, which rises with each revocation, in which he was let in.
+    pub epoch: u64,
     /// What his token is known by.
     token: Verifier,
 }
@@ -486,7 +488,13 @@ impl Logins {
     ///
     /// # Errors
     /// [`NoVisitor`] if the token is of no use, or the client does not take it.
-    fn admit(&self, principal: &Principal, granted: &Granted, earlier: Option<&Arc<Visitor>>) -> Outcome {
+    fn admit(
+        &self,
+        principal: &Principal,
+        granted: &Granted,
+        epoch: u64,
+        earlier: Option<&Arc<Visitor>>,
+    ) -> Outcome {
         let token: &Token = &granted.token;
         if token.cell != *principal.cell() || token.lifetime_s(unix_now()) == 0 {
             return Err(NoVisitor::Broker(Failure::NotAccepted));
@@ -498,7 +506,8 @@ impl Logins {
             &token.end.to_le_bytes(),
         ]);
         // Kernel clients have few PAGs and keys, and a new token costs a connection to each file server.
-        if let Some(earlier) = earlier.filter(|e| e.principal == *principal && e.token == known_by) {
+        let same = |e: &&Arc<Visitor>| e.principal == *principal && e.token == known_by && e.epoch == epoch;
+        if let Some(earlier) = earlier.filter(same) {
             return Ok(Arc::clone(earlier));
         }
         let pag = Arc::clone(&self.client).new_pag().map_err(NoVisitor::Client)?;
@@ -510,6 +519,7 @@ impl Logins {
             token_end: token.end,
             afs_id: token.afs_id,
             password_expires_days: granted.password_expires_days,
+            epoch,
             token: known_by,
         }))
     }
@@ -584,8 +594,9 @@ impl Lead<'_> {
     /// As [`Logins::visitor`].
     fn run(self, wanted: Wanted<'_>) -> Outcome {
         let outcome = self.logins.ask(wanted).and_then(|granted| {
-            let visitor = self.logins.admit(wanted.principal(), &granted, self.earlier.as_ref())?;
-            self.logins.remember(&self.slot, self.flight.epoch, &visitor, granted.valid_s);
+            let epoch = self.flight.epoch;
+            let visitor = self.logins.admit(wanted.principal(), &granted, epoch, self.earlier.as_ref())?;
+            self.logins.remember(&self.slot, epoch, &visitor, granted.valid_s);
             Ok(visitor)
         });
         *lock(&self.flight.outcome) = Some(outcome.clone());

@@ -204,6 +204,8 @@ impl Afs {
             (Client::Kernel(standing), Some(stores))
                 if bytes > 0 && standing.client().kind() == ClientKind::Kafs =>
             {
+                // Its file server is not what is waited for.
+                let _wait = self.waiting.map(|waiting| waiting.begin(Directory::of_stores()));
                 stores.turn().map(Some)
             }
             _ => Ok(None),

@@ -153,7 +153,7 @@ pub fn read_at<'b>(file: &File, at: u64, to: &'b mut [MaybeUninit<u8>]) -> Resul
 /// # Errors
 /// An errno.
 pub fn read_into(file: &File, at: u64, to: &mut [u8]) -> Result<usize, i32> {
-    rustix::io::pread(file, to, at).map_err(|e| e.raw_os_error())
+    rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut *to, at)).map_err(|e| e.raw_os_error())
 }
 
 /// The system's attributes as httpd takes them, with a validator.

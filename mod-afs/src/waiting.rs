@@ -93,6 +93,12 @@ impl Directory {
         Self::hash(["/broker/"].into_iter())
     }
 
+    /// What waits for a turn at storing are counted under.
+    #[must_use]
+    pub fn of_stores() -> Self {
+        Self::hash(["/stores/"].into_iter())
+    }
+
     /// FNV-1a over the components.
     fn hash<'c>(components: impl Iterator<Item = &'c str>) -> Self {
         let mut hash: u64 = 0xcbf2_9ce4_8422_2325;

@@ -255,7 +255,8 @@ fn a_pag_lives_as_long_as_a_request_in_it() {
     let (broker, client, logins) = set_up(Broker::default(), Client::default());
     let held = logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
     broker.epoch.fetch_add(1, SeqCst);
-    logins.visitor(&claim("bob", "right"), &terms(1000)).unwrap();
+    let after = logins.visitor(&claim("bob", "right"), &terms(1000)).unwrap();
+    assert_eq!((held.epoch, after.epoch), (1, 2), "it is known who was let in before");
     assert!(lock(&client.ended).is_empty());
     drop(held);
     assert_eq!(*lock(&client.ended), [1]);

@@ -188,8 +188,14 @@ pub trait Dir: Clone + Send {
 /// What is tried again, since its server was away.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Task {
-    /// Removing a temporary name, and what is in it.
-    Remove(Vec<u8>),
+    /// Removing what was made under a temporary name.
+    Remove {
+        /// The name.
+        name: Vec<u8>,
+        /// The directory that was made there, which is removed with what is in it. None: a file, a link, or a directory that
+        /// is empty.
+        which: Option<Id>,
+    },
     /// Giving what was set aside its name back; if something else has that by now, it stays aside.
     PutBack {
         /// Its temporary name.

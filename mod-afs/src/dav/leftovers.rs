@@ -1,7 +1,7 @@
 //! What could not be done since its server went away, such as removing temporary names: tried again while the child lives.
 //!
 //! Each keeps its visitor's PAG, and the token in it. So none outlives a revocation: whatever was noted before one is dropped,
-//! and what would be missed is told in the log.
+//! and what would be missed is told in the log. What is noted for somebody whose login was revoked meanwhile is dropped at once.
 
 use super::files::{Dir, Task, join};
 use super::put::Problem;
@@ -19,6 +19,8 @@ use std::time::Instant;
 const MOST: usize = 256;
 /// So long it is tried.
 const PATIENCE: Duration = Duration::from_secs(3_600);
+/// Why one is dropped.
+const REVOKED: &str = "its visitor's logins were revoked";
 /// Between two times.
 const PAUSE: Duration = Duration::from_secs(10);
 
@@ -28,7 +30,7 @@ struct Leftover<D: Dir> {
     dir: D,
     /// What.
     task: Task,
-    /// The epoch of the broker's in which it was noted.
+    /// The epoch of the broker's in which its visitor was let in.
     epoch: u64,
     /// Since when.
     since: Instant,
@@ -54,9 +56,18 @@ fn epoch() -> u64 {
 
 /// Notes one.
 pub fn note(dir: OpenDir, task: Task) {
-    let gone = all().note(dir, task, epoch(), Instant::now());
+    let now = epoch();
+    let let_in = dir.who().holder().map_or(now, |holder| holder.epoch);
+    let leftover = Leftover::new(dir, task, let_in, Instant::now());
+    if let_in != now {
+        leftover.told(Some(REVOKED));
+        return;
+    }
+    let gone = all().note(leftover);
     // A PAG ends with the last that keeps it, which takes a moment.
-    drop(gone);
+    if let Some(gone) = gone {
+        gone.told(Some("too many others wait for servers that are away"));
+    }
 }
 
 /// Drops those of before a revocation. Waits for nobody.
@@ -64,7 +75,7 @@ pub fn drop_revoked() {
     let epoch = epoch();
     let gone = all().take(|leftover| leftover.epoch != epoch);
     for leftover in gone {
-        leftover.told(Some("its visitor's logins were revoked"));
+        leftover.told(Some(REVOKED));
     }
 }
 
@@ -74,7 +85,7 @@ pub fn sweep() {
     let due = all().take(|leftover| leftover.next <= now);
     for leftover in due {
         if leftover.epoch != epoch() {
-            leftover.told(Some("its visitor's logins were revoked"));
+            leftover.told(Some(REVOKED));
         } else if let Some(again) = leftover.try_it(Instant::now()) {
             all().0.push_back(again);
         }
@@ -82,10 +93,12 @@ pub fn sweep() {
 }
 
 impl<D: Dir> Leftovers<D> {
-    /// Notes one; gives the one that is forgotten for it.
-    fn note(&mut self, dir: D, task: Task, epoch: u64, now: Instant) -> Option<Leftover<D>> {
-        let forgotten = if self.0.len() >= MOST { self.0.pop_front() } else { None };
-        self.0.push_back(Leftover { dir, task, epoch, since: now, next: now + PAUSE });
+    /// Notes one; gives the one that is forgotten for it: the oldest of those that nobody would miss, if there is one.
+    fn note(&mut self, leftover: Leftover<D>) -> Option<Leftover<D>> {
+        let forgotten = (self.0.len() >= MOST)
+            .then(|| self.0.iter().position(|l| matches!(l.task, Task::Remove { .. })).unwrap_or(0));
+        let forgotten = forgotten.and_then(|at| self.0.remove(at));
+        self.0.push_back(leftover);
         forgotten
     }
 
@@ -98,16 +111,24 @@ impl<D: Dir> Leftovers<D> {
 }
 
 impl<D: Dir> Leftover<D> {
+    /// One that is noted now.
+    fn new(dir: D, task: Task, epoch: u64, now: Instant) -> Self {
+        Self { dir, task, epoch, since: now, next: now + PAUSE }
+    }
+
     /// Tries it; gives itself if it is to be tried again.
     fn try_it(self, now: Instant) -> Option<Self> {
         let problems: Vec<Problem> = match &self.task {
-            Task::Remove(name) => {
-                let failures = tree::remove(&self.dir, name).err().unwrap_or_default();
+            Task::Remove { name, which } => {
+                let failures = tree::remove_made(&self.dir, name, *which).err().unwrap_or_default();
                 failures.into_iter().map(|(_, problem)| problem).collect()
             }
-            Task::PutBack { aside, name } => {
-                tree::put_back(&self.dir, aside, name).err().into_iter().collect()
-            }
+            Task::PutBack { aside, name } => match tree::put_back(&self.dir, aside, name) {
+                // It never lost its name.
+                Ok(false) => return None,
+                Ok(true) => Vec::new(),
+                Err(problem) => vec![problem],
+            },
         };
         let away = |p: &Problem| matches!(p, Problem::Afs(e) if Fault::of(*e) == Fault::Unreachable);
         if problems.iter().any(away) && now.duration_since(self.since) < PATIENCE {
@@ -151,13 +172,20 @@ mod tests {
             (".afsweb-1", "set aside"),
             (".afsweb-2", "/"),
             (".afsweb-2/x", "no longer needed"),
+            (".afsweb-3", "no longer needed"),
         ]);
         let m = m.fail(Step::Rename, libc::ETIMEDOUT).fail(Step::Unlink, libc::ETIMEDOUT);
         let dir = m.dir(b"/afs/c").unwrap();
+        let which = Some(dir.sub(b".afsweb-2").unwrap().id().unwrap());
         let begin = Instant::now();
         let mut all = Leftovers(VecDeque::new());
-        all.note(dir.clone(), Task::PutBack { aside: b".afsweb-1".to_vec(), name: b"x".to_vec() }, 1, begin);
-        all.note(dir, Task::Remove(b".afsweb-2".to_vec()), 1, begin);
+        for task in [
+            Task::PutBack { aside: b".afsweb-1".to_vec(), name: b"x".to_vec() },
+            Task::Remove { name: b".afsweb-2".to_vec(), which },
+            Task::Remove { name: b".afsweb-3".to_vec(), which: None },
+        ] {
+            all.note(Leftover::new(dir.clone(), task, 1, begin));
+        }
         for leftover in all.take(|_| true) {
             let again = leftover.try_it(begin).unwrap();
             assert_eq!(again.next, begin + PAUSE);
@@ -176,18 +204,24 @@ mod tests {
         let dir = m.dir(b"/afs/c").unwrap();
         let begin = Instant::now();
         let mut all = Leftovers(VecDeque::new());
+        let remove = |epoch| {
+            Leftover::new(dir.clone(), Task::Remove { name: b"a".to_vec(), which: None }, epoch, begin)
+        };
         for epoch in [1, 2] {
-            all.note(dir.clone(), Task::Remove(b"a".to_vec()), epoch, begin);
+            all.note(remove(epoch));
         }
         assert_eq!(all.take(|leftover| leftover.epoch != 2).len(), 1);
         assert_eq!(all.0.len(), 1);
         for leftover in all.take(|_| true) {
             assert!(leftover.try_it(begin + PATIENCE).is_none());
         }
-        for n in 0..MOST {
-            assert!(all.note(dir.clone(), Task::Remove(b"a".to_vec()), 2, begin).is_none(), "{n}");
+        let missed = Task::PutBack { aside: b"b".to_vec(), name: b"c".to_vec() };
+        all.note(Leftover::new(dir.clone(), missed.clone(), 2, begin));
+        for n in 1..MOST {
+            assert!(all.note(remove(2)).is_none(), "{n}");
         }
-        assert!(all.note(dir, Task::Remove(b"a".to_vec()), 2, begin).is_some());
+        assert!(all.note(remove(2)).is_some_and(|gone| gone.task != missed));
         assert_eq!(all.0.len(), MOST);
+        assert_eq!(all.0[0].task, missed, "what somebody would miss stays as long as anything else can go");
     }
 }

@@ -284,7 +284,7 @@ impl Memory {
         let condition = conditional.then(|| self.validator(path));
         let path = format!("/afs/c/{path}");
         let (dir, name) = split(path.as_bytes()).unwrap();
-        Put::begin(self.dir(dir)?, name, length, condition)
+        Put::begin(self.dir(dir)?, name, length, condition, None)
     }
 
     pub(super) fn put(&self, path: &str, body: &str, conditional: bool) -> Result<(), Problem> {

@@ -322,7 +322,7 @@ impl Thing {
         // mod_dav has judged by what was found then; a later look would miss who was faster meanwhile.
         let condition = conditional.then(|| self.found.as_ref().map(|found| found.etag.clone()));
         let (dir, name) = self.place()?;
-        Ok(Put::begin(dir, name, length, condition)?)
+        Ok(Put::begin(dir, name, length, condition, None)?)
     }
 
     /// Makes a collection of it.
@@ -428,6 +428,7 @@ fn answer(problem: Problem, token_end: Option<i64>, is_final: bool) -> (Answer, 
         Problem::Link => return (Answer::Forbidden, "link"),
         Problem::MountPoint => return (Answer::Forbidden, "mount-point"),
         Problem::Overlap => return (Answer::Forbidden, "overlap"),
+        Problem::TooDeep => return (Answer::Unavailable, "walk-too-long"),
         Problem::Changed => return (Answer::Changed, "changed"),
     };
     match Fault::of(errno) {
@@ -460,7 +461,7 @@ fn words(word: &str) -> &'static str {
         "no-right" => "AFS does not allow it.",
         "partial" => "A part of a file cannot be put.",
         "reserved" => "This server gives such names to files that it is about to write.",
-        "walk-too-long" => "The collection is too large to be gone through in time.",
+        "walk-too-long" => "The collection is too deep, or too large to be gone through in time.",
         "no-room-here" => "This server cannot keep the body until it is whole.",
         _ => "The file server does not answer.",
     }
@@ -625,6 +626,7 @@ mod tests {
             (Problem::Link, 403, 403),
             (Problem::MountPoint, 403, 403),
             (Problem::Overlap, 403, 403),
+            (Problem::TooDeep, 503, 503),
             (Problem::Changed, 412, 412),
         ] {
             assert_eq!(answer(problem, None, false).0.status(), nobody, "{problem:?}");

@@ -31,7 +31,7 @@ const SMALL: u64 = 256 << 10;
 /// What it takes to give something a name that something else has.
 pub const REPLACE: Rights = Rights(Rights::INSERT.0 | Rights::DELETE.0);
 /// Mode of a new file; in AFS the owner's bits count for everybody.
-const MODE: u32 = 0o644;
+pub const MODE: u32 = 0o644;
 
 /// Where the bytes go.
 enum Way {
@@ -68,6 +68,8 @@ pub struct Put<D: Dir> {
     written: u64,
     /// On what it depends.
     condition: Condition,
+    /// Mode of a file that is made.
+    mode: u32,
     /// Whether it has ended, in whatever way.
     ended: bool,
 }
@@ -99,6 +101,8 @@ pub enum Problem {
     MountPoint,
     /// What would be replaced is, holds, or lies in what would replace it.
     Overlap,
+    /// Too many collections in one another.
+    TooDeep,
 }
 
 impl From<i32> for Problem {
@@ -152,28 +156,40 @@ fn nameless() -> Result<File, i32> {
 ///
 /// # Errors
 /// What AFS says.
-fn way<D: Dir>(dir: &D, name: &[u8], target: Option<Look>) -> Result<Way, Problem> {
+fn way<D: Dir>(dir: &D, name: &[u8], target: Option<Look>, mode: u32) -> Result<Way, Problem> {
     match dir.may_put(name, target, REPLACE)? {
-        Some(true) => through_temporary(dir, target),
+        Some(true) => through_temporary(dir, mode),
         Some(false) => keeping(dir, name, target),
         None => match keeping(dir, name, target) {
             // He cannot write what is there; but perhaps replace it.
             Err(Problem::Afs(errno)) if target.is_some() && Fault::of(errno) == Fault::NoRight => {
-                through_temporary(dir, target).and_then(|way| proved(dir, name, way, target))
+                through_temporary(dir, mode).and_then(|way| proved(dir, name, way, target))
             }
             other => other,
         },
     }
 }
 
+/// The outcome of something that is done with a temporary name. Its server may have done it and not been heard, or could not be
+/// asked: then what is there is removed later.
+///
+/// # Errors
+/// That of `done`.
+pub fn or_later<D: Dir, T>(dir: &D, name: &[u8], done: Result<T, i32>) -> Result<T, i32> {
+    done.inspect_err(|errno| {
+        if Fault::of(*errno) == Fault::Unreachable {
+            dir.do_later(Task::Remove { name: name.to_vec(), which: None });
+        }
+    })
+}
+
 /// Makes the temporary file.
 ///
 /// # Errors
 /// What AFS says.
-fn through_temporary<D: Dir>(dir: &D, target: Option<Look>) -> Result<Way, Problem> {
+fn through_temporary<D: Dir>(dir: &D, mode: u32) -> Result<Way, Problem> {
     let name = temporary()?;
-    let mode = target.map_or(MODE, |look| look.mode & 0o777);
-    let sink = dir.create(&name, mode)?;
+    let sink = or_later(dir, &name, dir.create(&name, mode))?;
     Ok(Way::Temporary { name, sink: Some(sink) })
 }
 
@@ -185,12 +201,12 @@ fn through_temporary<D: Dir>(dir: &D, target: Option<Look>) -> Result<Way, Probl
 fn proved<D: Dir>(dir: &D, name: &[u8], way: Way, target: Option<Look>) -> Result<Way, Problem> {
     let Way::Temporary { name: first, sink } = way else { return Ok(way) };
     let second = temporary()?;
-    match dir.rename(&first, dir, &second) {
+    match or_later(dir, &second, dir.rename(&first, dir, &second)) {
         Ok(()) => Ok(Way::Temporary { name: second, sink }),
         Err(errno) => {
             let _ = sink.map(Sink::close);
             // He may not remove it either. Nothing is in it, and its directory is one that he can only add to.
-            let _ = dir.unlink(&first);
+            let _ = or_later(dir, &first, dir.unlink(&first));
             if Fault::of(errno) == Fault::NoRight { keeping(dir, name, target) } else { Err(errno.into()) }
         }
     }
@@ -211,11 +227,18 @@ fn keeping<D: Dir>(dir: &D, name: &[u8], target: Option<Look>) -> Result<Way, Pr
 
 impl<D: Dir> Put<D> {
     /// Begins with a body of `length` bytes, if that is known. `condition`: only if what is there is still what the request was
-    /// judged by when the body takes its place.
+    /// judged by when the body takes its place. `mode`: that of the file, if it takes the place of what is there; none: as it is,
+    /// or [`MODE`].
     ///
     /// # Errors
-    /// Why nothing can be put there. Nothing is left behind then.
-    pub fn begin(dir: D, name: &[u8], length: Option<u64>, condition: Condition) -> Result<Self, Problem> {
+    /// Why nothing can be put there. Nothing is left behind then, once its server is there.
+    pub fn begin(
+        dir: D,
+        name: &[u8],
+        length: Option<u64>,
+        condition: Condition,
+        mode: Option<u32>,
+    ) -> Result<Self, Problem> {
         let target = match dir.look(name) {
             Ok(look) => Some(look),
             Err(errno) if Fault::of(errno) == Fault::Absent => None,
@@ -232,9 +255,10 @@ impl<D: Dir> Put<D> {
         {
             return Err(Problem::Afs(libc::EDQUOT));
         }
-        let way = way(&dir, name, target)?;
+        let mode = mode.or(target.map(|look| look.mode)).unwrap_or(MODE) & 0o777;
+        let way = way(&dir, name, target, mode)?;
         let buffer = Vec::new();
-        Ok(Self { dir, name: name.to_vec(), way, buffer, written: 0, condition, ended: false })
+        Ok(Self { dir, name: name.to_vec(), way, buffer, written: 0, condition, mode, ended: false })
     }
 
     /// Takes the next bytes of the body.
@@ -343,7 +367,7 @@ impl<D: Dir> Put<D> {
         self.check_room(existing.unwrap_or(0))?;
         let mut sink = match existing {
             Some(_) => self.dir.open_to_write(&self.name)?,
-            None => self.dir.create(&self.name, MODE)?,
+            None => self.dir.create(&self.name, self.mode)?,
         };
         // Cut once it is open, so that its server hears of it with the first bytes. Who may only insert cannot cut.
         let cut = if existing.is_some() { sink.truncate(0).map_err(Problem::Afs) } else { Ok(()) };
@@ -395,12 +419,7 @@ impl<D: Dir> Put<D> {
             let _ = sink.truncate(0);
             let _ = sink.close();
         }
-        match self.dir.unlink(name) {
-            Err(errno) if Fault::of(errno) == Fault::Unreachable => {
-                self.dir.do_later(Task::Remove(core::mem::take(name)));
-            }
-            _ => {}
-        }
+        let _ = or_later(&self.dir, name, self.dir.unlink(name));
     }
 }
 

@@ -39,7 +39,7 @@ fn a_temporary_name_that_cannot_be_removed_now_is_noted() {
     let m = Memory::with(&[]).fail(Step::Close, libc::ETIMEDOUT).fail(Step::Unlink, libc::ETIMEDOUT);
     assert_eq!(m.put("a", "new", false), Err(Problem::Afs(libc::ETIMEDOUT)));
     let later = m.state().later.clone();
-    let [Task::Remove(name)] = later.as_slice() else { panic!("{later:?}") };
+    let [Task::Remove { name, which: None }] = later.as_slice() else { panic!("{later:?}") };
     assert!(name.starts_with(PREFIX));
     assert!(m.state().nodes.contains_key(&join(b"/afs/c", name)));
 }
@@ -189,7 +189,7 @@ fn a_conditional_put_gives_way_to_who_was_faster_than_its_beginning() {
         let m = Memory::with(if existed { &[("a", "old")] } else { &[] });
         let judged = m.validator("a");
         m.put("a", "faster", false).unwrap();
-        let mut put = Put::begin(m.dir(b"/afs/c").unwrap(), b"a", None, Some(judged)).unwrap();
+        let mut put = Put::begin(m.dir(b"/afs/c").unwrap(), b"a", None, Some(judged), None).unwrap();
         put.write(b"late").unwrap();
         assert_eq!(put.commit(), Err(Problem::Changed), "{existed}");
         assert_eq!(m.shown(), "a=faster");

@@ -4,13 +4,14 @@
 //! work elsewhere by moving one away and putting a link in its place.
 
 use super::files::{Dir, Id, Task, join};
-use super::put::{self, Problem, Put, REPLACE};
+use super::put::{self, Condition, MODE, Problem, Put, REPLACE, or_later};
+use super::walk::DEEPEST;
 use crate::message;
 use pag::Fault;
-use pag::userspace::Kind;
+use pag::userspace::{Kind, Rights};
 
-/// Most directories below one another. Each takes a descriptor or two while something in it is done.
-const DEEPEST: usize = 100;
+/// Most directories above one: a path of 4,096 bytes has fewer.
+const HIGHEST: usize = 2_048;
 /// Most failures that are told.
 const TOLD: usize = 100;
 /// So many bytes are copied at once.
@@ -69,15 +70,7 @@ impl<D: Dir> Place<'_, D> {
         Ok((dir, id))
     }
 
-    /// Refuses the mount point of a volume.
-    ///
-    /// # Errors
-    /// What AFS says; [`Problem::MountPoint`].
-    fn within_its_volume(self) -> Result<(), Problem> {
-        self.open_within(self.dir.id()?.volume).map(drop)
-    }
-
-    /// The same, if it is in this volume.
+    /// The same, if it is in this volume: not the mount point of another one.
     ///
     /// # Errors
     /// What AFS says; [`Problem::MountPoint`].
@@ -100,20 +93,20 @@ impl<D: Dir> Place<'_, D> {
         }
         let (_, top) = other.open()?;
         let (mut at, mut id) = (self.dir.clone(), around);
-        for _ in 0..DEEPEST {
+        for _ in 0..HIGHEST {
             if id == top {
                 return Ok(true);
             }
             match at.above() {
                 Ok(Some(above)) => at = above,
                 // What is further up is nothing that the visitor could move.
-                Ok(None) => break,
-                Err(errno) if Fault::of(errno) == Fault::NoRight => break,
+                Ok(None) => return Ok(false),
+                Err(errno) if Fault::of(errno) == Fault::NoRight => return Ok(false),
                 Err(errno) => return Err(errno.into()),
             }
             id = at.id()?;
         }
-        Ok(false)
+        Err(Problem::TooDeep)
     }
 }
 
@@ -143,8 +136,66 @@ pub fn remove<D: Dir>(dir: &D, name: &[u8]) -> Result<(), Failures> {
     }
     let volume = dir.id().map_err(|e| at.failed(e))?.volume;
     let mut failures = Failures::new();
-    remove_directory(at, volume, 0, &mut failures);
+    remove_directory(at, volume, None, 0, &mut failures);
     if failures.is_empty() { Ok(()) } else { Err(failures) }
+}
+
+/// Removes what was made or set aside under a temporary name: `which` directory, with all that is in it; none: a file, a link,
+/// or a directory that is empty. What somebody else has given the name to meanwhile stays, since he may be allowed to
+/// move what he could not remove.
+///
+/// # Errors
+/// What could not be removed.
+pub fn remove_made<D: Dir>(dir: &D, name: &[u8], which: Option<Id>) -> Result<(), Failures> {
+    let at = Place { dir, name };
+    match (at.existing().map_err(|p| at.failed(p))?, which) {
+        (None, _) => Ok(()),
+        (Some(Kind::Directory), Some(id)) => {
+            let mut failures = Failures::new();
+            remove_directory(at, id.volume, Some(id), 0, &mut failures);
+            if failures.is_empty() { Ok(()) } else { Err(failures) }
+        }
+        (Some(_), Some(_)) => Err(at.failed(Problem::Changed)),
+        (Some(Kind::Directory), None) => dir.rmdir(name).map_err(|e| at.failed(e)),
+        (Some(_), None) => dir.unlink(name).map_err(|e| at.failed(e)),
+    }
+}
+
+/// Makes sure that a directory which is to be replaced can be removed with all that is in it, as far as that shows before.
+///
+/// # Errors
+/// Mount points in it, and directories out of which the visitor may remove nothing.
+fn removable<D: Dir>(at: Place<'_, D>) -> Result<(), Failures> {
+    let volume = at.dir.id().map_err(|e| at.failed(e))?.volume;
+    let mut failures = Failures::new();
+    look_through(at, volume, 0, &mut failures);
+    if failures.is_empty() { Ok(()) } else { Err(failures) }
+}
+
+/// Notes what of a directory could not be removed.
+fn look_through<D: Dir>(at: Place<'_, D>, volume: u64, depth: usize, failures: &mut Failures) {
+    if depth >= DEEPEST {
+        fail(failures, at, Problem::TooDeep);
+        return;
+    }
+    let looked = at.open_within(volume).and_then(|(dir, _)| {
+        let names = dir.names()?;
+        if !names.is_empty() && dir.may(Rights::DELETE)? == Some(false) {
+            return Err(Problem::Afs(libc::EACCES));
+        }
+        for name in names {
+            let at = Place { dir: &dir, name: &name };
+            match at.existing() {
+                Ok(Some(Kind::Directory)) => look_through(at, volume, depth + 1, failures),
+                Ok(_) => {}
+                Err(problem) => drop(fail(failures, at, problem)),
+            }
+        }
+        Ok(())
+    });
+    if let Err(problem) = looked {
+        fail(failures, at, problem);
+    }
 }
 
 /// Notes that something cannot be removed.
@@ -155,12 +206,19 @@ fn fail<D: Dir>(failures: &mut Failures, at: Place<'_, D>, problem: impl Into<Pr
     false
 }
 
-/// Removes a directory; whether it is gone.
-fn remove_directory<D: Dir>(at: Place<'_, D>, volume: u64, depth: usize, failures: &mut Failures) -> bool {
+/// Removes a directory, if it is this one; whether it is gone.
+fn remove_directory<D: Dir>(
+    at: Place<'_, D>,
+    volume: u64,
+    which: Option<Id>,
+    depth: usize,
+    failures: &mut Failures,
+) -> bool {
     if depth >= DEEPEST {
-        return fail(failures, at, libc::EFBIG);
+        return fail(failures, at, Problem::TooDeep);
     }
     let dir = match at.open_within(volume) {
+        Ok((_, id)) if which.is_some_and(|which| which != id) => return fail(failures, at, Problem::Changed),
         Ok((dir, _)) => dir,
         Err(problem) => return fail(failures, at, problem),
     };
@@ -184,7 +242,9 @@ fn remove_members<D: Dir>(dir: &D, volume: u64, depth: usize, failures: &mut Fai
     for name in dir.names()? {
         let at = Place { dir, name: &name };
         empty &= match dir.look(&name) {
-            Ok(look) if look.kind == Kind::Directory => remove_directory(at, volume, depth + 1, failures),
+            Ok(look) if look.kind == Kind::Directory => {
+                remove_directory(at, volume, None, depth + 1, failures)
+            }
             Ok(_) => match dir.unlink(&name) {
                 Ok(()) => true,
                 Err(errno) => fail(failures, at, errno),
@@ -208,21 +268,23 @@ pub fn copy<D: Dir>(from: Place<'_, D>, to: Place<'_, D>, deep: bool) -> Result<
     apart(from, look.kind, to, target).map_err(|p| to.failed(p))?;
     if look.kind == Kind::File && matches!(target, None | Some(Kind::File)) {
         // As a PUT of the same bytes: whole or not at all.
-        return copy_file(from, to).map_err(|p| to.failed(p));
+        return copy_file(from, to, None).map_err(|p| to.failed(p));
     }
     if look.kind == Kind::Link && target.is_none() {
         return copy_link(from, to).map_err(|p| to.failed(p));
     }
     if target == Some(Kind::Directory) {
-        to.within_its_volume().map_err(|p| to.failed(p))?;
+        removable(to)?;
     }
     match (may_replace(to).map_err(|p| to.failed(p))?, target) {
         (true, _) => {
             let name = put::temporary().map_err(|e| to.failed(e))?;
             let made = Place { dir: to.dir, name: &name };
-            let done = make(from, look.kind, made, deep).and_then(|()| take_place(made, to, target));
+            let mut which = None;
+            let done =
+                make(from, look.kind, made, deep, &mut which).and_then(|()| take_place(made, to, target));
             done.map_err(|failures| {
-                discard(made);
+                discard(made, which);
                 // What was made has the name that it was made for.
                 let rest = |path: &[u8]| path.strip_prefix(made.path().as_slice()).map(<[u8]>::to_vec);
                 let named = |path: Vec<u8>| rest(&path).map_or(path, |rest| [to.path(), rest].concat());
@@ -231,7 +293,7 @@ pub fn copy<D: Dir>(from: Place<'_, D>, to: Place<'_, D>, deep: bool) -> Result<
         }
         (false, Some(_)) => Err(to.failed(libc::EACCES)),
         // He can neither rename nor remove what he makes.
-        (false, None) => make(from, look.kind, to, deep),
+        (false, None) => make(from, look.kind, to, deep, &mut None),
     }
 }
 
@@ -251,25 +313,36 @@ fn may_replace<D: Dir>(at: Place<'_, D>) -> Result<bool, Problem> {
         Err(errno) if Fault::of(errno) == Fault::NoRight => Ok(false),
         Err(errno) => Err(Problem::from(errno)),
     };
-    if !may(dir.mkdir(&first))? {
+    if !may(or_later(dir, &first, dir.mkdir(&first)))? {
         return Ok(false);
     }
-    let renamed = may(dir.rename(&first, dir, &second));
+    let renamed = may(or_later(dir, &second, dir.rename(&first, dir, &second)));
     let made = if matches!(renamed, Ok(true)) { &second } else { &first };
-    let _ = dir.rmdir(made);
+    let _ = or_later(dir, made, dir.rmdir(made));
     renamed
 }
 
-/// Makes a copy at a place where nothing is.
+/// Makes a copy at a place where nothing is. `which`: takes note of a directory that is made there.
 ///
 /// # Errors
 /// What could not be copied.
-fn make<D: Dir>(from: Place<'_, D>, kind: Kind, to: Place<'_, D>, deep: bool) -> Result<(), Failures> {
+fn make<D: Dir>(
+    from: Place<'_, D>,
+    kind: Kind,
+    to: Place<'_, D>,
+    deep: bool,
+    which: &mut Option<Id>,
+) -> Result<(), Failures> {
     match kind {
-        Kind::File => copy_file(from, to).map_err(|p| to.failed(p)),
+        Kind::File => copy_file(from, to, Some(None)).map_err(|p| to.failed(p)),
         Kind::Directory => {
             let (source, id) = from.open().map_err(|p| from.failed(p))?;
-            copy_directory(&source, to, deep, id.volume, 0)
+            // Read before anything is made, which may be in it.
+            let names = if deep { source.names() } else { Ok(Vec::new()) };
+            let names = names.map_err(|e| from.failed(e))?;
+            let (dir, made) = make_directory(to).map_err(|p| to.failed(p))?;
+            *which = Some(made);
+            fill(&dir, &source, &names, id.volume, 0)
         }
         Kind::Link => copy_link(from, to).map_err(|p| to.failed(p)),
         Kind::Other => Err(to.failed(libc::EINVAL)),
@@ -291,34 +364,41 @@ fn take_place<D: Dir>(from: Place<'_, D>, to: Place<'_, D>, target: Option<Kind>
     };
     let done = from.dir.rename(from.name, to.dir, to.name).map_err(|e| to.failed(e));
     match aside {
-        Some(aside) if done.is_ok() => discard(Place { dir: to.dir, name: &aside }),
-        Some(aside) => put_back_or_later(to, aside),
+        Some((aside, which)) if done.is_ok() => discard(Place { dir: to.dir, name: &aside }, which),
+        Some((aside, _)) => {
+            if let Err(problem) = put_back(to.dir, &aside, to.name) {
+                put_back_later(to, aside, problem);
+            }
+        }
         None => {}
     }
     done
 }
 
-/// Gives what stands at a place a temporary name, until what takes its place is there.
+/// Gives what stands at a place a temporary name, until what takes its place is there; says which directory it is, if it is one.
 ///
 /// # Errors
 /// What AFS says.
-fn set_aside<D: Dir>(at: Place<'_, D>) -> Result<Vec<u8>, Problem> {
-    if at.dir.look(at.name)?.kind == Kind::Directory {
-        at.within_its_volume()?;
-    }
+fn set_aside<D: Dir>(at: Place<'_, D>) -> Result<(Vec<u8>, Option<Id>), Problem> {
+    let which = match at.dir.look(at.name)?.kind {
+        Kind::Directory => Some(at.open_within(at.dir.id()?.volume)?.1),
+        _ => None,
+    };
     let aside = put::aside()?;
-    let renamed = at.dir.rename(at.name, at.dir, &aside);
-    if renamed.is_err_and(|errno| Fault::of(errno) == Fault::Unreachable) {
-        // A server may have done it and not been heard.
-        at.dir.do_later(Task::PutBack { aside: aside.clone(), name: at.name.to_vec() });
+    match at.dir.rename(at.name, at.dir, &aside) {
+        Ok(()) => Ok((aside, which)),
+        Err(errno) => {
+            if Fault::of(errno) == Fault::Unreachable {
+                // A server may have done it and not been heard.
+                put_back_later(at, aside, errno.into());
+            }
+            Err(errno.into())
+        }
     }
-    renamed?;
-    Ok(aside)
 }
 
-/// Gives what was set aside its name back, or sees to it that it is tried again.
-fn put_back_or_later<D: Dir>(at: Place<'_, D>, aside: Vec<u8>) {
-    let Err(problem) = put_back(at.dir, &aside, at.name) else { return };
+/// Sees to it that what was set aside, or may have been, gets its name back.
+fn put_back_later<D: Dir>(at: Place<'_, D>, aside: Vec<u8>, problem: Problem) {
     let path = String::from_utf8_lossy(&at.path()).into_owned();
     let now_at = String::from_utf8_lossy(&join(at.dir.path(), &aside)).into_owned();
     tracing::error!(
@@ -331,28 +411,25 @@ fn put_back_or_later<D: Dir>(at: Place<'_, D>, aside: Vec<u8>) {
     at.dir.do_later(Task::PutBack { aside, name: at.name.to_vec() });
 }
 
-/// Gives what was set aside its name back, if nothing else has it.
+/// Gives what was set aside its name back, if nothing else has it; false: it was not set aside.
 ///
 /// # Errors
 /// What AFS says; `EEXIST` if something else has the name.
-pub fn put_back<D: Dir>(dir: &D, aside: &[u8], name: &[u8]) -> Result<(), Problem> {
+pub fn put_back<D: Dir>(dir: &D, aside: &[u8], name: &[u8]) -> Result<bool, Problem> {
     let at = |name| Place { dir, name };
     match (at(aside).existing()?, at(name).existing()?) {
-        (None, _) => Ok(()),
-        (Some(_), None) => Ok(dir.rename(aside, dir, name)?),
+        (None, _) => Ok(false),
+        (Some(_), None) => Ok(dir.rename(aside, dir, name).map(|()| true)?),
         (Some(_), Some(_)) => Err(Problem::Afs(libc::EEXIST)),
     }
 }
 
-/// Removes something of a temporary name; what its server does not let now, later.
-fn discard<D: Dir>(at: Place<'_, D>) {
-    if matches!(at.existing(), Ok(None)) {
-        return;
-    }
-    let failures = remove(at.dir, at.name).err().unwrap_or_default();
+/// Removes something of a temporary name ([`remove_made`]); what its server does not let now, later.
+fn discard<D: Dir>(at: Place<'_, D>, which: Option<Id>) {
+    let failures = remove_made(at.dir, at.name, which).err().unwrap_or_default();
     let away = |problem: &Problem| matches!(problem, Problem::Afs(e) if Fault::of(*e) == Fault::Unreachable);
     if failures.iter().any(|(_, problem)| away(problem)) {
-        at.dir.do_later(Task::Remove(at.name.to_vec()));
+        at.dir.do_later(Task::Remove { name: at.name.to_vec(), which });
     }
     for (path, problem) in failures {
         let path = String::from_utf8_lossy(&path).into_owned();
@@ -365,16 +442,17 @@ fn discard<D: Dir>(at: Place<'_, D>) {
     }
 }
 
-/// Copies the contents of a file, and its mode.
+/// Copies the contents of a file, and whether it is a program. `condition`: as a PUT has it.
 ///
 /// # Errors
 /// What AFS says; [`Problem::Changed`] if what was copied has changed meanwhile, and so may be half of one and half of the
 /// other.
-fn copy_file<D: Dir>(from: Place<'_, D>, to: Place<'_, D>) -> Result<(), Problem> {
+fn copy_file<D: Dir>(from: Place<'_, D>, to: Place<'_, D>, condition: Condition) -> Result<(), Problem> {
     let before = from.dir.etag(from.name)?;
-    let size = from.dir.look(from.name)?.size;
+    let look = from.dir.look(from.name)?;
     let mut source = from.dir.open_to_read(from.name)?;
-    let mut put = Put::begin(to.dir.clone(), to.name, Some(size), None)?;
+    let mode = MODE | look.mode & 0o111;
+    let mut put = Put::begin(to.dir.clone(), to.name, Some(look.size), condition, Some(mode))?;
     let mut piece = vec![0; PIECE];
     let mut at = 0;
     loop {
@@ -396,32 +474,33 @@ fn copy_link<D: Dir>(from: Place<'_, D>, to: Place<'_, D>) -> Result<(), Problem
     Ok(to.dir.symlink(&from.dir.readlink(from.name)?, to.name)?)
 }
 
-/// Copies a directory to a name that does not exist.
+/// Makes a directory at a place where nothing is, and holds it: not what somebody else has put in its place.
+///
+/// # Errors
+/// What AFS says; [`Problem::Changed`] or [`Problem::MountPoint`] if it is another one.
+fn make_directory<D: Dir>(at: Place<'_, D>) -> Result<(D, Id), Problem> {
+    at.dir.mkdir(at.name)?;
+    let (dir, id) = at.open_within(at.dir.id()?.volume)?;
+    if dir.names()?.is_empty() { Ok((dir, id)) } else { Err(Problem::Changed) }
+}
+
+/// Copies these names of a directory into one that was just made.
 ///
 /// # Errors
 /// What could not be copied.
-fn copy_directory<D: Dir>(
-    source: &D,
-    to: Place<'_, D>,
-    deep: bool,
-    volume: u64,
-    depth: usize,
-) -> Result<(), Failures> {
-    if depth >= DEEPEST {
-        return Err(to.failed(libc::EFBIG));
-    }
-    let names = if deep { source.names() } else { Ok(Vec::new()) };
-    let names = names.map_err(|e| vec![(source.path().to_vec(), e.into())])?;
-    to.dir.mkdir(to.name).map_err(|e| to.failed(e))?;
-    let dir = to.dir.sub(to.name).map_err(|e| to.failed(e))?;
+fn fill<D: Dir>(dir: &D, source: &D, names: &[Vec<u8>], volume: u64, depth: usize) -> Result<(), Failures> {
     for name in names.iter().filter(|n| !put::is_passing(n)) {
-        let (from, to) = (Place { dir: source, name }, Place { dir: &dir, name });
-        match source.look(name).map_err(|e| from.failed(e))?.kind {
+        let (from, to) = (Place { dir: source, name }, Place { dir, name });
+        match from.dir.look(name).map_err(|e| from.failed(e))?.kind {
+            Kind::Directory if depth + 1 >= DEEPEST => return Err(to.failed(Problem::TooDeep)),
             Kind::Directory => {
                 let (source, _) = from.open_within(volume).map_err(|p| from.failed(p))?;
-                copy_directory(&source, to, deep, volume, depth + 1)?;
+                let names = source.names().map_err(|e| from.failed(e))?;
+                let (dir, _) = make_directory(to).map_err(|p| to.failed(p))?;
+                fill(&dir, &source, &names, volume, depth + 1)?;
             }
-            Kind::File => copy_file(from, to).map_err(|p| to.failed(p))?,
+            // Nothing is replaced there: whatever has the name, another has made it.
+            Kind::File => copy_file(from, to, Some(None)).map_err(|p| to.failed(p))?,
             Kind::Link => copy_link(from, to).map_err(|p| to.failed(p))?,
             Kind::Other => return Err(from.failed(libc::EINVAL)),
         }
@@ -448,6 +527,9 @@ pub fn rename<D: Dir>(from: Place<'_, D>, to: Place<'_, D>) -> Result<(), Failur
     if look.kind != Kind::Directory && target != Some(Kind::Directory) {
         // In one step.
         return from.dir.rename(from.name, to.dir, to.name).map_err(|e| to.failed(e));
+    }
+    if target == Some(Kind::Directory) {
+        removable(to)?;
     }
     take_place(from, to, target)
 }

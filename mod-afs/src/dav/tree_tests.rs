@@ -5,6 +5,7 @@ use super::files::{Task, split};
 use super::memory::{Memory, MemoryDir, Node, State, Step};
 use super::put::Problem;
 use super::tree::{self, Place};
+use super::walk::DEEPEST;
 
 const TREE: [(&str, &str); 6] =
     [("d", "/"), ("d/a", "1"), ("d/l", "->a"), ("d/s", "/"), ("d/s/b", "2"), ("x", "other")];
@@ -187,14 +188,15 @@ fn a_link_in_the_place_of_a_directory_leads_no_copy_elsewhere() {
         // Nor does one in the place of what is made.
         let m = Memory::with(&SHARED).before(step, name, |s| {
             let made: Vec<String> = s.nodes.keys().map(|p| String::from_utf8_lossy(p).into_owned()).collect();
-            for made in made.iter().filter_map(|p| p.strip_prefix("/afs/c/")).filter(|p| p.ends_with("copy"))
-            {
+            let is_made = |p: &&str| p.starts_with(".afsweb-") && !p.contains('/');
+            for made in made.iter().filter_map(|p| p.strip_prefix("/afs/c/")).filter(is_made) {
                 s.rename(made, "moved");
                 s.make(made, "->/afs/c/mine");
             }
         });
         let _ = copy(&m, "s", "copy", true);
         let shown = m.shown();
+        assert!(shown.contains("moved=/"), "{step:?} {name}: {shown}");
         assert!(shown.contains("mine=/ mine/one=secret mine/two=secret "), "{step:?} {name}: {shown}");
         assert!(!shown.contains("mine/x"), "{step:?} {name}: {shown}");
     }
@@ -266,9 +268,9 @@ fn what_cannot_be_put_back_now_is_put_back_later_and_never_removed() {
         m.state().make("x", "somebody else's");
         assert_eq!(tree::put_back(&dir, aside, name), Err(Problem::Afs(libc::EEXIST)));
         remove(&m, "x").unwrap();
-        tree::put_back(&dir, aside, name).unwrap();
+        assert_eq!(tree::put_back(&dir, aside, name), Ok(true));
         assert_eq!(m.shown(), Memory::with(&TREE).shown());
-        tree::put_back(&dir, aside, name).unwrap();
+        assert_eq!(tree::put_back(&dir, aside, name), Ok(false));
     }
     // A server that was not heard may have set it aside.
     let m = Memory::with(&TREE).fail(Step::Rename, libc::ETIMEDOUT);
@@ -303,5 +305,89 @@ fn who_may_only_insert_copies_to_new_names() {
         }
         assert_eq!(copy(&m, "d", "x", true).unwrap_err()[0].1, Problem::Afs(libc::EACCES));
         assert!(m.shown().ends_with("x=other"));
+    }
+}
+
+#[test]
+fn what_is_copied_comes_into_no_directory_of_somebody_elses() {
+    type Deed = fn(&mut State);
+    let private: Deed = |s| {
+        s.rename("mine", "s/copy/x");
+    };
+    let mount: Deed = |s| {
+        s.rename("mine", "s/copy/x");
+        s.mounts.push(b"/afs/c/s/copy/x".to_vec());
+    };
+    for (deed, why) in [(private, Problem::Changed), (mount, Problem::MountPoint)] {
+        // The visitor may not rename, so that the names are known.
+        let files = SHARED.into_iter().chain([("from", "/"), ("from/x", "/"), ("from/x/one", "new")]);
+        let m = Memory::with(&files.collect::<Vec<_>>()).rights("rliw", true);
+        // The second time it is asked which one it is, `x` has just been made in it.
+        let m = m.before(Step::Id, "copy", |_| ()).before(Step::Id, "copy", deed);
+        assert_eq!(copy(&m, "from", "s/copy", true).unwrap_err()[0].1, why);
+        assert!(m.shown().contains("s/copy/x/one=secret s/copy/x/two=secret"), "{}", m.shown());
+    }
+}
+
+#[test]
+fn what_is_replaced_holds_nothing_that_could_not_be_removed() {
+    let files: Vec<_> =
+        TREE.into_iter().chain([("e", "/"), ("e/old", "1"), ("e/v", "/"), ("e/v/his", "2")]).collect();
+    let transfers: [fn(&Memory, &str) -> _; 2] =
+        [|m, from| copy(m, from, "e", true), |m, from| rename(m, from, "e")];
+    for transfer in transfers {
+        for from in ["d", "x"] {
+            let m = Memory::with(&files);
+            m.state().mounts = vec![b"/afs/c/e/v".to_vec()];
+            let failed = transfer(&m, from).unwrap_err();
+            assert_eq!(failed, [(b"/afs/c/e/v".to_vec(), Problem::MountPoint)], "{from}");
+            assert_eq!(m.shown(), Memory::with(&files).shown(), "{from}");
+        }
+    }
+}
+
+#[test]
+fn what_gets_a_temporary_name_from_somebody_else_is_not_removed() {
+    let swap = |s: &mut State| {
+        let all: Vec<String> = s.nodes.keys().map(|p| String::from_utf8_lossy(p).into_owned()).collect();
+        let aside = all.iter().filter_map(|p| p.strip_prefix("/afs/c/"));
+        let aside = aside.filter(|p| p.starts_with(".afsweb-was-")).min_by_key(|p| p.len()).unwrap();
+        s.rename(aside, "moved");
+        s.rename("mine", aside);
+    };
+    // When the new one gets its name.
+    let m = Memory::with(&SHARED).before(Step::Rename, "s", swap);
+    copy(&m, "mine", "new", true).unwrap();
+    rename(&m, "new", "s").unwrap();
+    let secrets = m.all().into_iter().filter(|(_, text)| text == "secret").count();
+    assert_eq!(secrets, 4, "{}", m.shown());
+    assert!(m.shown().contains("moved/x/one=1"), "{}", m.shown());
+}
+
+#[test]
+fn what_is_too_deep_says_so() {
+    let mut path = "deep".to_owned();
+    let mut files = vec![(path.clone(), "/")];
+    for _ in 0..DEEPEST {
+        path.push_str("/d");
+        files.push((path.clone(), "/"));
+    }
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), *text)).collect();
+    let m = Memory::with(&files);
+    for failed in [remove(&m, "deep"), copy(&m, "deep", "other", true)] {
+        assert_eq!(failed.unwrap_err()[0].1, Problem::TooDeep);
+    }
+    assert_eq!(m.shown(), Memory::with(&files).shown());
+}
+
+#[test]
+fn programs_stay_programs() {
+    let m = Memory::with(&TREE);
+    m.state().nodes.insert(b"/afs/c/d/a".to_vec(), Node::File(b"1".to_vec(), 0o755));
+    copy(&m, "d", "e", true).unwrap();
+    copy(&m, "d/a", "x", true).unwrap();
+    for (path, mode) in [("e/a", 0o755), ("x", 0o755), ("e/s/b", 0o644)] {
+        let node = m.state().nodes.get(format!("/afs/c/{path}").as_bytes()).cloned();
+        assert!(matches!(node, Some(Node::File(_, m)) if m == mode), "{path}: {node:?}");
     }
 }

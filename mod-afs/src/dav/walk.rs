@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 /// A walk takes so long at most.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// Most collections below one another, for which a thread's stack is large enough.
-const DEEPEST: usize = 256;
+/// Most collections below one another. Each takes some of a thread's stack, and a descriptor or two while something in it is
+/// done.
+pub const DEEPEST: usize = 100;
 
 /// A walk under way.
 #[derive(Debug, Clone, Copy)]

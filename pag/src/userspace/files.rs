@@ -78,10 +78,10 @@ fn path_ok(path: &[u8]) -> Result<&[u8], Error> {
 /// Refuses a target that would make a mount point of a link, or cannot be passed.
 ///
 /// # Errors
-/// [`Error::BadValue`].
+/// `EINVAL`.
 pub(crate) fn target_ok(target: &[u8]) -> Result<&[u8], Error> {
     if matches!(target, [b'#' | b'%', .., b'.']) || target.is_empty() || target.contains(&0) {
-        return Err(Error::BadValue("target of a link"));
+        return Err(Error::Errno { call: "target of a link", errno: libc::EINVAL });
     }
     Ok(target)
 }
