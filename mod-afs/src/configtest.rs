@@ -26,7 +26,8 @@ pub fn check(main: Server<'_>) -> Status {
     // A server that runs is not stopped by a half upgrade: there the parent waits for the rest of it (see `nanny`).
     if found.is_empty() && uses_afs && mpm::pass() != mpm::Pass::Real {
         let config = main.config();
-        let fit = installed::fit(config.nanny(), &config.broker());
+        let (nanny, broker) = (config.nanny(), config.broker());
+        let fit = installed::fit((nanny, nanny), (&broker, &broker));
         found.extend(fit.err().map(|why| (message::OTHER_VERSION, why)));
     }
     for (message, sentence) in &found {

@@ -204,8 +204,12 @@ impl Afs {
             (Client::Kernel(standing), Some(stores))
                 if bytes > 0 && standing.client().kind() == ClientKind::Kafs =>
             {
-                // Its file server is not what is waited for.
-                let _wait = self.waiting.map(|waiting| waiting.begin(Directory::of_stores()));
+                // Its file server is not what is waited for; but a store that hangs must not hold all workers.
+                let turns = Directory::of_stores();
+                if self.waiting.is_some_and(|waiting| waiting.is_full(turns)) {
+                    return Err(libc::ETIMEDOUT);
+                }
+                let _wait = self.waiting.map(|waiting| waiting.begin(turns));
                 stores.turn().map(Some)
             }
             _ => Ok(None),

@@ -11,16 +11,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// It is no longer.
 const LONGEST: usize = 1_024;
 
-/// Whether they are. Only for programs that root may start.
+/// Whether they are: each by its name, and by that under which it can be executed. Only for programs that root may start.
 ///
 /// # Errors
 /// Which one is not, in words for the administrator.
-pub fn fit(nanny: &Path, broker: &Path) -> Result<(), String> {
-    for (program, wanted) in [(nanny, of_nanny()), (broker, of_broker())] {
-        let said = httpd::output(program, &["--version"], LONGEST, PATIENCE)
-            .map_err(|e| format!("{} does not say of which version it is: {e}", program.display()))?;
+pub fn fit(nanny: (&Path, &Path), broker: (&Path, &Path)) -> Result<(), String> {
+    for ((name, file), wanted) in [(nanny, of_nanny()), (broker, of_broker())] {
+        let said = httpd::output(file, &["--version"], LONGEST, PATIENCE)
+            .map_err(|e| format!("{} does not say of which version it is: {e}", name.display()))?;
         differs(&String::from_utf8_lossy(&said), &wanted)
-            .map_or(Ok(()), |how| Err(format!("{} {how}", program.display())))?;
+            .map_or(Ok(()), |how| Err(format!("{} {how}", name.display())))?;
     }
     Ok(())
 }
@@ -54,7 +54,8 @@ mod tests {
             assert!(said.is_ok_and(|said| said.len() <= 100));
             assert!(begin.elapsed() < Duration::from_secs(20));
         }
-        assert!(fit(Path::new("/nowhere/at/all"), Path::new("/bin/true")).is_err());
-        assert!(fit(Path::new("/bin/true"), Path::new("/bin/true")).unwrap_err().contains("names none"));
+        let [nowhere, silent] = [Path::new("/nowhere/at/all"), Path::new("/bin/true")];
+        assert!(fit((nowhere, nowhere), (silent, silent)).is_err());
+        assert!(fit((silent, silent), (silent, silent)).unwrap_err().contains("names none"));
     }
 }

@@ -115,11 +115,14 @@ pub fn configure(main: Server<'_>, pconf: Pool<'_>) -> Result<(), NotStarted> {
             *kept
         }
         Some(Found::OfOthers(left)) => {
-            main.log(
-                message::UPGRADED,
-                "this module is of another version than the one before: it has a broker of its own, which logs everybody in \
-                 anew; the old one goes on until its children have gone",
-            );
+            // Without one, AFS was not configured for a while.
+            if left.number("nanny").is_some_and(|pid: i32| pid != 0) {
+                main.log(
+                    message::UPGRADED,
+                    "this module is of another version than the one before: it has a broker of its own, which logs everybody \
+                     in anew; the old one goes on until its children have gone",
+                );
+            }
             let kept = Kept::make_beside(config, &socket_path(config, pconf)?, &left)?;
             crate::configtest::note_anew(main);
             kept

@@ -7,9 +7,10 @@
 mod common;
 
 use common::installed::{Installed, Part, maps_present, runs_present};
-use common::visits::{Load, all_processes, descriptors, logins, start_wide, under_load};
+use common::visits::{Load, all_processes, descriptors, logins, many_workers, start_wide, under_load};
 use common::{
-    afs_config, below, first, first_line, get_as, kaserver, nannies_of, nanny_of, password, report, world,
+    afs_config, below, first, first_line, get_as, kaserver, nannies_of, nanny_of, password, report,
+    start_with, world,
 };
 use integration::content::{owner_file, owner_line};
 use integration::crowd;
@@ -169,6 +170,30 @@ fn a_request_under_way_during_an_upgrade_is_logged_in_by_the_broker_of_its_own_v
     drop(asks);
     let new = one_pair(&httpd, &world);
     assert_ne!(new.0, old.0);
+    assert_eq!(said(&httpd, "ends: its children have gone"), 1);
+    assert!(alice_is_served(&world, &httpd));
+    httpd.stop(&["long lost child"]).unwrap();
+    assert_eq!(all_processes(), before, "no orphans");
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn a_daemon_of_mod_cgid_keeps_no_nanny_of_another_release() {
+    let world = world();
+    let before = all_processes();
+    let (installed, world) = Installed::new(&world);
+    let mut httpd = start_with(&world, "", |mut o| {
+        o.sizes = Some(many_workers(o.mpm));
+        o.modules.push("cgid".to_owned());
+        o.extra.push_str("ScriptSock cgid.sock\n");
+        o
+    });
+    assert!(alice_is_served(&world, &httpd));
+    let old = one_pair(&httpd, &world);
+    installed.install(&next(), &Part::ALL);
+    httpd.graceful().unwrap();
+    let new = one_pair(&httpd, &world);
+    assert_ne!(new, old);
     assert_eq!(said(&httpd, "ends: its children have gone"), 1);
     assert!(alice_is_served(&world, &httpd));
     httpd.stop(&["long lost child"]).unwrap();

@@ -282,7 +282,8 @@ impl Nanny<'_> {
                     }
                     Action::ReportDown(end) => {
                         self.broker = None;
-                        self.unfit = end.is_of_another_version();
+                        // If not even the one that was ready fits, what lies there may by now.
+                        self.unfit = end.is_of_another_version() && !self.unfit;
                         self.board.set_ready(false);
                         say(message::BROKER_ENDED, format_args!("the broker ended: {end}"));
                         self.report(control::DOWN, end.to_string().as_bytes());

@@ -456,6 +456,15 @@ unsafe extern "C" fn status_page(r: *mut sys::request_rec, flags: c_int) -> c_in
     Status::OK.code()
 }
 
+/// Names of modules, with a null pointer behind them. httpd keeps the address, and reads them whenever it sorts its hooks.
+struct Names([*const c_char; 2]);
+
+// SAFETY: literals, which are only read.
+unsafe impl Sync for Names {}
+
+/// The module whose daemon is forked in its `post_config`.
+static BEFORE_DAEMON: Names = Names([c"mod_cgid.c".as_ptr(), ptr::null()]);
+
 /// Hooks everything in.
 ///
 /// # Safety
@@ -480,7 +489,8 @@ pub(super) unsafe extern "C" fn register(p: *mut sys::apr_pool_t) {
         sys::ap_hook_pre_config(Some(pre_config), NONE, NONE, middle);
         sys::ap_hook_check_config(Some(check_config), NONE, NONE, middle);
         sys::ap_hook_test_config(Some(test_config), NONE, NONE, middle);
-        sys::ap_hook_post_config(Some(post_config), NONE, NONE, middle);
+        // Before mod_cgid forks its daemon, which would keep what we close then.
+        sys::ap_hook_post_config(Some(post_config), NONE, BEFORE_DAEMON.0.as_ptr(), middle);
         // Before mod_unixd gives root up.
         sys::ap_hook_drop_privileges(Some(drop_privileges), NONE, NONE, really_first);
         // Behind all others, since threads start here.

@@ -57,6 +57,16 @@ impl KeptFd {
         Ok(copy)
     }
 
+    /// Ends the connection of a socket, whoever else has it, and closes it in this process.
+    ///
+    /// Copies are what processes have that were forked and have executed nothing since, such as the daemon of mod_cgid.
+    pub fn hang_up(self) {
+        if let Ok(socket) = self.dup() {
+            let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
+        }
+        self.close();
+    }
+
     /// Closes it in this process.
     pub fn close(self) {
         if self.0 > 2 {

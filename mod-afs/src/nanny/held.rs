@@ -48,6 +48,11 @@ impl Held {
         name_of(self.nanny)
     }
 
+    /// By this name a process that has them executes the broker.
+    pub(super) fn broker_path(self) -> PathBuf {
+        name_of(self.broker)
+    }
+
     /// Both.
     pub(super) fn all(self) -> [i32; 2] {
         [self.nanny, self.broker]

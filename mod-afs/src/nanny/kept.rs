@@ -126,7 +126,7 @@ impl Found {
     pub(super) fn close_all(self) {
         match self {
             Self::Ours(kept) => kept.close_all(),
-            Self::OfOthers(left) => Old::take_over(&left).iter_mut().for_each(Old::end),
+            Self::OfOthers(left) => Old::take_over(&left).iter_mut().for_each(Old::let_go),
         }
     }
 }
@@ -249,16 +249,29 @@ impl Kept {
         Path::new(&self.program).with_file_name(crate::config::BROKER)
     }
 
-    /// Are the programs on this disk of this module's version?
+    /// The programs on this disk, held; and whether they are of this module's version, or which one is not, in words.
     ///
     /// # Errors
-    /// Which one is not, in words.
-    pub(super) fn programs_fit(&self) -> Result<(), String> {
+    /// Which one is not there, or may not be trusted, in words.
+    pub(super) fn installed(&self) -> Result<(Held, Result<(), String>), String> {
         let (program, broker) = (PathBuf::from(&self.program), self.broker());
         for path in [&program, &broker] {
             checks::trusted(path, 0, true).map_err(|e| format!("{}: {e}", path.display()))?;
         }
-        installed::fit(&program, &broker)
+        // A package may put others under their names at any moment.
+        let held = Held::open(&program, &broker).map_err(|e| format!("{}: {e}", self.program))?;
+        let fit = installed::fit((&program, &held.nanny_path()), (&broker, &held.broker_path()));
+        Ok((held, fit))
+    }
+
+    /// Are they of this module's version?
+    ///
+    /// # Errors
+    /// Which one is not, in words.
+    pub(super) fn programs_fit(&self) -> Result<(), String> {
+        let (held, fit) = self.installed()?;
+        held.close();
+        fit
     }
 
     /// The children of this configuration load the user-space client's object that lies there now, as the module does,
@@ -269,27 +282,32 @@ impl Kept {
         self.object = held;
     }
 
-    /// Starts a nanny with its descriptors: the program under its name if that is of this version, else the one that is
-    /// held. What there is to say of that is returned.
+    /// Starts a nanny with its descriptors: the program under its name, or the one that is held if that is of another
+    /// version. What there is to say of that is returned.
     ///
     /// # Errors
     /// [`NotStarted`] if a program is not to be trusted, is of another version, or cannot be started.
     pub(super) fn start(&mut self) -> Result<Option<String>, NotStarted> {
         let (name, broker) = (PathBuf::from(&self.program), self.broker());
         let mut note = None;
-        let program = match (self.programs_fit(), self.held) {
-            (Ok(()), held) => {
-                self.held = Some(Held::open(&name, &broker).map_err(|e| failed(&self.program)(&e))?);
-                held.into_iter().for_each(Held::close);
-                name.clone()
+        let (installed, fit) = self.installed().map_err(NotStarted)?;
+        let held = match (fit, self.held) {
+            (Ok(()), before) => {
+                before.into_iter().for_each(Held::close);
+                installed
             }
             (Err(e), Some(held)) => {
+                installed.close();
                 note =
                     Some(format!("{e}; the programs that were there before go on until httpd is restarted"));
-                held.nanny_path()
+                held
             }
-            (Err(e), None) => return Err(NotStarted(e)),
+            (Err(e), None) => {
+                installed.close();
+                return Err(NotStarted(e));
+            }
         };
+        self.held = Some(held);
         self.close_control();
         let flags = SocketFlags::CLOEXEC;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
@@ -302,12 +320,8 @@ impl Kept {
             fds.push(dup(lane.broker_request)?);
             fds.push(dup(lane.broker_reply)?);
         }
-        let mut held = Vec::new();
-        if let Some(files) = self.held {
-            fds.push(dup(files.broker)?);
-            held.push("--held".into());
-        }
-        let mut args: Vec<OsString> = vec![
+        fds.push(dup(held.broker)?);
+        let args: Vec<OsString> = vec![
             "--lanes".into(),
             self.lanes.len().to_string().into(),
             "--broker".into(),
@@ -316,9 +330,10 @@ impl Kept {
             self.user.clone().into(),
             "--expects".into(),
             of_broker().into(),
+            "--held".into(),
         ];
-        args.append(&mut held);
-        let pid = httpd::start(&program, &name, &args, fds).map_err(|e| failed(&self.program)(&e))?;
+        let pid =
+            httpd::start(&held.nanny_path(), &name, &args, fds).map_err(|e| failed(&self.program)(&e))?;
         self.nanny = pid;
         self.control = KeptFd::keep(ours).number();
         self.unsent = true;
@@ -342,7 +357,7 @@ impl Kept {
             KeptFd::with_number(number).close();
         }
         self.held.take().into_iter().for_each(Held::close);
-        self.old.drain(..).for_each(|mut old| old.end());
+        self.old.drain(..).for_each(|mut old| old.let_go());
     }
 
     /// Ends nannies of other versions that nobody needs any more, and forgets those that have ended.
@@ -366,15 +381,13 @@ impl Kept {
     /// Nanny `pid` of another version has ended.
     pub(super) fn old_has_ended(&mut self, pid: i32) -> bool {
         let Some(at) = self.old.iter().position(|old| old.nanny == pid) else { return false };
-        self.old.remove(at).end();
+        self.old.remove(at).let_go();
         true
     }
 
-    /// Closes our end of the control socket, which ends the nanny.
+    /// Ends the nanny, if there is one. Only the parent may.
     pub(super) fn close_control(&mut self) {
-        if self.control > 2 {
-            KeptFd::with_number(self.control).close();
-        }
+        KeptFd::with_number(self.control).hang_up();
         self.control = -1;
     }
 

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `versions` | what nanny, broker and children have in common, as `name=number` |
 //! | `nanny` | its process; 0 = none |
-//! | `control` | our end of the control socket: whoever closes it ends nanny and broker; -1 = none |
+//! | `control` | our end of the control socket: whoever shuts it down ends nanny and broker; -1 = none |
 //! | `probe` | a descriptor that polls as hung up when the children have gone |
 //! | `open` | all descriptors, but those of `control` and `old` |
 //! | `old` | process, control socket, probe and the time (milliseconds since boot) of the end of one that was replaced; for each |
@@ -58,7 +58,7 @@ impl Old {
             KeptFd::with_number(fd).close();
         }
         if one.nanny == 0 || one.control < 0 {
-            one.end();
+            one.let_go();
         } else {
             all.push(one);
         }
@@ -109,8 +109,15 @@ impl Old {
         Pid::from_raw(self.nanny).is_some_and(|pid| test_kill_process(pid) != Err(Errno::SRCH))
     }
 
-    /// Ends it, or forgets what this process has of it.
+    /// Ends it. Only the parent may.
     pub(super) fn end(&mut self) {
+        KeptFd::with_number(self.control).hang_up();
+        self.control = -1;
+        self.let_go();
+    }
+
+    /// Closes what this process has of it.
+    pub(super) fn let_go(&mut self) {
         for number in [&mut self.control, &mut self.probe] {
             KeptFd::with_number(*number).close();
             *number = -1;
@@ -161,8 +168,15 @@ mod tests {
         assert_eq!(old[0].is_due(now_ms() + PATIENCE_MS), Some(Why::TooLong));
         drop(write);
         assert_eq!(old[0].is_due(now_ms()), Some(Why::NobodyLeft));
+        // As a process has it that was forked.
+        let copy = KeptFd::with_number(old[0].control).dup().unwrap();
+        let mut childs = old.clone();
+        childs[0].control = KeptFd::keep(copy.try_clone().unwrap()).number();
+        childs[0].probe = -1;
+        childs[0].let_go();
+        assert!(!is_closed(&theirs), "a child ends nobody");
         old[0].end();
-        assert!(is_closed(&theirs));
+        assert!(is_closed(&theirs), "whoever has a copy");
         assert_eq!(old[0].is_due(u64::MAX), None, "once");
     }
 

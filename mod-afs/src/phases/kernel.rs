@@ -1,7 +1,7 @@
 //! A request where the AFS client is in the kernel: the worker is its visitor while it is served, and httpd's own modules
 //! list directories and run programs as him. Where we serve the files ourselves, nothing here does anything.
 
-use super::programs::{exec_is_nobodys, runs_as_nobody, would_run};
+use super::programs::{exec_is_nobodys, run_as_nobody, would_run};
 use super::settle::settled;
 use super::{afs_says, refuse};
 use crate::answer::Answer;
@@ -79,12 +79,12 @@ pub(super) fn stand_for_program(r: &mut Request<'_>) -> Result<(), Status> {
 pub(super) fn left_to_others(r: &mut Request<'_>, afs: &Afs, name: &[u8]) -> Option<Result<Status, Status>> {
     let who = settled(r)?.who;
     let runs = would_run(r);
-    if let Some(what) = runs.as_deref().filter(|what| runs_as_nobody(what)) {
+    if let Some(what) = run_as_nobody(r) {
         let text = format!("{what} does not run here: mod_cgid runs programs as nobody, use mod_cgi");
         r.log(message::RUNS_AS_NOBODY, &text);
         return Some(Err(refuse(r, Answer::Forbidden, "handler", None)));
     }
-    if runs.as_deref() == Some("includes") && exec_is_nobodys() {
+    if exec_is_nobodys(r) {
         r.forbid_exec();
     }
     if let Err(status) = stand_for_program(r) {

@@ -8,14 +8,27 @@ const BY_WORKER: &CStr = c"mod_cgi.c";
 /// Its module that has a daemon start them, which is none of the visitor's processes.
 const BY_DAEMON: &CStr = c"mod_cgid.c";
 
-/// Is this what programs are run by, and does a daemon start them, who is nobody whoever asks?
-pub(super) fn runs_as_nobody(what: &str) -> bool {
-    matches!(what, "cgi-script" | "application/x-httpd-cgi")
-        && first_handler(&[BY_WORKER, BY_DAEMON]) == Some(BY_DAEMON)
+/// The handler by which a program would be run here, if a daemon starts it, who is nobody whoever asks.
+pub(super) fn run_as_nobody(r: &Request<'_>) -> Option<String> {
+    let (handler, media_type) = asked_for(r);
+    let by = programs_by(handler, media_type)?;
+    (first_handler(&[BY_WORKER, BY_DAEMON]) == Some(BY_DAEMON))
+        .then(|| String::from_utf8_lossy(by).into_owned())
+}
+
+/// The handler of mod_cgi and mod_cgid, if it was asked for; httpd takes the media type for its name where none was.
+fn programs_by<'n>(handler: &'n [u8], media_type: &'n [u8]) -> Option<&'n [u8]> {
+    let name = if handler.is_empty() { media_type } else { handler };
+    matches!(name, b"cgi-script" | b"application/x-httpd-cgi").then_some(name)
+}
+
+/// Would what a page here asks for by `#exec` be started by that daemon?
+pub(super) fn exec_is_nobodys(r: &Request<'_>) -> bool {
+    r.has_output_filter(c"includes") && daemon_runs_exec()
 }
 
 /// Does the daemon start what pages ask for by `#exec`? It does wherever it is there, since its module takes that last.
-pub(super) fn exec_is_nobodys() -> bool {
+fn daemon_runs_exec() -> bool {
     first_handler(&[BY_DAEMON]).is_some()
 }
 
@@ -26,7 +39,7 @@ pub(crate) fn warning() -> Option<&'static str> {
             "mod_cgid runs programs as nobody: those in AFS are refused (403), those elsewhere are nobody in AFS; \
              with mod_cgi in its place they run as their visitors",
         ),
-        _ if exec_is_nobodys() => Some(
+        _ if daemon_runs_exec() => Some(
             "mod_cgid is there beside mod_cgi: its daemon would run `#exec` as nobody, so that does nothing in \
              pages in AFS",
         ),
@@ -39,14 +52,19 @@ const RUNNING_FILTERS: [&CStr; 2] = [c"includes", c"php"];
 
 /// The handler or filter that httpd would run on this file instead of sending it, if there is one.
 pub(super) fn would_run(r: &Request<'_>) -> Option<String> {
-    let handler = r.handler().map(CStr::to_bytes).unwrap_or_default();
-    let media_type = r.content_type().map(CStr::to_bytes).unwrap_or_default();
-    let media_type = media_type.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+    let (handler, media_type) = asked_for(r);
     let runs = runs(handler, media_type).map(|name| String::from_utf8_lossy(name).into_owned());
     runs.or_else(|| {
         let filter = RUNNING_FILTERS.iter().find(|name| r.has_output_filter(name))?;
         Some(filter.to_string_lossy().into_owned())
     })
+}
+
+/// The names of handler and media type.
+fn asked_for<'r>(r: &'r Request<'_>) -> (&'r [u8], &'r [u8]) {
+    let handler = r.handler().map(CStr::to_bytes).unwrap_or_default();
+    let media_type = r.content_type().map(CStr::to_bytes).unwrap_or_default();
+    (handler, media_type.split(|b| *b == b';').next().unwrap_or_default().trim_ascii())
 }
 
 /// The handler's name, if it is one that was asked for: by name, or by a media type that stands for one.
@@ -77,6 +95,20 @@ mod tests {
             ("type-map", "", Some("type-map")),
         ] {
             let seen = runs(handler.as_bytes(), media_type.as_bytes());
+            assert_eq!(seen, want.map(str::as_bytes), "{handler} {media_type}");
+        }
+    }
+
+    #[test]
+    fn what_a_daemon_would_run_is_told_by_the_handler_whatever_the_media_type() {
+        for (handler, media_type, want) in [
+            ("cgi-script", "application/x-httpd-php", Some("cgi-script")),
+            ("", "application/x-httpd-cgi", Some("application/x-httpd-cgi")),
+            ("application/x-httpd-cgi", "text/html", Some("application/x-httpd-cgi")),
+            ("application/x-httpd-php", "application/x-httpd-cgi", None),
+            ("", "text/html", None),
+        ] {
+            let seen = programs_by(handler.as_bytes(), media_type.as_bytes());
             assert_eq!(seen, want.map(str::as_bytes), "{handler} {media_type}");
         }
     }
