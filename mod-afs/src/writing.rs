@@ -10,6 +10,7 @@ use pag::mounted::{Dir, Writer};
 use pag::userspace::{Fid, File, Kind, Rights};
 use pag::{ClientKind, Fault, PagScope};
 use std::sync::Arc;
+use weblog_fds::LockGuard;
 
 /// Bytes that a new file or directory takes at most, empty.
 const ENTRY: u64 = 4 << 10;
@@ -37,8 +38,6 @@ struct Open {
     file: Opened,
     /// How far it has been written.
     end: u64,
-    /// Nothing else was ever in it.
-    is_new: bool,
 }
 
 /// A file that is written, as its client has it.
@@ -150,8 +149,8 @@ impl OpenDir {
     }
 
     /// A file that was opened for writing.
-    fn sink(&self, name: &[u8], file: Opened, is_new: bool) -> Box<dyn Sink> {
-        Box::new(Open { dir: self.clone(), path: join(&self.path, name), file, end: 0, is_new })
+    fn sink(&self, name: &[u8], file: Opened) -> Box<dyn Sink> {
+        Box::new(Open { dir: self.clone(), path: join(&self.path, name), file, end: 0 })
     }
 
     /// kAFS says the same of whatever is refused; it is for want of room where the directory's volume has less than what is
@@ -211,6 +210,11 @@ impl OpenDir {
         Ok(who.has(&acl, rights))
     }
 
+    /// Is the client Linux's kAFS?
+    fn is_kafs(&self) -> bool {
+        self.afs.standing().is_some_and(|standing| standing.client().kind() == ClientKind::Kafs)
+    }
+
     /// Whether he may change something in it, whatever it is.
     ///
     /// # Errors
@@ -239,6 +243,8 @@ impl OpenDir {
 }
 
 impl dav::files::Dir for OpenDir {
+    type Turn = Option<LockGuard>;
+
     fn path(&self) -> &[u8] {
         &self.path
     }
@@ -327,7 +333,7 @@ impl dav::files::Dir for OpenDir {
             |dir, scope| dir.create(scope, name, mode).map(Opened::Userspace),
             |dir| dir.create(name, mode).map(Opened::Kernel),
         );
-        Ok(self.sink(name, self.or_full(ENTRY, file)?, true))
+        Ok(self.sink(name, self.or_full(ENTRY, file)?))
     }
 
     fn open_to_write(&self, name: &[u8]) -> Result<Box<dyn Sink>, i32> {
@@ -338,7 +344,7 @@ impl dav::files::Dir for OpenDir {
                 if file.is_file().map_err(errno)? { Ok(Opened::Kernel(file)) } else { Err(libc::EISDIR) }
             },
         )?;
-        Ok(self.sink(name, file, false))
+        Ok(self.sink(name, file))
     }
 
     fn open_to_read(&self, name: &[u8]) -> Result<Box<dyn Source>, i32> {
@@ -383,7 +389,15 @@ impl dav::files::Dir for OpenDir {
     }
 
     fn cuts_at_once(&self) -> bool {
-        self.afs.standing().is_some_and(|standing| standing.client().kind() == ClientKind::Kafs)
+        self.is_kafs()
+    }
+
+    fn stores_in_turn(&self) -> bool {
+        self.is_kafs()
+    }
+
+    fn turn_to_store(&self, bytes: u64) -> Result<Self::Turn, i32> {
+        self.afs.turn_to_store(bytes)
     }
 
     fn do_later(&self, task: Task) {
@@ -436,22 +450,13 @@ impl Sink for Open {
     }
 
     fn close(self: Box<Self>) -> Result<(), i32> {
-        let Self { dir, path, file, end, is_new } = *self;
+        let Self { dir, path, file, end } = *self;
         let OpenDir { afs, who, .. } = &dir;
         match file {
             // Stored with the rights of the PAG that opened it, whichever the thread is in.
             Opened::Userspace(file) => afs.call(who, &path, |_, _| file.close(), || Err(libc::EBADF)),
             Opened::Kernel(file) => {
-                let stored = afs.call_kernel(who, &path, || match afs.turn_to_store(end) {
-                    Ok(_turn) => file.close().map_err(errno),
-                    Err(no_turn) => {
-                        // Whatever is still in it when it is closed is stored without a turn.
-                        if is_new {
-                            let _ = file.truncate(0);
-                        }
-                        Err(no_turn)
-                    }
-                });
+                let stored = afs.call_kernel(who, &path, || file.close().map_err(errno));
                 dir.or_full(end, stored)
             }
         }

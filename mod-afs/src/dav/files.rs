@@ -61,6 +61,9 @@ pub struct Id {
 /// A directory that is held, as one visitor has it: what is done to the names in it is done there, and follows no link,
 /// wherever the path by which it was found leads meanwhile.
 pub trait Dir: Clone + Send {
+    /// A turn at storing, until it is dropped.
+    type Turn;
+
     /// The path by which it was found. Nothing is looked up by it.
     fn path(&self) -> &[u8];
 
@@ -180,6 +183,17 @@ pub trait Dir: Clone + Send {
     fn cuts_at_once(&self) -> bool {
         false
     }
+
+    /// Is a file stored only while nobody else stores one, and so not before all of it is there?
+    fn stores_in_turn(&self) -> bool {
+        false
+    }
+
+    /// Waits for the turn at storing so many bytes.
+    ///
+    /// # Errors
+    /// An errno.
+    fn turn_to_store(&self, bytes: u64) -> Result<Self::Turn, i32>;
 
     /// Has what could not be done in it now tried again later.
     fn do_later(&self, task: Task);

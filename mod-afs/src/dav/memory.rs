@@ -28,6 +28,7 @@ pub(super) enum Step {
     Rename,
     Unlink,
     Room,
+    Turn,
 }
 
 /// What somebody else does.
@@ -53,6 +54,9 @@ pub(super) struct State {
     pub(super) changes: Option<(Vec<u8>, Node)>,
     pub(super) later: Vec<Task>,
     pub(super) cuts_at_once: bool,
+    pub(super) in_turn: bool,
+    /// How many turns at storing are taken.
+    turns: Arc<()>,
     /// When everything was written.
     pub(super) written_s: i64,
     /// What has been renamed, and to what.
@@ -299,6 +303,9 @@ impl Memory {
 impl Sink for Open {
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> Result<(), i32> {
         self.memory.step(Step::Write, b"")?;
+        let s = self.memory.state();
+        assert!(!s.in_turn || Arc::strong_count(&s.turns) > 1, "written without a turn");
+        drop(s);
         let end = usize::try_from(offset).unwrap() + bytes.len();
         self.bytes.resize(self.bytes.len().max(end), 0);
         self.bytes[end - bytes.len()..end].copy_from_slice(bytes);
@@ -377,6 +384,8 @@ impl MemoryDir {
 }
 
 impl Dir for MemoryDir {
+    type Turn = Arc<()>;
+
     fn path(&self) -> &[u8] {
         &self.path
     }
@@ -509,6 +518,15 @@ impl Dir for MemoryDir {
             s.rename_paths(&from, &to);
         }
         Ok(())
+    }
+
+    fn stores_in_turn(&self) -> bool {
+        self.memory.state().in_turn
+    }
+
+    fn turn_to_store(&self, _bytes: u64) -> Result<Arc<()>, i32> {
+        self.memory.step(Step::Turn, b"")?;
+        Ok(Arc::clone(&self.memory.state().turns))
     }
 
     fn cuts_at_once(&self) -> bool {

@@ -41,6 +41,9 @@ enum Way {
         name: Vec<u8>,
         /// The file; none once it is closed.
         sink: Option<Box<dyn Sink>>,
+        /// Where the bytes are until all of them are there, in a file of this machine that has no name, with a client that
+        /// must not store while others do.
+        body: Option<File>,
     },
     /// To a file of this machine that has no name; in the end into the file itself, which exists or is made then.
     Kept {
@@ -190,7 +193,7 @@ pub fn or_later<D: Dir, T>(dir: &D, name: &[u8], done: Result<T, i32>) -> Result
 fn through_temporary<D: Dir>(dir: &D, mode: u32) -> Result<Way, Problem> {
     let name = temporary()?;
     let sink = or_later(dir, &name, dir.create(&name, mode))?;
-    Ok(Way::Temporary { name, sink: Some(sink) })
+    Ok(Way::Temporary { name, sink: Some(sink), body: None })
 }
 
 /// Where neither the client nor the ACL tells his rights: renames the temporary file, which is still empty, to see whether
@@ -199,10 +202,10 @@ fn through_temporary<D: Dir>(dir: &D, mode: u32) -> Result<Way, Problem> {
 /// # Errors
 /// What AFS says.
 fn proved<D: Dir>(dir: &D, name: &[u8], way: Way, target: Option<Look>) -> Result<Way, Problem> {
-    let Way::Temporary { name: first, sink } = way else { return Ok(way) };
+    let Way::Temporary { name: first, sink, body } = way else { return Ok(way) };
     let second = temporary()?;
     match or_later(dir, &second, dir.rename(&first, dir, &second)) {
-        Ok(()) => Ok(Way::Temporary { name: second, sink }),
+        Ok(()) => Ok(Way::Temporary { name: second, sink, body }),
         Err(errno) => {
             let _ = sink.map(Sink::close);
             // He may not remove it either. Nothing is in it, and its directory is one that he can only add to.
@@ -257,8 +260,14 @@ impl<D: Dir> Put<D> {
         }
         let mode = mode.or(target.map(|look| look.mode)).unwrap_or(MODE) & 0o777;
         let way = way(&dir, name, target, mode)?;
-        let buffer = Vec::new();
-        Ok(Self { dir, name: name.to_vec(), way, buffer, written: 0, condition, mode, ended: false })
+        let (name, buffer) = (name.to_vec(), Vec::new());
+        let mut put = Self { dir, name, way, buffer, written: 0, condition, mode, ended: false };
+        if let Way::Temporary { body, .. } = &mut put.way
+            && put.dir.stores_in_turn()
+        {
+            *body = Some(nameless().map_err(Problem::Here)?);
+        }
+        Ok(put)
     }
 
     /// Takes the next bytes of the body.
@@ -277,10 +286,10 @@ impl<D: Dir> Put<D> {
     fn flush(&mut self) -> Result<(), Problem> {
         let bytes = core::mem::take(&mut self.buffer);
         match &mut self.way {
-            Way::Temporary { sink, .. } => {
+            Way::Temporary { sink, body: None, .. } => {
                 sink.as_mut().ok_or(Problem::Afs(libc::EBADF))?.write_at(&bytes, self.written)?;
             }
-            Way::Kept { body, .. } => {
+            Way::Temporary { body: Some(body), .. } | Way::Kept { body, .. } => {
                 let done = body.write_all_at(&bytes, self.written);
                 done.map_err(|e| Problem::Here(e.raw_os_error().unwrap_or(libc::EIO)))?;
             }
@@ -313,8 +322,23 @@ impl<D: Dir> Put<D> {
     /// # Errors
     /// What AFS says.
     fn place(&mut self) -> Result<(), Problem> {
-        if let Way::Temporary { sink, .. } = &mut self.way {
-            sink.take().ok_or(Problem::Afs(libc::EBADF))?.close()?;
+        if let Way::Temporary { sink, body, .. } = &mut self.way {
+            let body = body.take();
+            let mut taken = sink.take().ok_or(Problem::Afs(libc::EBADF))?;
+            let turn = self.dir.turn_to_store(self.written);
+            let poured = turn
+                .map_err(Problem::Afs)
+                .and_then(|turn| body.map_or(Ok(()), |body| self.pour(&body, taken.as_mut())).map(|()| turn));
+            match poured {
+                Ok(_turn) => taken.close()?,
+                Err(problem) => {
+                    // Not stored, so emptied before it is closed.
+                    if let Way::Temporary { sink, .. } = &mut self.way {
+                        *sink = Some(taken);
+                    }
+                    return Err(problem);
+                }
+            }
         }
         self.check_condition()?;
         match &self.way {
@@ -365,6 +389,7 @@ impl<D: Dir> Put<D> {
     /// What AFS says.
     fn write_itself(&self, body: &File, existing: Option<u64>) -> Result<(), Problem> {
         self.check_room(existing.unwrap_or(0))?;
+        let _turn = self.dir.turn_to_store(self.written)?;
         let mut sink = match existing {
             Some(_) => self.dir.open_to_write(&self.name)?,
             None => self.dir.create(&self.name, self.mode)?,
@@ -413,7 +438,7 @@ impl<D: Dir> Put<D> {
         if core::mem::replace(&mut self.ended, true) {
             return;
         }
-        let Way::Temporary { name, sink } = &mut self.way else { return };
+        let Way::Temporary { name, sink, .. } = &mut self.way else { return };
         if let Some(mut sink) = sink.take() {
             // Nothing of it needs to be stored.
             let _ = sink.truncate(0);

@@ -14,6 +14,25 @@ fn a_body_takes_the_place_of_a_file_once_it_is_stored() {
 }
 
 #[test]
+fn where_files_are_stored_in_turn_nothing_is_written_before_the_body_is_whole() {
+    for (rights, asked) in [("rlidwk", true), ("rlidwk", false), ("rlid", false), ("rlw", true)] {
+        let m = Memory::with(&[("a", "old")]).rights(rights, asked);
+        m.state().in_turn = true;
+        let body = "new".repeat(300_000);
+        let mut put = m.begin("a", None, false).unwrap();
+        put.write(body.as_bytes()).unwrap();
+        assert!(m.all().iter().all(|(_, text)| text.len() <= 3), "{rights}");
+        put.commit().unwrap();
+        assert_eq!(m.all(), [("a".to_owned(), body)], "{rights}");
+        // A turn that does not come changes nothing.
+        let m = m.fail(Step::Turn, libc::ETIMEDOUT);
+        let before = m.all();
+        assert_eq!(m.put("a", "newer", false), Err(Problem::Afs(libc::ETIMEDOUT)), "{rights}");
+        assert_eq!(m.all(), before, "{rights}");
+    }
+}
+
+#[test]
 fn a_file_keeps_its_mode() {
     let m = Memory::with(&[]);
     m.state().nodes.insert(b"/afs/c/a".to_vec(), Node::File(b"old".to_vec(), 0o755));
