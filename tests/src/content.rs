@@ -416,6 +416,9 @@ fn writable(m: &mut Maker<'_>) {
     m.directory("write/quota/in-place", Acl::default().allow("alice", "rlw"));
     m.bytes("write/quota/in-place/file.txt", &[b'o'; 100_000]);
     m.mount("write/alice/mounted", MountKind::ReadWrite, "vol.quota", None);
+    m.directory("write/alice/holds", Acl::default().allow("alice", all));
+    m.bytes("write/alice/holds/beside", b"as it was\n");
+    m.mount("write/alice/holds/volume", MountKind::ReadWrite, "vol.quota", None);
     m.directory("far/write", Acl::default().allow("alice", all));
     m.directory("far/in-place", Acl::default().allow("alice", "rlw"));
     m.bytes("far/in-place/file.txt", b"as it was\n");

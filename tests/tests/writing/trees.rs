@@ -108,6 +108,18 @@ fn collections_are_made_copied_moved_and_deleted_within_their_volume() {
     assert_eq!(transfer(&world, &httpd, "alice", "MOVE", &mounted, &at("mounted")), 403);
     assert_eq!(transfer(&world, &httpd, "alice", "MOVE", &at("a"), &mounted), 403);
     assert_eq!(get_as(&world, &httpd, &first("write/alice/mounted/behind"), "alice").text(), "behind");
+    // Nor does what holds one go out of sight for something else.
+    for (method, from) in [("COPY", "a"), ("COPY", "a/b/two"), ("MOVE", "a"), ("MOVE", "a/b/two")] {
+        let to = first("write/alice/holds");
+        let header = format!("http://localhost:{}{to}", httpd.address().port());
+        let request = Request::new(method, &at(from))
+            .header("Host", &format!("localhost:{}", httpd.address().port()))
+            .header("Destination", &header);
+        let r = ask(&world, &httpd, "alice", request);
+        assert!(r.status == 207 && r.text().contains("holds/volume"), "{method} {from}: {}", r.text());
+        assert_eq!(names("write/alice/holds"), ["beside", "volume"], "{method} {from}");
+        assert_eq!(get_as(&world, &httpd, &at("a/b/two"), "alice").text(), "still here");
+    }
     assert_eq!(status(&world, &httpd, "alice", "DELETE", &first("write/quota/behind")), 204);
     assert_eq!(status(&world, &httpd, "alice", "DELETE", &first(&dir)), 204);
     assert!(!names("write/alice").iter().any(|n| dir.ends_with(n.as_str())));
