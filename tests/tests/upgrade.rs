@@ -190,8 +190,17 @@ fn a_daemon_of_mod_cgid_keeps_no_nanny_of_another_release() {
     });
     assert!(alice_is_served(&world, &httpd));
     let old = one_pair(&httpd, &world);
+    // A request under way, so that the old nanny is still needed when the daemon is forked.
+    let mut asks = Connection::open(httpd.address()).unwrap();
+    asks.send_raw(format!("GET {} HTTP/1.1\r\n", first("public/page.html")).as_bytes()).unwrap();
+    std::thread::sleep(Duration::from_millis(300) * wait::slow_factor());
     installed.install(&next(), &Part::ALL);
     httpd.graceful().unwrap();
+    assert!(alice_is_served(&world, &httpd), "by the new ones");
+    assert_eq!(nannies_of(&httpd).len(), 2, "both versions");
+    asks.send_raw(b"Host: localhost\r\n\r\n").unwrap();
+    assert_eq!(asks.receive(false).unwrap().status, 200);
+    drop(asks);
     let new = one_pair(&httpd, &world);
     assert_ne!(new, old);
     assert_eq!(said(&httpd, "ends: its children have gone"), 1);
