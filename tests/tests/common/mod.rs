@@ -14,6 +14,7 @@ use integration::httpd::{Httpd, Mpm, Options};
 use integration::kdc::{Kdc, Manner};
 use integration::method::Method;
 use integration::process::signal_pid;
+use integration::wait;
 use integration::world::{Cell, FIRST_CELL, FIRST_REALM, SECOND_CELL, World};
 use rustix::process::Signal;
 use std::net::Ipv4Addr;
@@ -86,7 +87,14 @@ pub(crate) fn start(world: &World, more: &str) -> Httpd {
 pub(crate) fn start_with(world: &World, more: &str, change: impl FnOnce(Options) -> Options) -> Httpd {
     let mut options = Options::new(Mpm::from_env().unwrap());
     options.afs = Some(afs_config(world, more));
-    Httpd::start(world, change(options)).unwrap()
+    let httpd = Httpd::start(world, change(options)).unwrap();
+    // A broker that starts in an emulated machine beside others can take longer than a worker waits for it.
+    let until = Instant::now() + Duration::from_secs(30);
+    let is_ready = || std::fs::read_to_string(httpd.error_log()).is_ok_and(|log| log.contains("AFS3006"));
+    while wait::slow_factor() > 1 && !is_ready() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    httpd
 }
 
 /// An httpd that has workers to spare from the start, where how fast it starts more of them is not the subject.
