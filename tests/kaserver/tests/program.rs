@@ -133,7 +133,8 @@ fn what_it_cannot_start_with_is_said() {
 
 #[test]
 fn a_given_port_is_answered_by_the_plain_word() {
-    let free = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // At an address of its own, so that no other test takes the port before the program does.
+    let free = UdpSocket::bind("127.0.0.2:0").unwrap().local_addr().unwrap();
     let directory = tempfile::tempdir().unwrap();
     let mut child = command(directory.path(), &free.to_string()).spawn().unwrap();
     let mut line = String::new();
@@ -148,7 +149,8 @@ fn a_given_port_is_answered_by_the_plain_word() {
 
 #[test]
 fn the_library_runs_it_in_a_thread() {
-    let server = start(&config(), "127.0.0.1:0".parse().unwrap(), None).unwrap();
+    // At an address of its own, so that no other test takes the port when it is free.
+    let server = start(&config(), "127.0.0.3:0".parse().unwrap(), None).unwrap();
     assert_eq!(knock(server.address(), 1), Some(ABORT));
     assert_eq!(server.stats().unknown, 1);
     assert!(server.command("mode odd").is_err());
