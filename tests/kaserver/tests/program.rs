@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kaserver::rx::{ABORT, DATA, Header};
 use kaserver::{Config, Control, Error, ServiceConfig, UserConfig, start};
@@ -156,5 +156,10 @@ fn the_library_runs_it_in_a_thread() {
     assert!(server.command("mode odd").is_err());
     let address = server.address();
     server.stop().unwrap();
-    UdpSocket::bind(address).unwrap();
+    // A program that another test is just starting has a copy of the socket until it is executed.
+    let until = Instant::now() + Duration::from_secs(10);
+    while let Err(e) = UdpSocket::bind(address) {
+        assert!(Instant::now() < until, "{e}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
