@@ -123,12 +123,9 @@ impl<D: Dir> Leftover<D> {
                 let failures = tree::remove_made(&self.dir, name, *which).err().unwrap_or_default();
                 failures.into_iter().map(|(_, problem)| problem).collect()
             }
-            Task::PutBack { aside, name } => match tree::put_back(&self.dir, aside, name) {
-                // It never lost its name.
-                Ok(false) => return None,
-                Ok(true) => Vec::new(),
-                Err(problem) => vec![problem],
-            },
+            Task::PutBack { aside, name } => {
+                tree::put_back(&self.dir, aside, name).err().into_iter().collect()
+            }
         };
         let away = |p: &Problem| matches!(p, Problem::Afs(e) if Fault::of(*e) == Fault::Unreachable);
         if problems.iter().any(away) && now.duration_since(self.since) < PATIENCE {
@@ -148,7 +145,7 @@ impl<D: Dir> Leftover<D> {
             None => tracing::warn!(
                 id = message::PUT_BACK_LATE.id,
                 path,
-                "what could not be given its name back has it again"
+                "what had lost its name, or might have, has it"
             ),
             Some(why) => tracing::error!(
                 id = message::NOT_PUT_BACK.id,

@@ -45,6 +45,8 @@ pub(super) struct State {
     asked: bool,
     /// By volume: the first part below /afs that is a mount point.
     pub(super) mounts: Vec<Vec<u8>>,
+    /// Directories out of which nothing may be removed.
+    pub(super) sealed: Vec<Vec<u8>>,
     pub(super) room: Option<u64>,
     /// After so many that do not.
     failing: Vec<(Step, usize, i32)>,
@@ -414,8 +416,10 @@ impl Dir for MemoryDir {
     }
 
     fn may(&self, rights: Rights) -> Result<Option<bool>, i32> {
+        let here = self.here()?;
         let s = self.memory.state();
-        Ok(s.asked.then(|| Rights(s.rights).has(rights)))
+        let sealed = s.sealed.contains(&here) && rights.has(Rights::DELETE);
+        Ok(s.asked.then(|| Rights(s.rights).has(rights) && !sealed))
     }
 
     fn room(&self) -> Result<u64, i32> {

@@ -322,23 +322,20 @@ impl<D: Dir> Put<D> {
     /// # Errors
     /// What AFS says.
     fn place(&mut self) -> Result<(), Problem> {
+        // Taken before it is looked what is there and whether there is room: it may be long in coming.
+        let _turn = self.dir.turn_to_store(self.written)?;
         if let Way::Temporary { sink, body, .. } = &mut self.way {
             let body = body.take();
             let mut taken = sink.take().ok_or(Problem::Afs(libc::EBADF))?;
-            let turn = self.dir.turn_to_store(self.written);
-            let poured = turn
-                .map_err(Problem::Afs)
-                .and_then(|turn| body.map_or(Ok(()), |body| self.pour(&body, taken.as_mut())).map(|()| turn));
-            match poured {
-                Ok(_turn) => taken.close()?,
-                Err(problem) => {
-                    // Not stored, so emptied before it is closed.
-                    if let Way::Temporary { sink, .. } = &mut self.way {
-                        *sink = Some(taken);
-                    }
-                    return Err(problem);
+            if let Some(Err(problem)) = body.map(|body| self.pour(&body, taken.as_mut())) {
+                // Emptied while the turn lasts, so that nothing is stored when it is closed.
+                let _ = taken.truncate(0);
+                if let Way::Temporary { sink, .. } = &mut self.way {
+                    *sink = Some(taken);
                 }
+                return Err(problem);
             }
+            taken.close()?;
         }
         self.check_condition()?;
         match &self.way {
@@ -389,7 +386,6 @@ impl<D: Dir> Put<D> {
     /// What AFS says.
     fn write_itself(&self, body: &File, existing: Option<u64>) -> Result<(), Problem> {
         self.check_room(existing.unwrap_or(0))?;
-        let _turn = self.dir.turn_to_store(self.written)?;
         let mut sink = match existing {
             Some(_) => self.dir.open_to_write(&self.name)?,
             None => self.dir.create(&self.name, self.mode)?,

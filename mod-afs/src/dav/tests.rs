@@ -33,6 +33,20 @@ fn where_files_are_stored_in_turn_nothing_is_written_before_the_body_is_whole() 
 }
 
 #[test]
+fn what_happens_while_a_turn_is_waited_for_counts() {
+    for rights in ["rlw", "rlidwk"] {
+        let m = Memory::with(&[("a", "old")]).rights(rights, true);
+        let m = m.before(Step::Turn, "", |s| s.make("a", "somebody's"));
+        assert_eq!(m.put("a", "new", true), Err(Problem::Changed), "{rights}");
+        assert_eq!(m.shown(), "a=somebody's", "{rights}");
+    }
+    let m = Memory::with(&[("a", "old")]).rights("rlw", true).before(Step::Turn, "", |s| s.room = Some(0));
+    m.state().room = Some(1 << 30);
+    assert_eq!(m.put("a", &"new".repeat(1 << 20), false), Err(Problem::Afs(libc::EDQUOT)));
+    assert_eq!(m.shown(), "a=old");
+}
+
+#[test]
 fn a_file_keeps_its_mode() {
     let m = Memory::with(&[]);
     m.state().nodes.insert(b"/afs/c/a".to_vec(), Node::File(b"old".to_vec(), 0o755));

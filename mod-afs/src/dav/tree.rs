@@ -180,7 +180,8 @@ fn look_through<D: Dir>(at: Place<'_, D>, volume: u64, depth: usize, failures: &
     }
     let looked = at.open_within(volume).and_then(|(dir, _)| {
         let names = dir.names()?;
-        if !names.is_empty() && dir.may(Rights::DELETE)? == Some(false) {
+        // Of no name in particular: what the client, or the ACL, says of the directory.
+        if !names.is_empty() && dir.may_put(b"", None, Rights::DELETE)? == Some(false) {
             return Err(Problem::Afs(libc::EACCES));
         }
         for name in names {
@@ -411,15 +412,15 @@ fn put_back_later<D: Dir>(at: Place<'_, D>, aside: Vec<u8>, problem: Problem) {
     at.dir.do_later(Task::PutBack { aside, name: at.name.to_vec() });
 }
 
-/// Gives what was set aside its name back, if nothing else has it; false: it was not set aside.
+/// Gives what was set aside its name back, if nothing else has it.
 ///
 /// # Errors
 /// What AFS says; `EEXIST` if something else has the name.
-pub fn put_back<D: Dir>(dir: &D, aside: &[u8], name: &[u8]) -> Result<bool, Problem> {
+pub fn put_back<D: Dir>(dir: &D, aside: &[u8], name: &[u8]) -> Result<(), Problem> {
     let at = |name| Place { dir, name };
     match (at(aside).existing()?, at(name).existing()?) {
-        (None, _) => Ok(false),
-        (Some(_), None) => Ok(dir.rename(aside, dir, name).map(|()| true)?),
+        (None, _) => Ok(()),
+        (Some(_), None) => Ok(dir.rename(aside, dir, name)?),
         (Some(_), Some(_)) => Err(Problem::Afs(libc::EEXIST)),
     }
 }

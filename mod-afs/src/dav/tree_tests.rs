@@ -268,9 +268,9 @@ fn what_cannot_be_put_back_now_is_put_back_later_and_never_removed() {
         m.state().make("x", "somebody else's");
         assert_eq!(tree::put_back(&dir, aside, name), Err(Problem::Afs(libc::EEXIST)));
         remove(&m, "x").unwrap();
-        assert_eq!(tree::put_back(&dir, aside, name), Ok(true));
+        tree::put_back(&dir, aside, name).unwrap();
         assert_eq!(m.shown(), Memory::with(&TREE).shown());
-        assert_eq!(tree::put_back(&dir, aside, name), Ok(false));
+        tree::put_back(&dir, aside, name).unwrap();
     }
     // A server that was not heard may have set it aside.
     let m = Memory::with(&TREE).fail(Step::Rename, libc::ETIMEDOUT);
@@ -343,6 +343,23 @@ fn what_is_replaced_holds_nothing_that_could_not_be_removed() {
             assert_eq!(failed, [(b"/afs/c/e/v".to_vec(), Problem::MountPoint)], "{from}");
             assert_eq!(m.shown(), Memory::with(&files).shown(), "{from}");
         }
+    }
+}
+
+#[test]
+fn what_is_replaced_holds_no_directory_that_keeps_what_is_in_it() {
+    let files: Vec<_> = TREE.into_iter().chain([("e", "/"), ("e/ro", "/"), ("e/ro/his", "2")]).collect();
+    let transfers: [fn(&Memory) -> _; 2] = [|m| copy(m, "d", "e", true), |m| rename(m, "x", "e")];
+    for transfer in transfers {
+        let m = Memory::with(&files);
+        m.state().sealed = vec![b"/afs/c/e/ro".to_vec()];
+        let failed = transfer(&m).unwrap_err();
+        assert_eq!(failed, [(b"/afs/c/e/ro".to_vec(), Problem::Afs(libc::EACCES))]);
+        assert_eq!(m.shown(), Memory::with(&files).shown());
+        // An empty one goes.
+        m.state().nodes.remove(&b"/afs/c/e/ro/his"[..]);
+        transfer(&m).unwrap();
+        assert_eq!(hidden(&m), Vec::<String>::new());
     }
 }
 
