@@ -216,18 +216,39 @@ fn unfinished(file: &str, text: &str, faults: &mut Vec<String>) {
     }
 }
 
-/// Relative links of a page must lead somewhere.
+/// Relative links of a page must lead somewhere, to a heading if they name one.
 fn links(root: &Path, file: &str, text: &str, faults: &mut Vec<String>) {
     let here = Path::new(file).parent().map(PathBuf::from).unwrap_or_default();
     for piece in text.split("](").skip(1) {
-        let Some(target) = piece.split([')', '#', ' ']).next() else { continue };
+        let Some(target) = piece.split([')', ' ']).next() else { continue };
         if target.is_empty() || target.contains("://") || target.starts_with("mailto:") {
             continue;
         }
-        if !root.join(&here).join(target).exists() {
-            faults.push(format!("{file}: link to {target} leads nowhere"));
+        let (page, heading) = target.split_once('#').unwrap_or((target, ""));
+        let path = root.join(&here).join(page);
+        if !page.is_empty() && !path.exists() {
+            faults.push(format!("{file}: link to {page} leads nowhere"));
+        } else if !heading.is_empty() {
+            let other = if page.is_empty() {
+                text.to_owned()
+            } else {
+                std::fs::read_to_string(path).unwrap_or_default()
+            };
+            if !anchors(&other).any(|anchor| anchor == heading) {
+                faults.push(format!("{file}: link to {target}: there is no such heading"));
+            }
         }
     }
+}
+
+/// What links call the headings of a page: small letters, without marks, spaces as hyphens.
+fn anchors(text: &str) -> impl Iterator<Item = String> {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    headings.map(|line| {
+        let words = line.trim_start_matches('#').trim().to_lowercase();
+        let kept = words.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+    })
 }
 
 #[cfg(test)]
@@ -258,6 +279,10 @@ mod tests {
         let mut faults = Vec::new();
         links(Path::new("/nonexistent"), "docs/a.md", "[x](b.md) [y](https://example.com/)", &mut faults);
         assert_eq!(faults.len(), 1, "{faults:?}");
+        let page = "# One page\n## What's `x`, then?\n[a](#whats-x-then) [b](#what) [c](#one-page)\n";
+        faults.clear();
+        links(Path::new("/nonexistent"), "docs/a.md", page, &mut faults);
+        assert!(matches!(faults.as_slice(), [one] if one.contains("#what:")), "{faults:?}");
     }
 
     #[test]
