@@ -27,12 +27,13 @@ use core::ffi::CStr;
 use kernel::{be_nobody, left_to_others, stand, stand_for_program};
 use pag::Cell;
 use serve::serve;
-use settle::{Settled, effective, look_at_location, settle, settled};
+use settle::{Settled, effective, hide_credentials, look_at_location, settle, settled};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use zeroize::Zeroizing;
 
 pub(crate) use programs::warning as warning_of_programs;
-pub(crate) use settle::{by_service_in_afs, terms_in_afs, visitor_in_afs};
+pub(crate) use settle::{by_service_in_afs, has_credentials, terms_in_afs, visitor_in_afs};
 
 /// The module.
 #[derive(Debug)]
@@ -47,6 +48,8 @@ struct Visit {
     encoded: bool,
     /// Whose request it is, once that is settled.
     settled: Option<Settled>,
+    /// What its Authorization header was, which nothing behind us is to read.
+    credentials: Option<Zeroizing<Vec<u8>>>,
     /// Its file is in AFS and served by our client.
     in_afs: bool,
     /// What first kept the walk from going on, an errno.
@@ -165,6 +168,7 @@ impl Phases for Module {
         if let Err(status) = settle(r, true).and_then(|()| stand(r)) {
             return status;
         }
+        hide_credentials(r);
         walk(r).map_or_else(|status| status, |()| Status::OK)
     }
 

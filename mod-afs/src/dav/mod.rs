@@ -533,7 +533,7 @@ fn asked<'r>(r: &'r Request<'_>) -> Asked<'r> {
 /// In the handler, for a request whose visitor is settled: refuses what a page of another site would have changed.
 pub fn refuse_other_sites(r: &mut Request<'_>) -> Option<Status> {
     // A form of another site may be meant for a program that everybody may ask; not with a visitor's password.
-    let harmless = r.method().to_bytes() == b"POST" && r.header_in(c"Authorization").is_none();
+    let harmless = r.method().to_bytes() == b"POST" && !phases::has_credentials(r);
     if cross_site::is_safe(r.method().to_bytes()) || harmless || !cross_site::is_foreign(asked(r)) {
         return None;
     }

@@ -207,7 +207,7 @@ fn again(r: &Request<'_>, settled: &Settled, visitor: &Visitor) -> Option<Creden
         realms: &authority.realms,
         default: authority.default_cell.as_ref(),
     };
-    match identity::claim(r.header_in(c"Authorization").map(core::ffi::CStr::to_bytes), rules) {
+    match identity::claim(super::settle::credentials(r), rules) {
         Ok(Claim::Credentials(credentials)) => Some(credentials).filter(|c| c.principal == visitor.principal),
         _ => None,
     }

@@ -10,12 +10,14 @@ use crate::content::Who;
 use crate::httpd::{Request, Status};
 use crate::identity::{self, CellRules, Claim};
 use crate::message;
+use core::ffi::CStr;
 use core::time::Duration;
 use pag::{Cell, Realm};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Instant;
 use weblog_proto::{Failure, FailureClass, Service};
+use zeroize::Zeroizing;
 
 /// All refusals of credentials take a multiple of this, so that their time does not tell them apart.
 const REFUSAL_TIME: Duration = Duration::from_millis(100);
@@ -230,6 +232,32 @@ pub(super) fn address_rules(r: &mut Request<'_>) -> Result<(), Status> {
     allowed
 }
 
+/// The credentials of this request, or of the one that it is part of.
+pub(super) fn credentials<'r>(r: &'r Request<'_>) -> Option<&'r [u8]> {
+    let header = r.header_in(c"Authorization").map(CStr::to_bytes);
+    let hidden = || r.state::<Visit>().and_then(|visit| visit.credentials.as_ref());
+    let inherited = || r.inherited_state::<Visit>().and_then(|visit| visit.credentials.as_ref());
+    header.or_else(|| hidden().or_else(inherited).map(|value| value.as_slice()))
+}
+
+/// Has somebody said who he is?
+pub(crate) fn has_credentials(r: &Request<'_>) -> bool {
+    credentials(r).is_some()
+}
+
+/// Takes the Authorization header away before the first `.htaccess` is read: whoever may write one there could have it sent
+/// to himself, by mod_rewrite, mod_headers, mod_setenvif or CGIPassAuth. Where nobody logs in here, another module may ask.
+pub(super) fn hide_credentials(r: &mut Request<'_>) {
+    if settled(r).is_none_or(|settled| settled.authority.login == Login::None) {
+        return;
+    }
+    let known = credentials(r).map(|value| Zeroizing::new(value.to_vec()));
+    r.take_header_in(c"Authorization").map(Zeroizing::new);
+    if let Some(visit) = visit(r) {
+        visit.credentials = known;
+    }
+}
+
 /// From the Authorization header to the visitor.
 ///
 /// # Errors
@@ -240,7 +268,7 @@ pub(super) fn authenticate(
     server: &ServerConfig,
 ) -> Result<Who, Status> {
     let start = Instant::now();
-    let Some(header) = r.header_in(c"Authorization") else { return Ok(Who::Anonymous) };
+    let Some(header) = credentials(r) else { return Ok(Who::Anonymous) };
     if server.require_tls() && !r.is_https() {
         r.log(message::NO_TLS, "credentials came without TLS, which SetAFSRequireTLS refuses");
         return Err(refuse(r, Answer::Forbidden, "no-tls", None));
@@ -250,7 +278,7 @@ pub(super) fn authenticate(
         realms: &authority.realms,
         default: authority.default_cell.as_ref(),
     };
-    let credentials = match identity::claim(Some(header.to_bytes()), rules) {
+    let credentials = match identity::claim(Some(header), rules) {
         Ok(Claim::Anonymous) => return Ok(Who::Anonymous),
         Ok(Claim::Credentials(credentials)) => credentials,
         Err(refusal) => {
