@@ -357,8 +357,16 @@ fn d34_processes_have_the_rights_of_the_privilege_table_and_no_more() {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         status.lines().find_map(|l| l.strip_prefix(&format!("{name}:"))).unwrap_or_default().trim().to_owned()
     };
-    let authenticators: Vec<u32> = integration::process::children_of(broker);
-    assert!(!authenticators.is_empty());
+    // That of the login ends in a moment, and another takes its place.
+    let mut authenticators = Vec::new();
+    wait::until_true("authenticators that stay", Duration::from_secs(30), || {
+        std::thread::sleep(Duration::from_millis(500));
+        let now = integration::process::children_of(broker);
+        let stay = !now.is_empty() && now == authenticators;
+        authenticators = now;
+        Ok(stay)
+    })
+    .unwrap();
     let maps = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
     for pid in authenticators.iter().copied().chain([broker]) {
         assert!(!field(pid, "Uid").split_whitespace().any(|u| u == "0"), "uid {}", field(pid, "Uid"));
