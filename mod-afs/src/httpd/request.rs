@@ -129,8 +129,10 @@ impl<'r> Request<'r> {
 
     /// Takes a header away: whatever reads this request from now on, or is made for it, does not find it. A request that this one
     /// is part of keeps its own.
-    pub fn take_header_in(&mut self, name: &CStr) -> Option<Vec<u8>> {
-        let value = self.header_in(name)?.to_bytes().to_vec();
+    pub fn remove_header_in(&mut self, name: &CStr) {
+        if self.header_in(name).is_none() {
+            return;
+        }
         let rec = self.rec();
         // SAFETY: pool and table are those of the request; names and values live as long as what has made them.
         let others = unsafe { sys::apr_table_copy(rec.pool, rec.headers_in) };
@@ -138,7 +140,6 @@ impl<'r> Request<'r> {
         unsafe { sys::apr_table_unset(others, name.as_ptr()) };
         // SAFETY: the request is alive, and nothing else of ours refers to the field.
         unsafe { (*self.raw()).headers_in = others };
-        Some(value)
     }
 
     /// Address of the visitor (behind a proxy: what mod_remoteip made of it).

@@ -252,7 +252,7 @@ pub(super) fn hide_credentials(r: &mut Request<'_>) {
         return;
     }
     let known = credentials(r).map(|value| Zeroizing::new(value.to_vec()));
-    r.take_header_in(c"Authorization").map(Zeroizing::new);
+    r.remove_header_in(c"Authorization");
     if let Some(visit) = visit(r) {
         visit.credentials = known;
     }
