@@ -469,6 +469,7 @@ pub(crate) fn refuse(r: &mut Request<'_>, answer: Answer, reason: &str, name: Op
     };
     match answer {
         Answer::Challenge => {
+    crate::tally::count_answer(answer);
             let challenge = challenge(r, server);
             r.set_error_header(c"WWW-Authenticate", &challenge);
         }

@@ -3,6 +3,7 @@
 //! A child writes its own numbers only, by atomics. What it has at present counts as long as it lives; what it has
 //! counted, also after its end.
 
+use crate::answer::Answer;
 use crate::child::child;
 use crate::httpd::{self, Server, mpm};
 use crate::message;
@@ -27,6 +28,10 @@ const FILE_CACHE_USED: usize = 5;
 /// Totals of a child, by their places in its slot.
 const PAGS_REFUSED: usize = 0;
 const LOGINS_KNOWN: usize = 1;
+const UNAUTHORIZED: usize = 2;
+const FORBIDDEN: usize = 3;
+const UNAVAILABLE: usize = 4;
+const OTHERWISE: usize = 5;
 
 /// In the parent, at each start: makes the table, unless it is there already.
 ///
@@ -121,6 +126,14 @@ impl Tally {
             gauge("pags_in_use", "PAGs of visitors", now(PAGS_IN_USE)),
             gauge("pags_tainted", "PAGs not used again, as a program may run in them", now(PAGS_TAINTED)),
             counter("pags_refused", "Requests refused as no PAG was left", ever(PAGS_REFUSED)),
+            counter("refused_unauthorized", "Accesses refused with 401", ever(UNAUTHORIZED)),
+            counter("refused_forbidden", "Accesses refused with 403", ever(FORBIDDEN)),
+            counter("refused_unavailable", "Accesses refused with 503", ever(UNAVAILABLE)),
+            counter(
+                "refused_otherwise",
+                "Accesses refused with another status than these and 404",
+                ever(OTHERWISE),
+            ),
             gauge("child_cache_entries", "Logins that children remember", now(LOGINS)),
             counter("child_cache_hits", "Requests whose login a child remembered", ever(LOGINS_KNOWN)),
         ]);
@@ -131,6 +144,20 @@ impl Tally {
             rows.push(gauge("file_cache_used_bytes", "What the file caches of children hold", used));
         }
         rows
+    }
+}
+
+/// An access is answered so; that nothing is there is no refusal.
+pub fn count_answer(answer: Answer) {
+    let place = match answer {
+        Answer::NotFound => return,
+        Answer::Challenge => UNAUTHORIZED,
+        Answer::Forbidden => FORBIDDEN,
+        Answer::Unavailable => UNAVAILABLE,
+        _ => OTHERWISE,
+    };
+    if let Some(refused) = child().and_then(|child| child.tally?.mine).and_then(|mine| mine.total(place)) {
+        refused.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -195,6 +222,10 @@ mod tests {
             ("pags_in_use", 2),
             ("pags_tainted", 1),
             ("pags_refused", 0),
+            ("refused_unauthorized", 0),
+            ("refused_forbidden", 0),
+            ("refused_unavailable", 0),
+            ("refused_otherwise", 0),
             ("child_cache_entries", 4),
             ("child_cache_hits", 9),
         ] {

@@ -193,3 +193,41 @@ fn metrics_and_status_tell_the_pags_and_caches_of_the_children_that_live() {
     assert_eq!(metrics::all(&httpd, names), [1, 0, 0, 0, 3]);
     httpd.stop(&["exit signal Killed"]).unwrap();
 }
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn refused_accesses_are_counted_by_what_was_answered() {
+    let world = world();
+    let log = format!("/srv/refused-{}", std::process::id());
+    let httpd = start(&world, &format!("{}SetAFSAccessLog {log}\n", places()));
+    let names = ["unauthorized", "forbidden", "unavailable", "otherwise"];
+    let counted = || names.map(|name| metrics::read(&httpd, &format!("refused_{name}_total")));
+    let alices = first(&owner_file("alice"));
+    let mut expected = [0; 4];
+    assert_eq!(counted(), expected);
+    // Nobody, a wrong password, no right, another site's page.
+    assert_eq!(httpd.get(&alices).unwrap().status, 401);
+    assert_eq!(httpd.get_as(&alices, "alice", "wrong").unwrap().status, 401);
+    expected[0] += 2;
+    assert_eq!(get_as(&world, &httpd, &alices, "bob").status, 403);
+    let foreign = integration::http::Request::new("DELETE", &alices).header("Sec-Fetch-Site", "cross-site");
+    assert_eq!(common::ask(&world, &httpd, "alice", foreign).status, 403);
+    expected[1] += 2;
+    let garbage = integration::http::Request::get(&alices).header("Authorization", "Basic !!!");
+    assert_eq!(httpd.request(&garbage).unwrap().status, 400);
+    expected[3] += 1;
+    // What is served or not there is not refused.
+    assert_eq!(get_as(&world, &httpd, &alices, "alice").status, 200);
+    assert_eq!(get_as(&world, &httpd, &first("auth/no-such-file"), "alice").status, 404);
+    assert_eq!(counted(), expected);
+    let silent = common::Mischief::mode(&world, integration::world::FIRST_CELL, "silent", None);
+    assert_eq!(httpd.get_as(&alices, "carol", "whoever").unwrap().status, 503);
+    drop(silent);
+    expected[2] += 1;
+    assert_eq!(counted(), expected);
+    let lines = fs::read_to_string(&log).unwrap().lines().count();
+    assert_eq!(u64::try_from(lines).unwrap(), expected.iter().sum::<u64>(), "as many as the log has lines");
+    let status = httpd.get("/server-status?auto").unwrap().text();
+    assert!(status.lines().any(|l| l == "AFSRefusedForbidden: 2"), "{status}");
+    httpd.stop(&[]).unwrap();
+}
