@@ -49,7 +49,7 @@ const FUNCTIONS: &[&str] = &[
     "ap_recent_rfc822_date",
     "ap_(register|lookup)_provider",
     "ap_register_auth_provider",
-    "ap_register_output_filter",
+    "ap_(register|remove)_output_filter",
     "ap_run_(access_checker|access_checker_ex|auth_checker|http_scheme|sub_req)",
     "ap_runtime_dir_relative",
     "ap_rwrite",

@@ -240,8 +240,8 @@ impl DirConfig {
 
     /// The policy that is sent with pages, if there is one.
     #[must_use]
-    pub fn sandbox(&self) -> Option<&str> {
-        self.sandbox.as_deref().filter(|policy| !policy.is_empty())
+    pub fn sandbox(&self) -> Option<Arc<str>> {
+        self.sandbox.clone().filter(|policy| !policy.is_empty())
     }
 
     /// The cell of who names none: this section's, else the server's.

@@ -275,17 +275,19 @@ impl Phases for Module {
         if in_afs {
             crate::dav::keep_url(r);
         }
-        if in_afs
-            && r.main().is_none()
-            && let Some(policy) = r.dir_config().sandbox()
-        {
-            r.set_error_header(c"Content-Security-Policy", policy);
-        }
         if in_afs && kernel::standing().is_some() {
             // What other modules look up from here on, they look up as the visitor.
             return stand(r).map_or_else(|status| status, |()| Status::DECLINED);
         }
         Status::DECLINED
+    }
+
+    fn policy(r: &mut Request<'_>) -> Option<Arc<str>> {
+        // Also a file in AFS that httpd puts in the place of another one (DirectoryIndex).
+        let holds =
+            |name: &CStr| child().and_then(|c| c.afs.as_ref()).is_some_and(|afs| afs.holds(name.to_bytes()));
+        let in_afs = r.state::<Visit>().is_some_and(|visit| visit.in_afs) || r.filename().is_some_and(holds);
+        if in_afs { r.dir_config().sandbox() } else { None }
     }
 
     fn status_page(short: bool) -> String {
@@ -467,9 +469,9 @@ pub(crate) fn refuse(r: &mut Request<'_>, answer: Answer, reason: &str, name: Op
     } else {
         answer
     };
+    crate::tally::count_answer(answer);
     match answer {
         Answer::Challenge => {
-    crate::tally::count_answer(answer);
             let challenge = challenge(r, server);
             r.set_error_header(c"WWW-Authenticate", &challenge);
         }

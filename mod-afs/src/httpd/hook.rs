@@ -7,6 +7,7 @@ use super::filter;
 use super::guard::guard;
 use super::htaccess::{self, Htaccess};
 use super::mpm;
+use super::policy;
 use super::pool::{self, Pool};
 use super::request::Request;
 use super::server::Server;
@@ -17,6 +18,7 @@ use crate::require::Require;
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ptr;
 use httpd_sys as sys;
+use std::sync::Arc;
 
 /// What the module does in httpd's phases. What is not implemented does nothing.
 ///
@@ -135,6 +137,11 @@ pub trait Phases {
     /// Before the handler: OK, DECLINED or an error.
     fn fixups(_r: &mut Request<'_>) -> Status {
         Status::DECLINED
+    }
+
+    /// The Content-Security-Policy that the answer is to have, whatever else makes its headers.
+    fn policy(_r: &mut Request<'_>) -> Option<Arc<str>> {
+        None
     }
 
     /// The answer: OK, DECLINED, or a status.
@@ -479,6 +486,8 @@ pub(super) unsafe extern "C" fn register(p: *mut sys::apr_pool_t) {
     let really_last = sys::APR_HOOK_REALLY_LAST as c_int;
     let per_conf = sys::AP_AUTH_INTERNAL_PER_CONF as c_int;
     filter::register();
+    // SAFETY: as said above.
+    unsafe { policy::register() };
     // SAFETY: as said above.
     unsafe { dav::register(p) };
     // SAFETY: as said above.

@@ -481,6 +481,15 @@ impl<'r> Request<'r> {
         unsafe { sys::apr_table_add(self.rec().err_headers_out, name.as_ptr(), value) };
     }
 
+    /// As [`Self::add_error_header`], unless that is the first of its name.
+    pub fn have_error_header(&mut self, name: &CStr, value: &str) {
+        // SAFETY: the table of a live request.
+        let first = unsafe { sys::apr_table_get(self.rec().err_headers_out, name.as_ptr()) };
+        if self.text(first).is_none_or(|first| first.to_bytes() != value.as_bytes()) {
+            self.add_error_header(name, value);
+        }
+    }
+
     /// Media type that httpd found for the file.
     #[must_use]
     pub fn content_type(&self) -> Option<&CStr> {

@@ -3,6 +3,7 @@
 use crate::common::{ask, first, start_with, world};
 use crate::{names, own, put, start, status};
 use integration::http::Request;
+use integration::seen;
 use integration::world::FIRST_CELL;
 
 #[test]
@@ -101,5 +102,51 @@ fn pages_from_afs_can_be_put_into_a_sandbox() {
     assert_eq!(policy("public/index/"), Some("sandbox allow-scripts; default-src 'self'".to_owned()));
     assert_eq!(policy("public/deep/er/page.txt"), None);
     assert_eq!(policy("index.html"), None);
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn whoever_may_write_htaccess_does_not_get_his_pages_out_of_the_sandbox() {
+    let world = world();
+    let place = format!("/afs/{FIRST_CELL}/write/anybody");
+    let more = format!(
+        "<Location {place}>\nDav afs\nAFSSandbox On\n</Location>\n\
+         <Directory {place}>\nAllowOverride All\nOptions All\n</Directory>\n"
+    );
+    let httpd = start_with(&world, &more, |mut o| {
+        o.modules.extend(["dav", "headers", "filter", "rewrite"].map(str::to_owned));
+        o
+    });
+    let dir = format!("write/anybody/sub/sandbox-{}", std::process::id());
+    let at = |name: &str| first(&format!("{dir}/{name}"));
+    assert_eq!(ask(&world, &httpd, "bob", Request::new("MKCOL", &first(&dir))).status, 201);
+    assert_eq!(put(&world, &httpd, "bob", &at("page.html"), b"<script>").status, 201);
+    let lines = "Header always unset Content-Security-Policy\nHeader unset Content-Security-Policy\n\
+                 Header always edit* Content-Security-Policy . \"\"\nHeader always set X-Mine yes\n\
+                 Header always append Content-Security-Policy \"sandbox allow-same-origin\"\n\
+                 FilterDeclare late CONTENT_SET\nFilterProvider late FIXUP_HEADERS_OUT \"true\"\nFilterChain late\n\
+                 SetOutputFilter FIXUP_HEADERS_OUT;FIXUP_HEADERS_ERR\n\
+                 RewriteEngine On\nRewriteRule ^moved$ page.html\n\
+                 ErrorDocument 404 \"<script>absent</script>\"\nErrorDocument 405 /afs/cell.example/";
+    let lines = format!("{lines}{dir}/page.html\n");
+    seen::change(FIRST_CELL, &format!("{dir}/.htaccess"), &lines).unwrap();
+    let part = Request::get(&at("page.html")).header("Range", "bytes=0-3");
+    for (request, wanted, begins) in [
+        (Request::get(&at("page.html")), 200, "<script>"),
+        (Request::new("HEAD", &at("page.html")), 200, ""),
+        (part, 206, "<scr"),
+        (Request::get(&at("moved")), 200, "<script>"),
+        (Request::get(&at("absent")), 404, "<script>absent"),
+        (Request::new("POST", &at("page.html")), 405, "<script>"),
+    ] {
+        let r = ask(&world, &httpd, "alice", request);
+        let said = format!("{} {:?} {}", r.status, r.headers, r.text());
+        assert!(r.status == wanted && r.text().starts_with(begins), "{said}");
+        assert_eq!(r.header("X-Mine"), Some("yes"), "his lines count: {said}");
+        // Browsers keep to each of several policies, so another one takes nothing away.
+        let ours = |policy: &&&str| policy.starts_with("sandbox allow-downloads");
+        assert_eq!(r.all("Content-Security-Policy").iter().filter(ours).count(), 1, "{said}");
+    }
     httpd.stop(&[]).unwrap();
 }
