@@ -53,7 +53,11 @@ pub fn open_all(main: Server<'_>, pconf: Pool<'_>) -> Result<(), String> {
 fn open(path: &Path, pconf: Pool<'_>) -> io::Result<OwnedFd> {
     match path.as_os_str().as_bytes().strip_prefix(b"|") {
         Some(program) => never_waiting(httpd::piped_log(pconf, &CString::new(program)?)?),
-        None => open_file(path),
+        None if path.is_absolute() => open_file(path),
+        None => {
+            let name = CString::new(path.as_os_str().as_bytes())?;
+            open_file(&httpd::in_server_root(pconf, &name).ok_or(io::ErrorKind::InvalidFilename)?)
+        }
     }
 }
 

@@ -135,7 +135,7 @@ fn fits_together(config: &ServerConfig) -> Vec<Said> {
         )));
     }
     let log = config.access_log().filter(|log| !log.as_os_str().as_encoded_bytes().starts_with(b"|"));
-    if let Some(dir) = log.and_then(Path::parent).filter(|d| !d.is_dir()) {
+    if let Some(dir) = log.and_then(Path::parent).filter(|d| d.is_absolute() && !d.is_dir()) {
         out.push((
             message::NO_LOG_DIRECTORY,
             format!("SetAFSAccessLog: the directory {} does not exist", dir.display()),

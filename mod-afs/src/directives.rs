@@ -11,8 +11,8 @@ use core::ffi::CStr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use values::{
-    TOKEN_MAX_S, absolute, auth_method, auth_type, cell, cells, client, location, login_limit, number, one,
-    ports, realm, sandbox, service_identity, shortened, size, switch, user,
+    TOKEN_MAX_S, absolute, auth_method, auth_type, cell, cells, client, location, log_file, login_limit,
+    number, one, ports, realm, sandbox, service_identity, shortened, size, switch, user,
 };
 use weblog_proto::BrokerConfig;
 
@@ -332,7 +332,7 @@ pub const DIRECTIVES: &[Directive] = &[
             let value = match one(w).strip_prefix('|') {
                 Some(program) if !program.trim().is_empty() => one(w).to_owned(),
                 Some(_) => return Err("'|' has to be followed by a program".to_owned()),
-                None => absolute(one(w))?,
+                None => log_file(one(w))?,
             };
             c.access_log = Some(PathBuf::from(value));
             Ok(())
@@ -589,7 +589,7 @@ mod tests {
             ("SetAFSCacheExpiration 5m", "a whole number"),
             ("SetAFSTokenExpiration 2592001", "from 0 to 2592000"),
             ("SetAFSTokenExpiration 99999999999999999999", "from 0 to 2592000"),
-            ("SetAFSAccessLog logs/afs", "has to start with '/'"),
+            ("SetAFSAccessLog logs/../afs", "'.' or '..'"),
             ("SetAFSDebugLevel 5", "from 0 to 4"),
             ("SetAFSLocation afs", "such as /afs"),
             ("SetAFSLocation /afs?x", "such as /afs"),

@@ -198,6 +198,35 @@ fn a_file_that_is_put_aside_is_followed_by_a_new_one_at_the_next_restart() {
 
 #[test]
 #[ignore = "needs a world: run by cargo xtask test"]
+fn programs_with_and_without_a_shell_and_files_below_server_root_are_logs_as_elsewhere_in_httpd() {
+    let world = world();
+    let dir = directory("ways");
+    let (program, out, started) = reader(&dir);
+    let reader = program.display();
+    let by_shell = dir.join("by-shell");
+    // ServerRoot is a directory of each httpd's own.
+    for (value, log) in [
+        (format!("||{reader} one"), out),
+        (format!("|$cat \\\"{}\\\" - >> {}", dir.join("head").display(), by_shell.display()), by_shell),
+        ("refused.log".to_owned(), PathBuf::new()),
+    ] {
+        fs::write(dir.join("head"), "").unwrap();
+        let httpd = start(&world, &format!("SetAFSAccessLog \"{value}\""));
+        let below = httpd.dir().join(&value);
+        let log = if value.starts_with('|') { &log } else { &below };
+        assert_eq!(refused(&httpd, "asked", log)[4], "401", "{value}");
+        if *log == below {
+            let found = fs::metadata(log).unwrap();
+            assert_eq!((found.mode() & 0o7777, found.uid()), (0o640, 0));
+        }
+        httpd.stop(&[]).unwrap();
+    }
+    assert_eq!(another(&started, 0).1, "one");
+    fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
 fn d18_whatever_names_and_paths_are_each_line_is_whole_and_says_them() {
     let world = world();
     let dir = directory("escaped");

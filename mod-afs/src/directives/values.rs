@@ -145,6 +145,15 @@ pub(super) fn absolute(word: &str) -> Result<String, String> {
     }
 }
 
+/// A file, absolute or below ServerRoot, which is not known yet.
+///
+/// # Errors
+/// What would be right.
+pub(super) fn log_file(word: &str) -> Result<String, String> {
+    let path = absolute(&format!("/{}", word.trim_start_matches('/')))?;
+    Ok(if word.starts_with('/') { path } else { path.trim_start_matches('/').to_owned() })
+}
+
 /// On or Off.
 ///
 /// # Errors

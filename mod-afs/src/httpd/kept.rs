@@ -8,8 +8,11 @@ use super::server::Server;
 use core::ffi::CStr;
 use core::ptr;
 use httpd_sys as sys;
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
 use weblog_fds::{ChildTable, Error, LockTable, WaitTable};
 
 /// A descriptor that nobody owns: it stays open until the process ends, or until it is closed on purpose.
@@ -118,6 +121,15 @@ pub fn in_run_directory(pool: Pool<'_>, name: &CStr) -> Option<String> {
     let path = unsafe { sys::ap_runtime_dir_relative(pool.raw(), name.as_ptr()) };
     // SAFETY: NULL or a string in the pool.
     (!path.is_null()).then(|| unsafe { CStr::from_ptr(path) }.to_string_lossy().into_owned())
+}
+
+/// A name relative to httpd's ServerRoot, made absolute.
+#[must_use]
+pub fn in_server_root(pool: Pool<'_>, name: &CStr) -> Option<PathBuf> {
+    // SAFETY: the pool is alive, the name NUL-terminated.
+    let path = unsafe { sys::ap_server_root_relative(pool.raw(), name.as_ptr()) };
+    // SAFETY: NULL or a string in the pool.
+    (!path.is_null()).then(|| OsStr::from_bytes(unsafe { CStr::from_ptr(path) }.to_bytes()).into())
 }
 
 /// Starts `program`, which httpd restarts when it ends, and gives the descriptor that it reads lines from.

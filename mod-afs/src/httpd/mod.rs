@@ -80,7 +80,8 @@ pub use handlers::first_handler;
 pub use hook::Phases;
 pub use htaccess::Htaccess;
 pub use kept::{
-    KeptFd, attach_children, attach_locks, attach_waiting, in_run_directory, piped_log, with_main_server,
+    KeptFd, attach_children, attach_locks, attach_waiting, in_run_directory, in_server_root, piped_log,
+    with_main_server,
 };
 pub use log::{Level, log_anywhere, log_traced};
 pub use pool::{Pool, Process};
