@@ -5,6 +5,7 @@
 
 mod common;
 
+use common::fastcgi::FastCgi;
 use common::{afs_client, ask, first, first_line, get_as, start_with, world};
 use integration::content::{PUBLIC_LINE, owner_file, owner_line, pattern};
 use integration::http::{Request, Response};
@@ -367,6 +368,23 @@ rows! {
             let r = get_as(world, httpd, &path, "alice");
             assert!(!r.text().contains("<!--#"), "{}", r.text());
             seen(&r, r.text().contains("owner: "))
+        };
+    servers_behind, "servers of FastCGI": ["proxy"],
+        "<IfModule mod_proxy.c>\nSetHandler \"proxy:unix:{L}/fcgi.sock|fcgi://localhost\"\n</IfModule>",
+        |world, httpd| {
+            let server = FastCgi::listen(&Path::new(LOCAL).join("fcgi.sock"));
+            let path = first("alice-only/page.html");
+            assert_eq!(httpd.get(&path).unwrap().status, 401);
+            assert_eq!(get_as(world, httpd, &path, "mallory").status, 403);
+            let r = get_as(world, httpd, &path, "alice");
+            // It is told who asks, and is nobody itself.
+            let text = format!("user=alice@{FIRST_CELL}\nfile={path}\nPermission denied");
+            let served = r.text().starts_with(&text);
+            assert!(!is_alices(&r) && !r.text().contains("owner: "), "{}", r.text());
+            let r = get_as(world, httpd, &first("public/page.html"), "alice");
+            let public = r.text().starts_with("user=") && r.text().contains(PUBLIC_LINE);
+            drop(server);
+            seen(&r, served && public)
         };
     access_files, ".htaccess": [], "", |world, httpd| {
         assert_eq!(httpd.get(&first("public/htaccess-deny/page.html")).unwrap().status, 403);

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test program uses its own part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "this is test code")]
 
+pub(crate) mod fastcgi;
 pub(crate) mod installed;
 pub(crate) mod keys;
 pub(crate) mod load;
