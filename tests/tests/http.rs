@@ -3,9 +3,10 @@
 
 mod common;
 
-use common::{first, first_line, get_as, password, peak_rss_kib, start, start_with, timed, world};
+use common::{ask, first, first_line, get_as, password, peak_rss_kib, start, start_with, timed, world};
 use integration::content::{NAMES, PUBLIC_LINE, owner_file, owner_line, pattern};
 use integration::http::{Connection, Request, Response, escape};
+use integration::seen;
 use integration::world::{FIRST_CELL, SECOND_CELL};
 use std::io::Read as _;
 use std::time::Duration;
@@ -284,6 +285,44 @@ fn prompts_quote_what_comes_from_the_url() {
     let r = httpd.get(&first(&owner_file("alice"))).unwrap();
     assert_eq!(r.header("WWW-Authenticate"), Some("Basic realm=\"Files below /afs/cell.example\""));
     httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn an_access_file_may_say_how_visitors_are_asked_and_called() {
+    let world = world();
+    let place = format!("/afs/{FIRST_CELL}/write/anybody");
+    let more = format!(
+        "<Location {place}>\nDav afs\n</Location>\n<Directory {place}>\nAllowOverride AuthConfig\n</Directory>\n\
+         Header always set X-User \"expr=%{{REMOTE_USER}}\"\n"
+    );
+    let httpd = start_with(&world, &more, |mut o| {
+        o.modules.extend(["dav", "headers"].map(str::to_owned));
+        // A Location's prompt would count before an access file's.
+        o.afs = o.afs.map(|text| {
+            text.lines().filter(|l| !l.starts_with("AFSLoginPrompt")).map(|l| l.to_owned() + "\n").collect()
+        });
+        o
+    });
+    let dir = format!("write/anybody/sub/asked-{}", std::process::id());
+    let page = first(&format!("{dir}/page.html"));
+    assert_eq!(ask(&world, &httpd, "bob", Request::new("MKCOL", &first(&dir))).status, 201);
+    assert_eq!(ask(&world, &httpd, "bob", Request::new("PUT", &page).body(b"bob's")).status, 201);
+    let asked = || {
+        let r = get_as(&world, &httpd, &page, "alice");
+        (httpd.get(&page).unwrap(), r.header("X-User").map(str::to_owned))
+    };
+    let (r, user) = asked();
+    assert_eq!((r.status, user), (200, Some(format!("alice@{FIRST_CELL}"))), "no access file yet");
+    let lines = "AFSLoginPrompt \"Ask me\"\nAFSRemoteUser short\nRequire valid-user\n";
+    seen::change(FIRST_CELL, &format!("{dir}/.htaccess"), lines).unwrap();
+    let (r, user) = asked();
+    assert_eq!((r.status, r.header("WWW-Authenticate")), (401, Some("Basic realm=\"Ask me\"")));
+    assert_eq!(user, Some("alice".to_owned()));
+    // What decides who somebody is, no access file says.
+    seen::change(FIRST_CELL, &format!("{dir}/.htaccess"), "AFSLogin none\n").unwrap();
+    assert_eq!(asked().0.status, 500);
+    httpd.stop(&["AFSLogin"]).unwrap();
 }
 
 #[test]
