@@ -1,19 +1,28 @@
 //! Looks for secrets in what was written down, in every form that somebody may have written them in.
 
+use aho_corasick::AhoCorasick;
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::OnceLock;
+
 /// Shorter ones are found everywhere.
 const LEAST: usize = 8;
 
-/// A secret, and how it may look.
+/// A form that a secret may have.
 #[derive(Debug)]
-struct Mark {
+struct Form {
     name: String,
-    /// Kind, and the text, a character for each byte.
-    forms: Vec<(&'static str, String)>,
+    kind: &'static str,
+    bytes: Vec<u8>,
 }
 
 /// Secrets that must be found nowhere.
 #[derive(Debug, Default)]
-pub struct Marks(Vec<Mark>);
+pub struct Marks {
+    forms: Vec<Form>,
+    /// Looks for all forms at once: there are thousands, and logs are long. Made when something is looked through.
+    searcher: OnceLock<AhoCorasick>,
+}
 
 impl Marks {
     /// One more.
@@ -23,56 +32,64 @@ impl Marks {
     pub fn add(&mut self, name: &str, secret: &[u8]) {
         assert!(secret.len() >= LEAST, "{name} is too short to be looked for");
         let [lower, upper]: [fn(&u8) -> String; 2] = [|b| format!("{b:02x}"), |b| format!("{b:02X}")];
-        let joined =
-            |one: fn(&u8) -> String, between: &str| secret.iter().map(one).collect::<Vec<_>>().join(between);
+        let joined = |one: fn(&u8) -> String, between: &str| {
+            secret.iter().map(one).collect::<Vec<_>>().join(between).into_bytes()
+        };
+        let behind = |start: &[u8], rest: Vec<u8>| [start, &rest].concat();
         let mut forms = vec![
-            ("as it is", latin(secret)),
-            ("backwards", secret.iter().rev().map(|&b| char::from(b)).collect()),
+            ("as it is", secret.to_vec()),
+            ("backwards", secret.iter().rev().copied().collect()),
             ("hexadecimal", joined(lower, "")),
             ("hexadecimal", joined(upper, "")),
             ("hexadecimal with blanks", joined(lower, " ")),
             ("hexadecimal with colons", joined(lower, ":")),
-            ("escaped for a URL", "%".to_owned() + &joined(upper, "%")),
+            ("escaped for a URL", behind(b"%", joined(upper, "%"))),
             ("a list of numbers", joined(|b| b.to_string(), ", ")),
-            ("escaped as Rust does", secret.escape_ascii().to_string()),
-            ("escaped for a log", "\\x".to_owned() + &joined(lower, "\\x")),
+            ("escaped as Rust does", secret.escape_ascii().to_string().into_bytes()),
+            ("escaped for a log", behind(b"\\x", joined(lower, "\\x"))),
         ];
-        forms.extend((0..3).map(|offset| ("base64", within_base64(secret, offset))));
+        forms.extend((0..3).map(|offset| ("base64", within_base64(secret, offset).into_bytes())));
         let mut seen = std::collections::HashSet::new();
         forms.retain(|(_, form)| seen.insert(form.clone()));
-        self.0.push(Mark { name: name.to_owned(), forms });
+        self.forms.extend(forms.into_iter().map(|(kind, bytes)| Form { name: name.to_owned(), kind, bytes }));
+        self.searcher.take();
     }
 
-    /// What of it is in `bytes`: name and form.
+    /// Where something of it is in `bytes`, and what.
+    #[allow(clippy::expect_used, reason = "it fails only for gigabytes of secrets")]
+    fn places<'a>(&'a self, bytes: &'a [u8]) -> impl Iterator<Item = (&'a Form, Range<usize>)> {
+        let searcher = self.searcher.get_or_init(|| {
+            AhoCorasick::new(self.forms.iter().map(|form| &form.bytes)).expect("a searcher for all forms")
+        });
+        let found = searcher.find_overlapping_iter(bytes);
+        found.filter_map(|m| Some((self.forms.get(m.pattern().as_usize())?, m.range())))
+    }
+
+    /// What of it is in `bytes`: name and form, each once.
     #[must_use]
     pub fn found_in(&self, bytes: &[u8]) -> Vec<String> {
-        let text = latin(bytes);
-        let forms = self.0.iter().flat_map(|mark| mark.forms.iter().map(move |form| (mark, form)));
-        forms
-            .filter(|(_, (_, form))| text.contains(form.as_str()))
-            .map(|(mark, (kind, _))| format!("{}, {kind}", mark.name))
-            .collect()
+        let found: BTreeSet<String> =
+            self.places(bytes).map(|(form, _)| format!("{}, {}", form.name, form.kind)).collect();
+        found.into_iter().collect()
     }
 
-    /// The lines with one in them, and what it is.
+    /// The lines with one in them, and what it is. A secret with the end of a line in it is in several, which are shown as one.
     #[must_use]
     pub fn lines_of(&self, bytes: &[u8]) -> Vec<(String, String)> {
-        if self.found_in(bytes).is_empty() {
-            return Vec::new();
-        }
-        let lines = bytes.split(|&b| b == b'\n');
-        lines
-            .flat_map(|line| {
-                let shown = String::from_utf8_lossy(line).into_owned();
-                self.found_in(line).into_iter().map(move |what| (what, shown.clone()))
+        let is_end = |&b: &u8| b == b'\n';
+        let found: BTreeSet<(usize, usize, String)> = self
+            .places(bytes)
+            .map(|(form, at)| {
+                let (before, behind) = (bytes.get(..at.start), bytes.get(at.end..));
+                let start = before.and_then(|b| b.iter().rposition(is_end)).map_or(0, |end| end + 1);
+                let length = behind.and_then(|b| b.iter().position(is_end));
+                let end = length.map_or(bytes.len(), |length| at.end + length);
+                (start, end, format!("{}, {}", form.name, form.kind))
             })
-            .collect()
+            .collect();
+        let shown = |from, to| String::from_utf8_lossy(bytes.get(from..to).unwrap_or_default()).into_owned();
+        found.into_iter().map(|(from, to, what)| (what, shown(from, to))).collect()
     }
-}
-
-/// A character for each byte, so that bytes can be looked for as text.
-fn latin(bytes: &[u8]) -> String {
-    bytes.iter().map(|&b| char::from(b)).collect()
 }
 
 /// What is always the same of base64 with `secret` at an offset (modulo 3) from its start, whatever stands around it.
@@ -127,6 +144,13 @@ mod tests {
         assert!(marks.found_in(b"M4rkedSecre t, m4rkedsecret").is_empty());
         let lines = marks.lines_of(b"one\ntwo M4rkedSecret\nthree\n");
         assert_eq!(lines, [("password, as it is".to_owned(), "two M4rkedSecret".to_owned())]);
+        let key = marks.lines_of(b"one\ntwo \x00\xff\x10\x83 \"\x7f\n\nthree\n");
+        let [(what, line)] = key.as_slice() else { panic!("{key:?}") };
+        assert_eq!(
+            (what.as_str(), line.starts_with("two ")),
+            ("key, as it is", true),
+            "it ends a line itself"
+        );
     }
 
     #[test]
