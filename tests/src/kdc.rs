@@ -191,6 +191,23 @@ impl<'a> Kdc<'a> {
         self.kadmin(&[format!("ktadd -norandkey -k {} {principal}", quoted(file))]).map(|_| ())
     }
 
+    /// The keys that the database has of a user or service, of each kind.
+    ///
+    /// # Errors
+    /// There is no such principal.
+    pub fn keys(&self, principal: &str) -> Result<Vec<Zeroizing<Vec<u8>>>> {
+        let dir = tempfile::tempdir()?;
+        let file = dir.path().join("keytab");
+        self.keytab(principal, &file)?;
+        let out = process::output(Command::new("klist").args(["-k", "-K"]).arg(&file), LIMIT)?;
+        let complaints = String::from_utf8_lossy(&out.stderr);
+        ensure!(out.status.success(), "klist: {complaints}");
+        let text = Zeroizing::new(String::from_utf8(out.stdout)?);
+        let keys: Vec<_> = text.lines().filter_map(key_in).collect();
+        ensure!(!keys.is_empty(), "no keys of {principal} in {}", self.realm.name);
+        Ok(keys)
+    }
+
     /// Gives a user another password.
     ///
     /// # Errors
@@ -255,6 +272,13 @@ fn kadmin<C: AsRef<str>>(realm: &str, conf: &Path, commands: &[C]) -> Result<Str
     Ok(String::from_utf8_lossy(&out.stdout).into_owned())
 }
 
+/// The key in a line of klist's: `   2 afs/cell.example@CELL.EXAMPLE (0x0123...)`.
+fn key_in(line: &str) -> Option<Zeroizing<Vec<u8>>> {
+    let digits = line.split_once(" (0x")?.1.strip_suffix(')')?.as_bytes().chunks(2);
+    let key = digits.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+    key.collect::<Option<Vec<u8>>>().map(Zeroizing::new)
+}
+
 /// A word for [`Kdc::kadmin`].
 #[must_use]
 pub fn quoted(word: &str) -> String {
@@ -301,6 +325,15 @@ mod tests {
     fn words_are_quoted_as_kadmin_reads_them() {
         assert_eq!(quoted("a b"), "\"a b\"");
         assert_eq!(quoted("say \"x\""), "\"say \"\"x\"\"\"");
+    }
+
+    #[test]
+    fn keys_are_read_from_what_klist_says() {
+        let key = key_in("   2 afs/cell.example@CELL.EXAMPLE (0x00fe7f)").unwrap();
+        assert_eq!(&key[..], &[0x00, 0xfe, 0x7f]);
+        for other in ["Keytab name: FILE:/tmp/keytab", "KVNO Principal", "   2 afs@X (0x0g)"] {
+            assert!(key_in(other).is_none(), "{other}");
+        }
     }
 
     #[test]

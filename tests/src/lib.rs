@@ -26,6 +26,7 @@ pub mod http2;
 pub mod httpd;
 pub mod kaserver;
 pub mod kdc;
+pub mod kdc_watch;
 pub mod kernel_client;
 pub mod lane_pair;
 pub mod login_pair;
