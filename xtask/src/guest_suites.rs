@@ -69,6 +69,7 @@ const GUEST_SUITES: &[GuestSuite] = &[
     GuestSuite::under_mpms("listings", &[]),
     GuestSuite::under_mpms("writing", &[]),
     GuestSuite::under_mpms("transport", &[]),
+    GuestSuite::under_mpms("status", &[]),
     GuestSuite::under_mpms("lifecycle", &[]),
     GuestSuite::under_mpms("restarts", &[]),
     GuestSuite::under_mpms("release", &[]),
