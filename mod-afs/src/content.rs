@@ -216,10 +216,27 @@ impl Afs {
         }
     }
 
+    /// Is the client Linux's own?
+    fn is_kafs(&self) -> bool {
+        self.standing().is_some_and(|standing| standing.client().kind() == ClientKind::Kafs)
+    }
+
+    /// What a kernel's errno for a name means: kAFS says of what a visitor may not see that it is absent.
+    ///
+    /// No other client's directories are read for that: OpenAFS lets a reader wait until nobody looks for a name there,
+    /// and everybody else behind him, also where that name is on a server that is silent.
+    pub(crate) fn refused(&self, path: &[u8], errno: i32) -> i32 {
+        if errno == libc::ENOENT && self.is_kafs() && kernel_files::is_hidden(path) {
+            libc::EACCES
+        } else {
+            errno
+        }
+    }
+
     /// Does the path go by a second name of a cell, for which no rule of httpd's was written?
     #[must_use]
     pub fn is_alias(&self, who: &Who, path: &[u8]) -> bool {
-        self.standing().is_some_and(|standing| standing.client().kind() == ClientKind::Kafs)
+        self.is_kafs()
             && self.call_kernel(who, path, || Ok(kernel_files::is_alias(path, &self.mount))).unwrap_or(false)
     }
 
@@ -238,7 +255,7 @@ impl Afs {
             who,
             path,
             |files, _| files.stat(path).map(Into::into),
-            || kernel_files::stat(path, &self.mount),
+            || kernel_files::stat(path, &self.mount).map_err(|errno| self.refused(path, errno)),
         )
     }
 
@@ -251,7 +268,7 @@ impl Afs {
             who,
             path,
             |files, _| files.lstat(path).map(Into::into),
-            || kernel_files::lstat(path, &self.mount),
+            || kernel_files::lstat(path, &self.mount).map_err(|errno| self.refused(path, errno)),
         )
     }
 
@@ -264,7 +281,7 @@ impl Afs {
             who,
             path,
             |files, _| files.read_dir(path).map(drop),
-            || kernel_files::list(path, &self.mount),
+            || kernel_files::list(path, &self.mount).map_err(|errno| self.refused(path, errno)),
         )
     }
 
@@ -283,6 +300,7 @@ impl Afs {
             },
             || {
                 kernel_files::open(path, &self.mount)
+                    .map_err(|errno| self.refused(path, errno))
                     .map(|(file, version, attributes)| (Opened::Kernel(file), version, attributes))
             },
         )?;

@@ -33,14 +33,13 @@ fn inside(file: &File, mount: &str) -> Result<(), i32> {
     if content::is_below(real.as_os_str().as_bytes(), mount) { Ok(()) } else { Err(libc::ELOOP) }
 }
 
-/// The errno of a name that cannot be opened.
+/// Is there something that is said to be absent?
 ///
 /// In a directory whose names a visitor may read, but not its files, kAFS says of a file that it does not exist.
-fn refused(path: &[u8], error: &io::Error) -> i32 {
-    let errno = errno(error);
+#[must_use]
+pub fn is_hidden(path: &[u8]) -> bool {
     // What can be seen now has been made in between: then it was absent.
-    let hidden = || is_listed(name(path)) && std::fs::symlink_metadata(name(path)).is_err();
-    if errno == libc::ENOENT && hidden() { libc::EACCES } else { errno }
+    is_listed(name(path)) && std::fs::symlink_metadata(name(path)).is_err()
 }
 
 /// Is there such a name, or one of a directory on the way to it, in a directory that can be read?
@@ -61,8 +60,7 @@ fn is_listed(path: &Path) -> bool {
 /// An errno.
 fn look(path: &[u8], mount: &str, follow: bool) -> Result<Attributes, i32> {
     let flags = libc::O_PATH | if follow { 0 } else { libc::O_NOFOLLOW };
-    let file =
-        OpenOptions::new().read(true).custom_flags(flags).open(name(path)).map_err(|e| refused(path, &e))?;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(name(path)).map_err(|e| errno(&e))?;
     inside(&file, mount)?;
     file.metadata().map(|m| attributes(&m)).map_err(|e| errno(&e))
 }
@@ -121,7 +119,7 @@ pub fn open(path: &[u8], mount: &str) -> Result<(File, Version, Attributes), i32
         .read(true)
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
         .open(name(path))
-        .map_err(|e| refused(path, &e))?;
+        .map_err(|e| errno(&e))?;
     inside(&file, mount)?;
     let attributes = file.metadata().map(|m| attributes(&m)).map_err(|e| errno(&e))?;
     Ok((file, version_in(&attributes.info), attributes))

@@ -319,7 +319,9 @@ impl dav::files::Dir for OpenDir {
             |dir, scope| dir.lstat(scope, name).map(|found| found.etag()),
             |dir| {
                 let path = join(&dir.by_descriptor(), name);
-                kernel_files::lstat(&path, self.afs.mount()).map(|found| found.etag)
+                kernel_files::lstat(&path, self.afs.mount())
+                    .map(|found| found.etag)
+                    .map_err(|errno| self.afs.refused(&path, errno))
             },
         )
     }
