@@ -13,7 +13,8 @@ mod common;
 
 use common::tls::tls_httpd;
 use common::{
-    Changed, afs_client, first, first_line, get_as, kaserver, method, password, report, second, start, world,
+    Changed, afs_client, first, first_line, forget_volume, get_as, kaserver, method, password, report,
+    second, start, world,
 };
 use integration::content::{PUBLIC_LINE, owner_file, owner_line, pattern};
 use integration::http::{Connection, Request, Response, base64};
@@ -30,20 +31,6 @@ const LARGE: (&str, usize) = ("alice-sizes/12m.bin", 12 << 20);
 /// How often something is repeated: less where the processor is emulated, unless there is time.
 fn rounds(n: u64) -> u64 {
     if wait::slow_factor() > 1 && !common::long() { n.div_ceil(3) } else { n }
-}
-
-/// Takes the large file out of the kernel's caches, of pages and of AFS; each child of the user-space client has its own,
-/// which is empty when it starts.
-fn forget_the_large_file() {
-    if afs_client() == "userspace" {
-        return;
-    }
-    if afs_client() == "openafs" {
-        let dir = first("alice-sizes");
-        let done = std::process::Command::new("fs").args(["flushvolume", &dir]).status().unwrap();
-        assert!(done.success(), "fs flushvolume: {done}");
-    }
-    std::fs::write("/proc/sys/vm/drop_caches", "3").unwrap();
 }
 
 fn is_owners(r: &Response, user: &str) -> bool {
@@ -302,7 +289,7 @@ fn a_large_file_reaches_a_slow_reader_whole_while_others_are_served() {
     let world = world();
     let httpd = start(&world, "");
     let path = first(LARGE.0);
-    forget_the_large_file();
+    forget_volume("alice-sizes");
     let secret = password(world.cell(FIRST_CELL).unwrap(), "alice");
     let bobs = first(&owner_file("bob"));
     std::thread::scope(|s| {
@@ -333,7 +320,7 @@ fn a_large_file_and_another_visitors_request_in_one_packet_keep_apart() {
     let cell = world.cell(FIRST_CELL).unwrap();
     let asks = [("alice", first(LARGE.0)), ("bob", first(&owner_file("bob"))), ("bob", first(LARGE.0))];
     for round in 0..rounds(3) {
-        forget_the_large_file();
+        forget_volume("alice-sizes");
         let mut bytes = String::new();
         for (who, path) in &asks {
             let word = base64(format!("{who}:{}", password(cell, who)).as_bytes());
@@ -362,7 +349,7 @@ fn transfers_that_are_broken_off_leave_nobody_behind() {
     let (large, bobs, alices) = (first(LARGE.0), first(&owner_file("bob")), first(&owner_file("alice")));
     for round in 0..rounds(12) {
         if round % 4 == 0 {
-            forget_the_large_file();
+            forget_volume("alice-sizes");
         }
         let mut c = Connection::open(httpd.address()).unwrap();
         c.send_only(&Request::get(&large).login("alice", secret)).unwrap();
@@ -460,7 +447,7 @@ fn twenty_streams_of_different_visitors_on_one_http2_connection_keep_apart() {
             })
         };
         for round in 0..rounds(3) {
-            forget_the_large_file();
+            forget_volume("alice-sizes");
             let answers = if tls { over_tls } else { without_tls }(&httpd, &asks, cell);
             for ((who, path), (status, body)) in asks.iter().zip(&answers) {
                 let what =

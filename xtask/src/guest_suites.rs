@@ -74,6 +74,7 @@ const GUEST_SUITES: &[GuestSuite] = &[
     GuestSuite::under_mpms("restarts", &[]),
     GuestSuite::under_mpms("release", &[]),
     GuestSuite::under_mpms("leaks", &[]),
+    GuestSuite::under_mpms("availability", &[]),
     GuestSuite::under_mpms("stress", &[]),
     // The volumes of a release would take an emulated machine hours.
     GuestSuite { env: &[("AFSWEB_LONG", "0")], ..GuestSuite::under_mpms("chaos", &[]) },

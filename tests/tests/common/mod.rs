@@ -88,8 +88,12 @@ pub(crate) fn start(world: &World, more: &str) -> Httpd {
 pub(crate) fn start_with(world: &World, more: &str, change: impl FnOnce(Options) -> Options) -> Httpd {
     let mut options = Options::new(Mpm::from_env().unwrap());
     options.afs = Some(afs_config(world, more));
-    let httpd = Httpd::start(world, change(options)).unwrap();
-    // A broker that starts in an emulated machine beside others can take longer than a worker waits for it.
+    when_ready(Httpd::start(world, change(options)).unwrap())
+}
+
+/// An httpd where the processor is emulated: a broker that starts there beside others can take longer than a worker waits
+/// for it.
+pub(crate) fn when_ready(httpd: Httpd) -> Httpd {
     let until = Instant::now() + Duration::from_secs(30);
     let is_ready = || std::fs::read_to_string(httpd.error_log()).is_ok_and(|log| log.contains("AFS3006"));
     while wait::slow_factor() > 1 && !is_ready() && Instant::now() < until {
@@ -115,6 +119,19 @@ pub(crate) fn start_wide(world: &World, more: &str) -> Httpd {
 /// A path in the first cell.
 pub(crate) fn first(path: &str) -> String {
     format!("/afs/{FIRST_CELL}/{path}")
+}
+
+/// Takes a volume of the first cell, mounted there, out of the kernel's caches, of pages and of AFS; each child of the
+/// user-space client has its own, which is empty when it starts.
+pub(crate) fn forget_volume(mounted: &str) {
+    if afs_client() == "userspace" {
+        return;
+    }
+    if afs_client() == "openafs" {
+        let done = std::process::Command::new("fs").args(["flushvolume", &first(mounted)]).status().unwrap();
+        assert!(done.success(), "fs flushvolume: {done}");
+    }
+    std::fs::write("/proc/sys/vm/drop_caches", "3").unwrap();
 }
 
 /// A path in the second cell.
