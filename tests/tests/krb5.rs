@@ -7,7 +7,7 @@ mod common;
 
 use common::{
     KdcMischief, Replaced, afs_config_without_methods, answer_limit, below, broker_of, first, kdc, report,
-    second, timed, world,
+    second, timed, when_ready, world,
 };
 use integration::content::{owner_file, owner_line};
 use integration::httpd::{Httpd, Mpm, Options};
@@ -39,7 +39,7 @@ fn start(world: &World, methods: &str) -> Httpd {
     options.afs = Some(afs_config_without_methods(world, &format!("SetAFSDebugLevel 2\n{methods}")));
     let who = "LogFormat \"%U %>s %u user=%{AFS_USER}e cell=%{AFS_CELL}e end=%{AFS_TOKEN_EXPIRES}e days=%{AFS_PASSWORD_EXPIRES_DAYS}e\" who\n\
                CustomLog who.log who\n";
-    Httpd::start(world, options.extra(who)).unwrap()
+    when_ready(Httpd::start(world, options.extra(who)).unwrap())
 }
 
 /// What the server has written down of its last visitor, whose name this is.

@@ -60,6 +60,7 @@ const GUEST_SUITES: &[GuestSuite] = &[
     // What is left out is about the broker under a load that takes an emulated machine too long.
     GuestSuite { args: &["--skip", "hundreds_of_requests"], ..GuestSuite::under_mpms("logins", &[]) },
     GuestSuite { methods: &Method::ALL, ..GuestSuite::under_mpms("secrets", &[]) },
+    GuestSuite::under_mpms("krb5", &[]),
     GuestSuite::under_mpms("refusals", &[]),
     GuestSuite::under_mpms("http", &[]),
     GuestSuite::under_mpms("conformance", &[]),
