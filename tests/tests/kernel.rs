@@ -7,6 +7,7 @@ mod common;
 mod outside;
 
 use common::keys::{Keys, identity};
+use common::programs::{self, DIR as PROGRAMS, program};
 use common::{ask, first, first_line, get_as, metrics, password, report, start, start_with, world};
 use integration::content::{owner_file, owner_line};
 use integration::http::{Request, Response};
@@ -14,24 +15,9 @@ use integration::httpd::{Httpd, Mpm};
 use integration::world::{ADMIN, FIRST_CELL, PUBLISHER, World};
 use integration::{token, wait};
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
-
-/// Where the programs of these tests lie.
-const PROGRAMS: &str = "/srv/httpd/kernel";
-
-/// A program for httpd, and where it may write.
-fn program(name: &str, text: &str) -> PathBuf {
-    let dir = Path::new(PROGRAMS);
-    fs::create_dir_all(dir.join("out")).unwrap();
-    fs::set_permissions(dir.join("out"), fs::Permissions::from_mode(0o777)).unwrap();
-    let file = dir.join(name);
-    fs::write(&file, format!("#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\n'\n{text}\n")).unwrap();
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
-    file
-}
 
 /// Programs at /run, as whoever asks; `module`: what starts them.
 fn with_programs(world: &World, module: &str) -> Httpd {
@@ -40,10 +26,7 @@ fn with_programs(world: &World, module: &str) -> Httpd {
 
 /// The same with more configuration.
 fn with_programs_and(world: &World, module: &str, more: &str) -> Httpd {
-    let more = format!(
-        "ScriptAlias /run {PROGRAMS}\n<Location /run>\nAFSAuthType AFS\n</Location>\n\
-         <Directory {PROGRAMS}>\nRequire all granted\nOptions ExecCGI\n</Directory>\n{more}"
-    );
+    let more = programs::place() + more;
     let more = if module == "cgid" { format!("{more}ScriptSock {PROGRAMS}/cgid.sock\n") } else { more };
     start_with(world, &more, |mut o| {
         o.modules.push(module.to_owned());

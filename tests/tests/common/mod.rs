@@ -7,6 +7,7 @@ pub(crate) mod installed;
 pub(crate) mod keys;
 pub(crate) mod load;
 pub(crate) mod metrics;
+pub(crate) mod programs;
 pub(crate) mod tls;
 pub(crate) mod visits;
 
@@ -19,8 +20,13 @@ use integration::wait;
 use integration::world::{Cell, FIRST_CELL, FIRST_REALM, SECOND_CELL, World};
 use rustix::process::Signal;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+
+/// www-data
+pub(crate) const HTTPD_UID: u32 = 33;
 
 /// See [`answer_limit`].
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
@@ -114,6 +120,16 @@ pub(crate) fn start_wide(world: &World, more: &str) -> Httpd {
         }
         o
     })
+}
+
+/// A directory that httpd's children may write to, for the WebDAV locks of one httpd.
+pub(crate) fn dav_locks() -> PathBuf {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let dir = PathBuf::from(format!("/srv/dav-locks/{}-{number}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    chown(&dir, Some(HTTPD_UID), Some(HTTPD_UID)).unwrap();
+    dir
 }
 
 /// A path in the first cell.

@@ -14,37 +14,23 @@ mod trees;
 mod unasked;
 mod webdav;
 
-use common::{answer_limit, ask, first, password, start_with};
+use common::{answer_limit, ask, dav_locks, first, password, start_with};
 use integration::http::{Connection, Request, Response, base64};
 use integration::httpd::Httpd;
 use integration::seen;
 use integration::wait;
 use integration::world::{FIRST_CELL, World};
-use std::os::unix::fs::chown;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// www-data
-const UID: u32 = 33;
 /// How temporary names begin.
 const TEMPORARY: &str = ".afsweb-";
-
-/// A directory that httpd's children may write to, for the locks of one httpd.
-fn locks() -> PathBuf {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let dir = PathBuf::from(format!("/srv/dav-locks/{}-{number}", std::process::id()));
-    std::fs::create_dir_all(&dir).unwrap();
-    chown(&dir, Some(UID), Some(UID)).unwrap();
-    dir
-}
 
 /// An httpd on which the first cell can be written to.
 fn start(world: &World, more: &str) -> Httpd {
     let dav = format!(
         "<Location /afs/{FIRST_CELL}>\nDav afs\nDavGenericLockDB {}/locks\nDavDepthInfinity on\n</Location>\n{more}",
-        locks().display()
+        dav_locks().display()
     );
     start_with(world, &dav, |mut o| {
         o.modules = vec!["dav".into(), "dav_lock".into()];
