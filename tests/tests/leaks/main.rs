@@ -1,133 +1,48 @@
 //! Many requests of all kinds, most of which fail or are broken off: no process of ours or of httpd's keeps anything of them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "this is test code")]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod mix;
 
-use common::load::{Dice, Faults};
-use common::{afs_client, answer_limit, broker_of, first, long, nanny_of, report, start_with, world};
-use integration::content::owner_file;
+use common::metrics;
+use common::programs::{self, program};
+use common::{
+    HTTPD_UID, afs_client, afs_config_without_methods, broker_of, long, nanny_of, report, start_with, world,
+};
 use integration::crowd;
 use integration::footprint::{self, Footprint};
-use integration::http::{Connection, Request};
 use integration::httpd::{self, Httpd, Mpm};
 use integration::process;
 use integration::wait;
-use integration::world::FIRST_CELL;
+use integration::world::{FIRST_CELL, SECOND_CELL};
+use mix::{Client, Names, People, Place, Tally, clients};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read as _;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-
-/// Those who ask at the same time; fewer where the processor is emulated, which a dozen logins at once keep busy for seconds.
-fn clients() -> u64 {
-    if wait::slow_factor() > 1 { 3 } else { 12 }
-}
 
 /// Seconds for which logins are remembered: most visitors log in again and again.
 fn expiration_s() -> u64 {
     5 * u64::from(wait::slow_factor())
 }
 
-/// www-data
-const HTTPD_UID: u32 = 33;
+/// Each ends one of the PAGs that a kernel's client has, so there are few, and SetAFSPags is enough for them and the rest.
+const PROGRAMS_OF_VISITORS: u64 = 6;
+const PAGS: u32 = 64;
 /// What may be left of a request, bytes: less than anything that is kept for one (a path, a login, a PAG of 262 KiB).
 const BYTES_PER_REQUEST: u64 = 64;
 /// What an allocator may add to a process without a leak, KiB: a step of an arena for some of its threads, and pages that
 /// are half used.
 const NOISE_KIB: u64 = 1_536;
 
-/// Who asks, and with which password.
-type Names = Vec<(String, String)>;
-
-/// What came of the requests.
-#[derive(Default)]
-struct Tally {
-    done: AtomicU64,
-    broken_off: AtomicU64,
-    by_status: Mutex<BTreeMap<u16, u64>>,
-    faults: Faults,
-}
-
-/// One request, and the statuses that it may have; what is to be broken off has none.
-fn request(dice: &mut Dice, people: &Names) -> (Request, &'static [u16]) {
-    let (name, password) = &people[dice.place(people.len())];
-    let as_one = |path: &str| Request::get(&first(path)).login(name, password);
-    match dice.throw(20) {
-        0 => (Request::get(&first("public/page.html")), &[200]),
-        1 => (Request::get(&first("auth/page.html")), &[401]),
-        2 => (Request::get(&first(&owner_file("alice"))).login(name, password), &[403]),
-        3 => (as_one("auth/no-such-file"), &[404]),
-        4 => (as_one("auth/page.html").header("Range", "bytes=3-7"), &[206]),
-        5 => (as_one("sizes/64k.bin"), &[200]),
-        // Whoever guesses has to wait a little; nobody is locked out here.
-        6 => (Request::get(&first("auth/page.html")).login(name, &format!("{:x}", dice.any())), &[401]),
-        7 => (Request::get(&first("auth/page.html")).login(&format!("u{:x}", dice.any() >> 16), "x"), &[401]),
-        8 => (Request::get(&first("auth/page.html")).header("Authorization", "Basic !!!"), &[400]),
-        9 => (as_one("auth/"), &[403, 404]),
-        10 => (Request::new("POST", &first("auth/page.html")).login(name, password).body(b"x"), &[405]),
-        11 => {
-            let path = first(&format!("write/anybody/leaks-{}", dice.throw(100)));
-            (Request::new("PUT", &path).login(name, password).body(&vec![b'x'; 3_000]), &[201, 204])
-        }
-        12 => (as_one("sizes/1m.bin"), &[]),
-        13 => {
-            let path = first(&format!("write/anybody/broken-{}", dice.throw(100)));
-            let part = Request::new("PUT", &path).login(name, password).header("Content-Length", "100000");
-            (part, &[])
-        }
-        _ => (as_one("auth/page.html"), &[200]),
-    }
-}
-
-/// One client, until so many requests are done.
-fn client(httpd: &Httpd, people: &Names, seed: u64, until: u64, tally: &Tally) {
-    let mut dice = Dice::new(seed);
-    let mut kept: Option<Connection> = None;
-    while tally.done.fetch_add(1, Ordering::Relaxed) < until {
-        let (request, wanted) = request(&mut dice, people);
-        let was_kept = kept.is_some() && !wanted.is_empty();
-        let opened = kept
-            .take()
-            .filter(|_| !wanted.is_empty())
-            .map_or_else(|| Connection::open_within(httpd.address(), answer_limit()), Ok);
-        let Ok(mut c) = opened else {
-            tally.faults.add("nobody listens".to_owned());
-            return;
-        };
-        if wanted.is_empty() {
-            // Asks, takes a bit of what comes, and goes away.
-            let _ = c.send_only(&request);
-            let _ = c.socket().set_read_timeout(Some(Duration::from_millis(1 + dice.throw(20))));
-            let mut some = [0; 2_000];
-            let _ = c.socket().read(&mut some);
-            tally.broken_off.fetch_add(1, Ordering::Relaxed);
-            continue;
-        }
-        match c.send(&request) {
-            Ok(r) => {
-                *tally.by_status.lock().unwrap().entry(r.status).or_default() += 1;
-                // A file server may let a call on a new connection wait for a second; whoever stands behind it is told so.
-                if !wanted.contains(&r.status) && r.status != 503 {
-                    tally.faults.add(format!("{} instead of {wanted:?}: {request:?}", r.status));
-                }
-                if dice.throw(4) != 0 && r.complete && r.header("Connection") != Some("close") {
-                    kept = Some(c);
-                }
-            }
-            // httpd may close one that it had kept.
-            Err(_) if was_kept => {}
-            Err(e) => tally.faults.add(format!("{e:#}: {request:?}")),
-        }
-    }
-}
-
 /// All clients, until so many requests are done.
-fn load(httpd: &Httpd, people: &Names, seed: u64, requests: u64, tally: &Tally) {
+fn load(place: &Place<'_>, seed: u64, requests: u64) {
+    let tally = place.tally;
     let until = tally.done.load(Ordering::Relaxed) + requests;
+    tally.programs_left.store(PROGRAMS_OF_VISITORS, Ordering::Relaxed);
     std::thread::scope(|s| {
         for n in 1..=clients() {
-            s.spawn(move || client(httpd, people, seed * clients() + n, until, tally));
+            s.spawn(move || Client::new(place, seed * clients() + n, n == 1).ask_until(until));
         }
     });
     // Each client has counted one that it did not do.
@@ -139,6 +54,7 @@ fn load(httpd: &Httpd, people: &Names, seed: u64, requests: u64, tally: &Tally) 
 struct Moment {
     processes: Vec<(String, u32, Footprint)>,
     keys: BTreeMap<u32, u64>,
+    pags: Pags,
     /// Tokens that children have got from the broker, since it started.
     tokens: u64,
     /// What /proc/keys shows: number, rights, owner, kind, name.
@@ -147,14 +63,29 @@ struct Moment {
     all: usize,
 }
 
+/// The PAGs of all children, as their metrics tell.
+struct Pags {
+    made: u64,
+    in_use: u64,
+    tainted: u64,
+    refused: u64,
+    /// Logins that children remember.
+    remembered: u64,
+}
+
+impl Pags {
+    fn of(httpd: &Httpd) -> Self {
+        let [made, in_use, tainted, refused, remembered] = metrics::all(
+            httpd,
+            ["pags_made", "pags_in_use", "pags_tainted", "pags_refused_total", "child_cache_entries"],
+        );
+        Self { made, in_use, tainted, refused, remembered }
+    }
+}
+
 /// How many tokens children have got from the broker.
 fn tokens(httpd: &Httpd) -> u64 {
-    let text = httpd.get("/metrics").unwrap().text();
-    let count = |name: &str| -> u64 {
-        let line = text.lines().find_map(|l| l.strip_prefix(&format!("afsweb_broker_{name}_total ")));
-        line.expect("a counter of that name").parse().unwrap()
-    };
-    count("granted") + count("cached")
+    metrics::all(httpd, ["broker_granted_total", "broker_cached_total"]).iter().sum()
 }
 
 /// Keys that this process may see, without what changes by itself.
@@ -187,6 +118,7 @@ fn moment(httpd: &Httpd) -> Moment {
         keys: footprint::keys().unwrap(),
         shown: shown_keys(),
         tokens: tokens(httpd),
+        pags: Pags::of(httpd),
         all: process::descendants_of(httpd.pid()).len(),
     }
 }
@@ -218,8 +150,10 @@ fn compare(moments: &[Moment; 3], requests: u64) -> Vec<String> {
         // Of the second half alone: what is filled once is full by then, a leak goes on.
         let share = if name.starts_with("child") { requests / 2 / server } else { requests / 2 };
         let bound = NOISE_KIB + share * BYTES_PER_REQUEST / 1_024;
-        if c.own_kib > b.own_kib + bound {
-            grown.push(format!("{name}: memory {} to {} KiB, over {bound} more", b.own_kib, c.own_kib));
+        // Half-way some may just have been given back; what goes on is more than at the start, too.
+        let before = a.own_kib.max(b.own_kib);
+        if c.own_kib > before + bound {
+            grown.push(format!("{name}: memory {before} to {} KiB, over {bound} more", c.own_kib));
         }
         if c.descriptors > a.descriptors {
             grown.push(format!("{name}: descriptors {} to {}", a.descriptors, c.descriptors));
@@ -248,23 +182,75 @@ fn compare(moments: &[Moment; 3], requests: u64) -> Vec<String> {
     grown
 }
 
+/// Prints the PAGs that there were at the start, half-way and at the end, and says which should not be there.
+fn compare_pags(moments: &[Moment; 3], children: u64, programs_of_visitors: u64) -> Vec<String> {
+    let three = |of: fn(&Pags) -> u64| moments.each_ref().map(|m| of(&m.pags));
+    let (made, in_use, tainted) = (three(|p| p.made), three(|p| p.in_use), three(|p| p.tainted));
+    let remembered = three(|p| p.remembered);
+    for (what, three) in
+        [("in use", in_use), ("made", made), ("not used again", tainted), ("refused", three(|p| p.refused))]
+    {
+        report(&format!("PAGs {what}: {three:?}"));
+    }
+    report(&format!("logins that children remember: {remembered:?}"));
+    // No login is remembered, so a PAG is nobody's, but for that of nobody's programs in each child.
+    let of_nobody = if afs_client() == "userspace" { 0 } else { children };
+    let mut wrong = Vec::new();
+    if remembered != [0; 3] {
+        wrong.push(format!("logins are remembered: {remembered:?}"));
+    }
+    if in_use.iter().any(|n| *n > of_nobody) {
+        wrong.push(format!("PAGs in use: {in_use:?}, over {of_nobody}"));
+    }
+    if made[2] > made[0] {
+        wrong.push(format!("PAGs made: {made:?}"));
+    }
+    if tainted[2] > programs_of_visitors {
+        wrong.push(format!(
+            "PAGs that are not used again: {tainted:?}, after {programs_of_visitors} programs"
+        ));
+    }
+    wrong
+}
+
 #[test]
 #[ignore = "needs a world: run by cargo xtask test"]
 fn nothing_is_left_of_requests_logins_failures_and_aborts() {
     let world = world();
     let slow = u64::from(wait::slow_factor());
-    let (warm_up, requests) = if long() { (10_000, 100_000) } else { (1_500 / slow, 3_000 / slow) };
-    let crowd = crowd::make(&world, FIRST_CELL, 40).unwrap();
-    let people: Names = crowd.into_iter().map(|p| (p.name, p.password)).collect();
+    let (warm_up, requests) = match (long(), slow) {
+        (true, _) => (10_000, 100_000),
+        (false, 1) => (4_000, 3_000),
+        (false, _) => (1_500 / slow, 3_000 / slow),
+    };
+    let crowd = |cell: &str, count: usize, behind: &str| -> Names {
+        let people = crowd::make(&world, cell, count).unwrap();
+        people.into_iter().map(|p| (p.name + behind, p.password)).collect()
+    };
+    let people = People {
+        first: crowd(FIRST_CELL, 40, ""),
+        // The same names, in another cell.
+        second: crowd(SECOND_CELL, 10, &format!("@{SECOND_CELL}")),
+    };
+    program("who", "echo \"user=$REMOTE_USER\"");
     let more = format!(
-        "SetAFSCacheExpiration {}\nSetAFSLoginLimit 1000 60000 60\nMaxConnectionsPerChild 0\n\
-         <Location /afs/{FIRST_CELL}/write>\nDav afs\n</Location>\n\
-         <Location /server-status>\nSetHandler server-status\nRequire all granted\n</Location>\n\
-         <Location /metrics>\nSetHandler afs-metrics\nRequire all granted\n</Location>\n",
-        expiration_s()
+        "AFSAuthMethod {FIRST_CELL} krb5\nAFSAuthMethod {SECOND_CELL} kaserver\n\
+         SetAFSCacheExpiration {}\nSetAFSLoginLimit 1000 60000 60\nSetAFSPags {PAGS}\nMaxConnectionsPerChild 0\n{}{}{}\
+         <Location /server-status>\nSetHandler server-status\nRequire all granted\n</Location>\n",
+        expiration_s(),
+        mix::places(),
+        programs::place(),
+        metrics::PLACE,
     );
-    let httpd = start_with(&world, &more, |mut o| {
-        o.modules = vec!["dav".into()];
+    let httpd = start_with(&world, "", |mut o| {
+        // Both methods, not this run's.
+        o.afs = Some(afs_config_without_methods(&world, &more));
+        o.modules = ["dav", "dav_lock", "cgi"].map(String::from).to_vec();
+        if o.mpm != Mpm::Prefork {
+            // mod_http2 does not work with prefork. Its threads are the same from start to end.
+            o.modules.push("http2".into());
+            o.extra.push_str("Protocols h2c http/1.1\nH2MinWorkers 4\nH2MaxWorkers 4\n");
+        }
         // The same children from start to end.
         o.sizes = Some(match o.mpm {
             Mpm::Prefork => "StartServers 8\nMinSpareServers 1\nMaxSpareServers 8\nServerLimit 8\nMaxRequestWorkers 8\n".to_owned(),
@@ -275,12 +261,15 @@ fn nothing_is_left_of_requests_logins_failures_and_aborts() {
         o
     });
     let tally = Tally::default();
+    let mpm = Mpm::from_env().unwrap();
+    let place = |warms_up: bool| Place { httpd: &httpd, mpm, people: &people, tally: &tally, warms_up };
     let began = Instant::now();
-    load(&httpd, &people, 1, warm_up, &tally);
+    load(&place(true), 1, warm_up);
+    let place = place(false);
     let start = moment(&httpd);
-    load(&httpd, &people, 2, requests / 2, &tally);
+    load(&place, 2, requests / 2);
     let half = moment(&httpd);
-    load(&httpd, &people, 3, requests / 2, &tally);
+    load(&place, 3, requests / 2);
     let end = moment(&httpd);
     report(&format!(
         "{requests} requests after {warm_up} in {:.0?}, {} broken off, by status {:?}",
@@ -288,7 +277,19 @@ fn nothing_is_left_of_requests_logins_failures_and_aborts() {
         tally.broken_off.load(Ordering::Relaxed),
         tally.by_status.lock().unwrap()
     ));
-    let grown = compare(&[start, half, end], requests);
+    let of = |n: &AtomicU64| n.load(Ordering::Relaxed);
+    report(&format!(
+        "of them {} trees by WebDAV, {} locks, {} connections of HTTP/2, {} programs as visitors",
+        of(&tally.trees),
+        of(&tally.locks),
+        of(&tally.streams),
+        of(&tally.programs_of_visitors)
+    ));
+    let moments = [start, half, end];
+    let mut grown = compare(&moments, requests);
+    let children = u64::try_from(httpd.children().len()).unwrap();
+    grown.extend(compare_pags(&moments, children, of(&tally.programs_of_visitors)));
+    assert!(of(&tally.trees) > 0 && of(&tally.locks) > 0, "nobody wrote a tree");
     let unavailable = tally.by_status.lock().unwrap().get(&503).copied().unwrap_or(0);
     // How much an emulated machine bears is not the subject.
     let bearable = if slow > 1 { requests / 4 } else { requests / 500 };
