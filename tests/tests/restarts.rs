@@ -4,7 +4,11 @@
 mod common;
 
 use common::installed::{Installed, maps_present, runs_present};
-use common::visits::{PAGE, WHO, all_processes, descriptors, logins, many_workers, start_wide, under_load};
+use common::uploads;
+use common::visits::{
+    PAGE, WHO, all_processes, descriptors, logins, many_workers, start_wide, under_load, under_writing_load,
+    writable,
+};
 use common::{
     broker_of, first, first_line, get_as, kaserver, long, nanny_of, password, report, start_with, world,
 };
@@ -22,6 +26,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+/// Those who upload something over a restart.
+const UPLOADS: usize = 6;
+
 #[test]
 #[ignore = "needs a world: run by cargo xtask test"]
 fn graceful_restarts_under_load_log_nobody_out_and_answer_nothing_with_5xx() {
@@ -30,31 +37,38 @@ fn graceful_restarts_under_load_log_nobody_out_and_answer_nothing_with_5xx() {
     let (restarts, visitors) = if long() { (50, 200) } else { (6, 60 / slow) };
     let people = crowd::make(&world, FIRST_CELL, visitors).unwrap();
     let before = all_processes();
-    let mut httpd = start_wide(&world, "");
+    let mut httpd = start_wide(&world, &writable());
     kaserver(&world, FIRST_CELL, "stats reset");
+    // Some of them upload something at the same time, which begins before a restart and ends after it.
+    let uploaders = &people[..UPLOADS.min(people.len())];
     let mut ours = None;
     let mut fds = (0, 0, 0);
     let began = Instant::now();
-    let tally = under_load(&mut httpd, &people, |httpd, load| {
+    let tally = under_writing_load(&mut httpd, &people, |httpd, load| {
         load.all_served();
         let (nanny, broker) = (nanny_of(httpd).unwrap(), broker_of(httpd).unwrap());
         ours = Some((nanny, broker));
-        // The first one is the first to read the configuration again.
-        httpd.graceful().unwrap();
-        load.all_served();
-        fds = (descriptors(httpd.pid()), descriptors(nanny), descriptors(broker));
-        for _ in 1..restarts {
-            httpd.graceful().unwrap();
-            load.all_served();
+        for round in 0..restarts {
+            uploads::during(httpd.address(), uploaders, round, || {
+                httpd.graceful().unwrap();
+                load.all_served();
+            });
+            if round == 0 {
+                // The first one is the first to read the configuration again.
+                fds = (descriptors(httpd.pid()), descriptors(nanny), descriptors(broker));
+            }
         }
     });
     let count = |n: &AtomicU32| n.load(Ordering::Relaxed);
     let asked = logins(&world);
     report(&format!(
-        "{restarts} graceful restarts under {visitors} logged-in visitors in {:.0?}: {} answers, all 200 and each his own; \
+        "{restarts} graceful restarts under {visitors} logged-in visitors in {:.0?}: {} answers, each right and his own, \
+         {} of them that a file is stored, and {} uploads over a restart; \
          0 asked to log in again, 0 answers 5xx; {asked} logins at the cell; {} kept connections closed; slowest {} ms",
         began.elapsed(),
         count(&tally.right),
+        count(&tally.stored),
+        restarts * uploaders.len(),
         count(&tally.kept_closed),
         count(&tally.slowest_ms)
     ));
@@ -116,8 +130,9 @@ fn children_that_are_replaced_all_the_time_cost_no_login_and_no_descriptor() {
     let slow = wait::slow_factor();
     let people = crowd::make(&world, FIRST_CELL, 10).unwrap();
     let before = all_processes();
-    let more = format!("{WHO}MaxConnectionsPerChild 10");
+    let more = format!("{WHO}{}MaxConnectionsPerChild 10", writable());
     let mut httpd = start_with(&world, &more, |mut o| {
+        o.modules.push("dav".into());
         if o.mpm != Mpm::Prefork {
             o.sizes = Some(many_workers(o.mpm));
         }
@@ -127,7 +142,7 @@ fn children_that_are_replaced_all_the_time_cost_no_login_and_no_descriptor() {
     let mut seen = BTreeSet::new();
     let wanted = if long() { 400 } else { 40 / usize::try_from(slow).unwrap() };
     let mut fds = (0, 0);
-    let tally = under_load(&mut httpd, &people, |httpd, load| {
+    let tally = under_writing_load(&mut httpd, &people, |httpd, load| {
         load.all_served();
         fds = (descriptors(httpd.pid()), descriptors(broker_of(httpd).unwrap()));
         let initial: BTreeSet<u32> = httpd.children().into_iter().collect();

@@ -9,6 +9,7 @@ pub(crate) mod load;
 pub(crate) mod metrics;
 pub(crate) mod programs;
 pub(crate) mod tls;
+pub(crate) mod uploads;
 pub(crate) mod visits;
 
 use integration::http::{Request, Response};
