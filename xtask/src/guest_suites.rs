@@ -61,6 +61,13 @@ const GUEST_SUITES: &[GuestSuite] = &[
     GuestSuite { args: &["--skip", "hundreds_of_requests"], ..GuestSuite::under_mpms("logins", &[]) },
     GuestSuite { methods: &Method::ALL, ..GuestSuite::under_mpms("secrets", &[]) },
     GuestSuite::under_mpms("krb5", &[]),
+    GuestSuite { clients: &[KernelClient::Kafs], ..GuestSuite::under_mpms("services", &[]) },
+    // What is left out fails now and then: docs/facts.md, "OpenAFS's kernel module", of tokens that are renewed.
+    GuestSuite {
+        clients: &[KernelClient::Openafs],
+        args: &["--skip", "is_renewed_under_load"],
+        ..GuestSuite::under_mpms("services", &[])
+    },
     GuestSuite::under_mpms("refusals", &[]),
     GuestSuite::under_mpms("http", &[]),
     GuestSuite::under_mpms("conformance", &[]),
