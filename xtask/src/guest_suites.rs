@@ -3,7 +3,7 @@
 use crate::plan::{self, Choice};
 use crate::report::Line;
 use crate::suites::{self, Suite, Way};
-use crate::{say, vm};
+use crate::{cell, say, vm};
 use anyhow::Result;
 use integration::guest::Ender;
 use integration::httpd::Mpm;
@@ -61,13 +61,7 @@ const GUEST_SUITES: &[GuestSuite] = &[
     GuestSuite { args: &["--skip", "hundreds_of_requests"], ..GuestSuite::under_mpms("logins", &[]) },
     GuestSuite { methods: &Method::ALL, ..GuestSuite::under_mpms("secrets", &[]) },
     GuestSuite::under_mpms("krb5", &[]),
-    GuestSuite { clients: &[KernelClient::Kafs], ..GuestSuite::under_mpms("services", &[]) },
-    // What is left out fails now and then: docs/facts.md, "OpenAFS's kernel module", of tokens that are renewed.
-    GuestSuite {
-        clients: &[KernelClient::Openafs],
-        args: &["--skip", "is_renewed_under_load"],
-        ..GuestSuite::under_mpms("services", &[])
-    },
+    GuestSuite::under_mpms("services", &[]),
     GuestSuite::under_mpms("refusals", &[]),
     GuestSuite::under_mpms("http", &[]),
     GuestSuite::under_mpms("conformance", &[]),
@@ -80,6 +74,8 @@ const GUEST_SUITES: &[GuestSuite] = &[
     GuestSuite::under_mpms("status", &[]),
     GuestSuite::under_mpms("lifecycle", &[]),
     GuestSuite::under_mpms("restarts", &[]),
+    // What is left out replaces the user-space client's object.
+    GuestSuite { args: &["--skip", "load_the_client_that_fits"], ..GuestSuite::under_mpms("upgrade", &[]) },
     GuestSuite::under_mpms("release", &[]),
     GuestSuite::under_mpms("leaks", &[]),
     GuestSuite { clients: &[KernelClient::Openafs], ..GuestSuite::under_mpms("availability", &[]) },
@@ -157,10 +153,12 @@ fn suites(choice: &Choice<'_>, client: KernelClient) -> Result<Vec<Suite>> {
     for row in GUEST_SUITES.iter().filter(|row| row.clients.contains(&client)) {
         let (Some(filters), Some(mpms)) = (choice.tests_of(row.test), row.mpms(choice)) else { continue };
         let program = suites::build(row.package, row.test)?;
+        let next = (row.test == suites::NEXT).then(cell::build_next).transpose()?;
         for way in Way::all(client.as_str(), &mpms, row.methods(choice)) {
             let mut suite = Suite::new(row.test, &program, way, filters, choice.long);
             suite.args.extend(row.args.iter().map(|&a| a.to_owned()));
             suite.env.extend(row.env.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
+            suite.env.extend(next.as_deref().map(suites::next_at));
             suite.limit_s = limit.as_secs();
             chosen.push(suite);
         }

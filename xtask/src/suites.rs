@@ -20,6 +20,14 @@ pub(crate) const ONE_BY_ONE: &str = "--test-threads=1";
 /// The suite whose single tests are shown for each method, client and MPM: who reads what.
 pub(crate) const MATRIX: &str = "access";
 
+/// The suite for which another release is built.
+pub(crate) const NEXT: &str = "upgrade";
+
+/// What tells it where that release lies.
+pub(crate) fn next_at(dir: &Path) -> (String, String) {
+    ("AFSWEB_NEXT".to_owned(), dir.display().to_string())
+}
+
 /// Arguments of libtest's for a program under an MPM: what cannot be there is not run.
 fn args_under(mpm: Option<Mpm>) -> &'static [&'static str] {
     match mpm {

@@ -133,9 +133,6 @@ const LONG_FILE: u64 = (4 << 30) + 4_096;
 /// The client of worlds.
 const USERSPACE: &str = "userspace";
 
-/// The suite for which another release is built.
-const NEXT: &str = "upgrade";
-
 /// The suite that tries the package, in a world that has nothing else of ours: package, test.
 const PACKAGE: (&str, &str) = ("integration", "dist");
 
@@ -229,7 +226,7 @@ fn worlds(choice: &Choice<'_>, lines: &mut Vec<Line>) -> Result<()> {
     for suite in SUITES.iter().filter(|s| choice.tests_of(s.test).is_some() && !s.mpms(choice).is_empty()) {
         chosen.push((suite, suites::build(suite.package, suite.test)?));
     }
-    let is_next = chosen.iter().any(|(suite, _)| suite.test == NEXT);
+    let is_next = chosen.iter().any(|(suite, _)| suite.test == suites::NEXT);
     let next = is_next.then(cell::build_next).transpose()?;
     let in_world = |mpm: Option<Mpm>| -> Vec<Suite> {
         let of_mpm = chosen.iter().filter(|(suite, _)| suite.mpms(choice).contains(&mpm));
@@ -296,8 +293,8 @@ fn in_all_ways(
     let filters = choice.tests_of(suite.test).unwrap_or_default();
     let one = |way: Way| {
         let mut made = Suite::new(suite.test, program, way, filters, choice.long);
-        if suite.test == NEXT {
-            made.env.extend(next.map(|dir| ("AFSWEB_NEXT".to_owned(), dir.display().to_string())));
+        if suite.test == suites::NEXT {
+            made.env.extend(next.map(suites::next_at));
         }
         if mpm.is_none() {
             made.name = format!("{} {}", suite.package, suite.test);
