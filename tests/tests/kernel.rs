@@ -11,6 +11,7 @@ use common::programs::{self, DIR as PROGRAMS, program};
 use common::{ask, first, first_line, get_as, metrics, password, report, start, start_with, world};
 use integration::content::{owner_file, owner_line};
 use integration::http::{Request, Response};
+use integration::http2;
 use integration::httpd::{Httpd, Mpm};
 use integration::world::{ADMIN, FIRST_CELL, PUBLISHER, World};
 use integration::{token, wait};
@@ -447,5 +448,37 @@ fn four_hundred_workers_serve_ten_visitors_at_the_same_time() {
         all.into_iter().map(|t| t.join().unwrap()).filter(|served| *served).count()
     });
     assert_eq!(answers, 400);
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a guest: run by cargo xtask vm test"]
+fn http2_keeps_no_worker_in_the_pag_of_a_visitor_who_has_been_answered() {
+    let world = world();
+    let more = format!(
+        "SetAFSCacheExpiration 5\n{}<Location /local>\nAFSAuthType AFS\n</Location>\n",
+        metrics::PLACE
+    );
+    let httpd = start_with(&world, &more, |mut o| {
+        o.modules.push("http2".into());
+        o.extra.push_str("Protocols h2c http/1.1\nH2MinWorkers 4\nH2MaxWorkers 4\n");
+        o
+    });
+    // What is served, what is refused, what is not there, and what is not in AFS at all.
+    let paths = [file_of("bob"), file_of("alice"), first("home/bob/none"), "/local/none".to_owned()];
+    for path in &paths {
+        let asked: Vec<Request> = (0..8)
+            .map(|_| Request::get(path).login("bob", password(world.cell(FIRST_CELL).unwrap(), "bob")))
+            .collect();
+        let answers = http2::at_once(httpd.address(), &asked).unwrap();
+        assert!(answers.iter().all(|r| r.status == answers[0].status), "{path}");
+    }
+    let names = ["child_cache_entries", "pags_in_use"];
+    assert!(metrics::read(&httpd, names[1]) > 0, "he was never in a PAG");
+    // Nobody asks for anything of AFS any more. A child looks for logins that have ended every ten seconds.
+    wait::until_true("the end of his PAG", Duration::from_secs(60), || {
+        Ok(metrics::all(&httpd, names) == [0, 0])
+    })
+    .unwrap();
     httpd.stop(&[]).unwrap();
 }

@@ -51,7 +51,13 @@ pub(super) fn stand(r: &mut Request<'_>) -> Result<(), Status> {
         }
         r.log(message::NOT_ITS_VISITOR, &format!("this worker cannot be its visitor: {e}"));
         refuse(r, Answer::Unavailable, "no-pag", None)
-    })
+    })?;
+    if settled.who.holder().is_some() {
+        // So that this thread is nobody again at the end of the answer, whoever gives it: under HTTP/2 the request itself
+        // ends in another thread.
+        r.read_in_own_thread();
+    }
+    Ok(())
 }
 
 /// With a client in the kernel, before a program is started for `r`: it will stay in the PAG that it is started in.
