@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::load::{Dice, Faults};
+use common::load::{Dice, Faults, OwnFiles, writable_homes};
 use common::{answer_limit, below, broker_of, first, get_as, nanny_of, password, start_with, world};
 use integration::content::{PUBLIC_LINE, owner_file, owner_line};
 use integration::http::{Connection, Request};
@@ -34,6 +34,9 @@ fn enough() -> u64 {
 #[derive(Default)]
 struct Tally {
     right: AtomicU64,
+    /// Files that were stored, and how often exactly that was in one.
+    stored: AtomicU64,
+    read_back: AtomicU64,
     unavailable: AtomicU64,
     cut: AtomicU64,
     /// Of these, on a connection that had been kept from an earlier answer: httpd may close such a one at any time.
@@ -46,13 +49,20 @@ struct Tally {
 fn client(world: &World, httpd: &Httpd, seed: u64, stop: &AtomicBool, tally: &Tally) {
     let cell = world.cell(FIRST_CELL).unwrap();
     let mut dice = Dice::new(seed);
+    let mut files = OwnFiles::new(seed);
     let mut connection: Option<Connection> = None;
     while !stop.load(Ordering::Relaxed) {
+        // Now and then the one who was the last to store something reads it.
+        let reader = files.last().filter(|_| dice.throw(8) == 0);
         let who = dice.place(11);
-        let visitor = VISITORS.get(who).copied();
+        let visitor = reader.or_else(|| VISITORS.get(who).copied());
         let of = VISITORS[dice.place(10)];
         let own = visitor.unwrap_or(of);
+        let stored = reader.and_then(|v| files.text(v)).map(<[u8]>::to_vec);
+        let writer = visitor.filter(|_| stored.is_none() && dice.throw(8) == 0);
+        let put = writer.map(|v| files.next_body(v, &mut dice));
         let (path, status, line) = match dice.throw(4) {
+            _ if put.is_some() || stored.is_some() => (files.path(own), 200, owner_line(own, FIRST_CELL)),
             0 => (first("public/page.html"), 200, PUBLIC_LINE.to_owned()),
             1 | 2 => match visitor {
                 Some(v) => (first(&owner_file(own)), 200, owner_line(v, FIRST_CELL)),
@@ -64,7 +74,10 @@ fn client(world: &World, httpd: &Httpd, seed: u64, stop: &AtomicBool, tally: &Ta
                 None => (first(&owner_file(of)), 401, String::new()),
             },
         };
-        let mut request = Request::get(&path);
+        let mut request = match &put {
+            Some(body) => Request::new("PUT", &path).body(body),
+            None => Request::get(&path),
+        };
         if let Some(v) = visitor {
             request = request.login(v, password(cell, v));
         }
@@ -90,6 +103,9 @@ fn client(world: &World, httpd: &Httpd, seed: u64, stop: &AtomicBool, tally: &Ta
             Ok(r) => r,
             // The child was killed before it had answered.
             Err(_) => {
+                if let (Some(v), Some(_)) = (visitor, &put) {
+                    files.unknown(v);
+                }
                 tally.cut.fetch_add(1, Ordering::Relaxed);
                 tally.cut_kept.fetch_add(u64::from(kept), Ordering::Relaxed);
                 continue;
@@ -97,7 +113,21 @@ fn client(world: &World, httpd: &Httpd, seed: u64, stop: &AtomicBool, tally: &Ta
         };
         // Whatever came, also the beginning of a body that was cut off, must be the right visitor's.
         let text = r.text();
-        let body_right = if status == 200 {
+        if let (Some(v), Some(body)) = (visitor, put) {
+            match r.status {
+                201 | 204 => {
+                    files.stored(v, body);
+                    tally.stored.fetch_add(1, Ordering::Relaxed);
+                }
+                503 => files.unknown(v),
+                other => tally.faults.add(format!("{v} stored {path}: got {other}")),
+            }
+            continue;
+        }
+        let body_right = if let (200, Some(stored)) = (r.status, &stored) {
+            tally.read_back.fetch_add(u64::from(r.complete), Ordering::Relaxed);
+            r.body == *stored || (!r.complete && stored.starts_with(&r.body))
+        } else if status == 200 {
             line.starts_with(&text) || text.starts_with(&line)
         } else {
             !text.contains("owner: ")
@@ -162,7 +192,9 @@ fn killer(httpd: &Httpd, children: u64, brokers: u64, nannies: u64) -> (u64, u64
 fn whoever_is_killed_every_body_belongs_to_the_visitor_who_asked() {
     let world = world();
     // Logins are remembered for a second only, so that most requests go to the broker.
-    let httpd = start_with(&world, "SetAFSCacheExpiration 1\nSetAFSLanes 4", |mut o| {
+    let more = format!("SetAFSCacheExpiration 1\nSetAFSLanes 4\n{}", writable_homes());
+    let httpd = start_with(&world, &more, |mut o| {
+        o.modules.push("dav".into());
         if o.mpm != Mpm::Prefork {
             // Many small children, so that there is always another one to kill.
             let sizes = "StartServers 8\nServerLimit 16\nThreadsPerChild 4\nThreadLimit 4\n\
@@ -194,9 +226,11 @@ fn whoever_is_killed_every_body_belongs_to_the_visitor_who_asked() {
     });
     let count = |c: &AtomicU64| c.load(Ordering::Relaxed);
     common::report(&format!(
-        "killed {killed:?} (children, brokers, nannies) in {:.0?}: {} right, {} times 503, {} connections cut ({} of them kept ones), slowest answer {} ms",
+        "killed {killed:?} (children, brokers, nannies) in {:.0?}: {} right, {} files stored and {} read back, {} times 503, {} connections cut ({} of them kept ones), slowest answer {} ms",
         began.elapsed(),
         count(&tally.right),
+        count(&tally.stored),
+        count(&tally.read_back),
         count(&tally.unavailable),
         count(&tally.cut),
         count(&tally.cut_kept),
@@ -205,6 +239,8 @@ fn whoever_is_killed_every_body_belongs_to_the_visitor_who_asked() {
     tally.faults.must_be_none();
     assert_eq!(killed, (children, brokers, nannies));
     assert!(count(&tally.right) >= enough(), "too little was served to prove anything");
+    let proven = wait::slow_factor() > 1 || count(&tally.stored) > 0 && count(&tally.read_back) > 0;
+    assert!(proven, "nobody stored anything");
 
     drop(slow);
     // All lanes are in service again: more logins at once than there are lanes, none of them cached.

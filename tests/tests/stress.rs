@@ -4,8 +4,8 @@
 
 mod common;
 
-use common::load::{Dice, Faults};
-use common::{afs_client, broker_of, first, long, password, report, start, world};
+use common::load::{Dice, Faults, OwnFiles, writable_homes};
+use common::{afs_client, broker_of, first, long, password, report, start_with, world};
 use integration::content::{PUBLIC_LINE, owner_file, owner_line, pattern};
 use integration::http::{Connection, Request};
 use integration::httpd::Httpd;
@@ -24,6 +24,9 @@ const LARGE: (&str, usize) = ("alice-sizes/1m.bin", 1 << 20);
 #[derive(Default)]
 struct Tally {
     right: AtomicU64,
+    /// Files that were stored, and how often exactly that was in one.
+    stored: AtomicU64,
+    read_back: AtomicU64,
     unavailable: AtomicU64,
     broken_off: AtomicU64,
     faults: Faults,
@@ -45,16 +48,29 @@ fn wanted(who: Option<&str>, path: &str) -> (u16, Vec<u8>) {
 fn client(world: &World, httpd: &Httpd, seed: u64, stop: &AtomicBool, tally: &Tally) {
     let cell = world.cell(FIRST_CELL).unwrap();
     let mut dice = Dice::new(seed);
+    let mut files = OwnFiles::new(seed);
     let mut kept: Option<Connection> = None;
     while !stop.load(Ordering::Relaxed) {
         let who = VISITORS.get(dice.place(VISITORS.len() + 1)).copied();
-        let path = match dice.throw(8) {
-            0 => first("public/page.html"),
-            1 => first(LARGE.0),
-            2 => first(&owner_file(VISITORS[dice.place(VISITORS.len())])),
+        // Whose file it is that this client writes.
+        let (owner, put) = match (who, dice.throw(8)) {
+            (Some(who), 0) => (Some(who), Some(files.next_body(who, &mut dice))),
+            (_, 1) => (who, None),
+            (_, 2) => (Some(VISITORS[dice.place(VISITORS.len())]), None),
+            _ => (None, None),
+        };
+        let owner = owner.filter(|o| put.is_some() || files.text(o).is_some());
+        let path = match (owner, dice.throw(8)) {
+            (Some(owner), _) => files.path(owner),
+            (_, 0) => first("public/page.html"),
+            (_, 1) => first(LARGE.0),
+            (_, 2) => first(&owner_file(VISITORS[dice.place(VISITORS.len())])),
             _ => first(&owner_file(who.unwrap_or("alice"))),
         };
-        let mut request = Request::get(&path);
+        let mut request = match &put {
+            Some(body) => Request::new("PUT", &path).body(body),
+            None => Request::get(&path),
+        };
         if let Some(who) = who {
             request = request.login(who, password(cell, who));
         }
@@ -63,7 +79,7 @@ fn client(world: &World, httpd: &Httpd, seed: u64, stop: &AtomicBool, tally: &Ta
             std::thread::sleep(Duration::from_millis(20));
             continue;
         };
-        if dice.throw(12) == 0 {
+        if put.is_none() && dice.throw(12) == 0 {
             // Asks, and goes away while the answer comes.
             let _ = c.send_only(&request);
             std::thread::sleep(Duration::from_millis(dice.throw(10)));
@@ -71,9 +87,31 @@ fn client(world: &World, httpd: &Httpd, seed: u64, stop: &AtomicBool, tally: &Ta
             continue;
         }
         // The child may be killed, or may close a connection that was kept.
-        let Ok(r) = c.send(&request) else { continue };
+        let answer = c.send(&request);
+        if let (Some(who), Some(body)) = (who, put) {
+            match answer {
+                Ok(r) if [201, 204].contains(&r.status) => {
+                    files.stored(who, body);
+                    tally.stored.fetch_add(1, Ordering::Relaxed);
+                }
+                other => {
+                    files.unknown(who);
+                    if let Ok(r) = other.as_ref()
+                        && r.status != 503
+                    {
+                        tally.faults.add(format!("{who} stored {path}: got {}", r.status));
+                    }
+                }
+            }
+            continue;
+        }
+        let Ok(r) = answer else { continue };
         let (status, begins) = wanted(who, &path);
-        let right = if r.status == 200 {
+        let own = owner.filter(|_| who == owner).and_then(|owner| files.text(owner));
+        let right = if let (200, Some(own)) = (r.status, own) {
+            tally.read_back.fetch_add(u64::from(r.complete), Ordering::Relaxed);
+            r.body == own || (!r.complete && own.starts_with(&r.body))
+        } else if r.status == 200 {
             // What came before it was cut off must be of the right file, too.
             status == 200 && (r.body.starts_with(&begins) || (!r.complete && begins.starts_with(&r.body)))
         } else {
@@ -97,7 +135,11 @@ fn client(world: &World, httpd: &Httpd, seed: u64, stop: &AtomicBool, tally: &Ta
 #[ignore = "needs a world: run by cargo xtask test"]
 fn no_byte_of_anybody_elses_file_is_served_under_stress() {
     let world = world();
-    let httpd = start(&world, "SetAFSCacheExpiration 5\nSetAFSPags 64");
+    let more = format!("SetAFSCacheExpiration 5\nSetAFSPags 64\n{}", writable_homes());
+    let httpd = start_with(&world, &more, |mut o| {
+        o.modules.push("dav".into());
+        o
+    });
     let slow = wait::slow_factor();
     let enough = if long() { 20_000 } else { 5_000 / u64::from(slow) };
     let (stop, tally) = (AtomicBool::new(false), Tally::default());
@@ -139,13 +181,16 @@ fn no_byte_of_anybody_elses_file_is_served_under_stress() {
     });
     let count = |c: &AtomicU64| c.load(Ordering::Relaxed);
     report(&format!(
-        "{} right, {} times 503, {} broken off, killed {children} children and {brokers} brokers in {:.0?}",
+        "{} right, {} files stored and {} read back, {} times 503, {} broken off, killed {children} children and {brokers} brokers in {:.0?}",
         count(&tally.right),
+        count(&tally.stored),
+        count(&tally.read_back),
         count(&tally.unavailable),
         count(&tally.broken_off),
         began.elapsed(),
     ));
     tally.faults.must_be_none();
     assert!(count(&tally.right) >= enough, "too little was served to prove anything");
+    assert!(count(&tally.stored) > 0 && count(&tally.read_back) > 0, "nobody stored anything");
     httpd.stop(&["exit signal Killed", "weblog"]).unwrap();
 }
