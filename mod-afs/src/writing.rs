@@ -223,9 +223,9 @@ impl OpenDir {
         let any = [Rights::WRITE, Rights::INSERT, Rights::DELETE];
         self.call_in(
             |dir, scope| {
-                let all = dir.rights(scope)?;
-                let may = any.iter().any(|right| all.has(*right));
-                if may { Ok(()) } else { Err(pag::Error::Errno { call: "rights", errno: libc::EACCES }) }
+                let may = |all: Rights| any.iter().any(|right| all.has(*right));
+                let all = dir.rights(scope, may)?;
+                if may(all) { Ok(()) } else { Err(pag::Error::Errno { call: "rights", errno: libc::EACCES }) }
             },
             |dir| {
                 for right in any {
@@ -281,7 +281,10 @@ impl dav::files::Dir for OpenDir {
 
     fn may(&self, rights: Rights) -> Result<Option<bool>, i32> {
         self.call_in(
-            |dir, scope| dir.rights(scope).map(|all| Some(all.has(rights))),
+            |dir, scope| {
+                let has = |all: Rights| all.has(rights);
+                dir.rights(scope, has).map(|all| Some(has(all)))
+            },
             |dir| self.ask(dir, |client, path| client.has_rights(path, rights)),
         )
     }

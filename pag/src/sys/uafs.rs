@@ -52,6 +52,26 @@ fn done(n: i32) -> Result<(), i32> {
     if n == 0 { Ok(()) } else { Err(n.saturating_neg()) }
 }
 
+/// What a call says, or what it says the second time where the first answer is that the PAG may not.
+///
+/// A file server that finds another client at this one's port makes a new record of it, and as long as the old one is in use
+/// its callers have no rights (OpenAFS `src/viced/afsfileprocs.c`, `client_CheckRights`). The next call is by the new one.
+/// Nothing has been done where the answer is no; but what writes or closes is made once, since what it had to store is lost then.
+fn again<T: Copy + PartialEq>(refusal: T, mut call: impl FnMut() -> T) -> T {
+    let answer = call();
+    if answer == refusal { call() } else { answer }
+}
+
+/// [`done`] of a call that may be made twice.
+fn asked(call: impl FnMut() -> i32) -> Result<(), i32> {
+    done(again(-libc::EACCES, call))
+}
+
+/// [`count`] of a call that may be made twice.
+fn counted(call: impl FnMut() -> isize) -> Result<usize, i32> {
+    count(again(-(libc::EACCES as isize), call))
+}
+
 /// What a call is about: an absolute path, or a name in an open directory (nothing: the directory itself).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct At<'a> {
@@ -166,7 +186,7 @@ impl Object {
         let (dir, path, len) = at.raw();
         let mut out = ptr::null_mut();
         // SAFETY: an open directory or none, a slice and a variable.
-        done(unsafe { (self.0.open)(dir, path, len, flags, mode, &raw mut out) })?;
+        asked(|| unsafe { (self.0.open)(dir, path, len, flags, mode, &raw mut out) })?;
         Ok(Handle { at: out, object: self })
     }
 
@@ -175,7 +195,7 @@ impl Object {
         let (dir, path, len) = at.raw();
         let mut out = RawStat::default();
         // SAFETY: an open directory or none, a slice and a variable.
-        done(unsafe { (self.0.stat)(dir, path, len, u32::from(follow), &raw mut out) })?;
+        asked(|| unsafe { (self.0.stat)(dir, path, len, u32::from(follow), &raw mut out) })?;
         Ok(out)
     }
 
@@ -184,7 +204,7 @@ impl Object {
         let (dir, path, len) = at.raw();
         let mut out = vec![0; 4_096];
         // SAFETY: an open directory or none, and two slices.
-        let n = count(unsafe { (self.0.readlink)(dir, path, len, out.as_mut_ptr(), out.len()) })?;
+        let n = counted(|| unsafe { (self.0.readlink)(dir, path, len, out.as_mut_ptr(), out.len()) })?;
         out.truncate(n);
         Ok(out)
     }
@@ -193,7 +213,7 @@ impl Object {
     pub(crate) fn access(self, at: At<'_>, mode: u32) -> Result<(), i32> {
         let (dir, path, len) = at.raw();
         // SAFETY: an open directory or none, and a slice.
-        done(unsafe { (self.0.access)(dir, path, len, mode) })
+        asked(|| unsafe { (self.0.access)(dir, path, len, mode) })
     }
 
     /// A pioctl; its answer is at the start of `out`.
@@ -209,42 +229,42 @@ impl Object {
         let follow = u32::from(follow);
         let (i, il, o, ol) = (input.as_ptr().cast(), input.len(), out.as_mut_ptr().cast(), out.len());
         // SAFETY: an open directory or none, and slices, or null for no path.
-        count(unsafe { (self.0.pioctl)(dir, path, len, follow, command, i, il, o, ol) }).map(drop)
+        counted(|| unsafe { (self.0.pioctl)(dir, path, len, follow, command, i, il, o, ol) }).map(drop)
     }
 
     /// Makes a directory.
     pub(crate) fn mkdir(self, at: At<'_>, mode: u32) -> Result<(), i32> {
         let (dir, path, len) = at.raw();
         // SAFETY: an open directory or none, and a slice.
-        done(unsafe { (self.0.mkdir)(dir, path, len, mode) })
+        asked(|| unsafe { (self.0.mkdir)(dir, path, len, mode) })
     }
 
     /// Makes a link or mount point.
     pub(crate) fn symlink(self, target: &[u8], at: At<'_>) -> Result<(), i32> {
         let (dir, path, len) = at.raw();
         // SAFETY: an open directory or none, and two slices.
-        done(unsafe { (self.0.symlink)(target.as_ptr(), target.len(), dir, path, len) })
+        asked(|| unsafe { (self.0.symlink)(target.as_ptr(), target.len(), dir, path, len) })
     }
 
     /// Removes a file.
     pub(crate) fn unlink(self, at: At<'_>) -> Result<(), i32> {
         let (dir, path, len) = at.raw();
         // SAFETY: an open directory or none, and a slice.
-        done(unsafe { (self.0.unlink)(dir, path, len) })
+        asked(|| unsafe { (self.0.unlink)(dir, path, len) })
     }
 
     /// Removes a directory.
     pub(crate) fn rmdir(self, at: At<'_>) -> Result<(), i32> {
         let (dir, path, len) = at.raw();
         // SAFETY: an open directory or none, and a slice.
-        done(unsafe { (self.0.rmdir)(dir, path, len) })
+        asked(|| unsafe { (self.0.rmdir)(dir, path, len) })
     }
 
     /// Renames.
     pub(crate) fn rename(self, from: At<'_>, to: At<'_>) -> Result<(), i32> {
         let ((d, f, n), (e, t, m)) = (from.raw(), to.raw());
         // SAFETY: open directories or none, and two slices.
-        done(unsafe { (self.0.rename)(d, f, n, e, t, m) })
+        asked(|| unsafe { (self.0.rename)(d, f, n, e, t, m) })
     }
 
     /// Gives callbacks back.
@@ -277,7 +297,7 @@ impl Handle {
     /// Reads at an offset.
     pub(crate) fn pread(&self, buf: &mut [u8], offset: u64) -> Result<usize, i32> {
         // SAFETY: open; a slice.
-        count(unsafe { (self.object.0.pread)(self.at, buf.as_mut_ptr(), buf.len(), offset) })
+        counted(|| unsafe { (self.object.0.pread)(self.at, buf.as_mut_ptr(), buf.len(), offset) })
     }
 
     /// The same into memory that holds nothing yet: gives the part that was read.
@@ -287,7 +307,9 @@ impl Handle {
         offset: u64,
     ) -> Result<&'b mut [u8], i32> {
         // SAFETY: open; a slice, which is only written to.
-        let n = count(unsafe { (self.object.0.pread)(self.at, buf.as_mut_ptr().cast(), buf.len(), offset) })?;
+        let n = counted(|| unsafe {
+            (self.object.0.pread)(self.at, buf.as_mut_ptr().cast(), buf.len(), offset)
+        })?;
         let read = buf.get_mut(..n).ok_or(libc::EIO)?;
         // SAFETY: the client has written so many bytes.
         Ok(unsafe { &mut *(core::ptr::from_mut(read) as *mut [u8]) })
@@ -315,7 +337,7 @@ impl Handle {
     pub(crate) fn stat(&self) -> Result<RawStat, i32> {
         let mut out = RawStat::default();
         // SAFETY: open; a variable.
-        done(unsafe { (self.object.0.fstat)(self.at, &raw mut out) })?;
+        asked(|| unsafe { (self.object.0.fstat)(self.at, &raw mut out) })?;
         Ok(out)
     }
 
@@ -323,7 +345,7 @@ impl Handle {
     pub(crate) fn read_dir(&self, cookie: &mut i64) -> Result<Vec<Vec<u8>>, i32> {
         let mut buf = vec![0; 16_384];
         // SAFETY: open; a variable and a slice.
-        let n = count(unsafe {
+        let n = counted(|| unsafe {
             (self.object.0.read_dir)(self.at, &raw mut *cookie, buf.as_mut_ptr(), buf.len())
         })?;
         let mut rest = buf.get(..n).unwrap_or_default();
@@ -352,5 +374,31 @@ impl Drop for Handle {
             // SAFETY: open, and nobody has it after this.
             unsafe { (self.object.0.close)(self.at) };
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_refused_is_asked_once_more_and_nothing_else() {
+        for (answers, calls, last) in [
+            (&[0][..], 1, Ok(())),
+            (&[-libc::EACCES, 0], 2, Ok(())),
+            (&[-libc::EACCES, -libc::EACCES, 0], 2, Err(libc::EACCES)),
+            (&[-libc::EACCES, -libc::ENOENT, 0], 2, Err(libc::ENOENT)),
+            (&[-libc::ETIMEDOUT, 0], 1, Err(libc::ETIMEDOUT)),
+            (&[-libc::EEXIST, 0], 1, Err(libc::EEXIST)),
+        ] {
+            let mut made = 0;
+            let said = asked(|| {
+                made += 1;
+                *answers.get(made - 1).unwrap()
+            });
+            assert_eq!((made, said), (calls, last), "{answers:?}");
+        }
+        let mut answers = [-(libc::EACCES as isize), 7].into_iter();
+        assert_eq!(counted(|| answers.next().unwrap()), Ok(7));
     }
 }

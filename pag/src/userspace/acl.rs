@@ -21,6 +21,8 @@ impl Rights {
     pub const LOCK: Self = Self(32);
     /// a.
     pub const ADMINISTER: Self = Self(64);
+    /// All of them.
+    pub const ALL: Self = Self(127);
 
     /// Whether all of `other` are among them.
     #[must_use]
@@ -34,7 +36,7 @@ impl Rights {
         match text {
             "read" => return Some(Self(9)),
             "write" => return Some(Self(63)),
-            "all" => return Some(Self(127)),
+            "all" => return Some(Self::ALL),
             "none" => return Some(Self(0)),
             _ => {}
         }

@@ -101,14 +101,12 @@ impl Dir {
         File::new(handle, self.pag.clone()).read_dir(scope)
     }
 
-    /// The PAG's rights in it.
+    /// The PAG's rights in it; `enough`: whether they are what the caller wants, else they are asked for once more.
     ///
     /// # Errors
     /// The client's.
-    pub fn rights(&self, scope: &PagScope<'_>) -> Result<Rights, Error> {
-        let mut out = [0; 16];
-        self.pioctl(scope, GET_STATUS, &mut out)?;
-        Ok(rights_in(out))
+    pub fn rights(&self, scope: &PagScope<'_>, enough: impl Fn(Rights) -> bool) -> Result<Rights, Error> {
+        rights_in(enough, |out| self.pioctl(scope, GET_STATUS, out))
     }
 
     /// How full the volume is that it is in. Asks its server.

@@ -86,10 +86,23 @@ pub(crate) fn target_ok(target: &[u8]) -> Result<&[u8], Error> {
     Ok(target)
 }
 
-/// The rights in what [`GET_STATUS`] answers.
-pub(super) fn rights_in(out: [u8; 16]) -> Rights {
-    let [a, b, c, d, ..] = out;
-    Rights(u32::from_ne_bytes([a, b, c, d]))
+/// The rights in what [`GET_STATUS`] answers, the second time if those of the first are not enough: that is a refusal, and
+/// asked about as others are. The server is asked only if it has not promised to tell of changes.
+///
+/// # Errors
+/// The client's.
+pub(super) fn rights_in(
+    enough: impl Fn(Rights) -> bool,
+    mut status: impl FnMut(&mut [u8]) -> Result<(), Error>,
+) -> Result<Rights, Error> {
+    let mut ask = || {
+        let mut out = [0; 16];
+        status(&mut out)?;
+        let [a, b, c, d, ..] = out;
+        Ok(Rights(u32::from_ne_bytes([a, b, c, d])))
+    };
+    let first = ask()?;
+    if enough(first) { Ok(first) } else { ask() }
 }
 
 /// The directory of a path, and the last component.
@@ -245,9 +258,7 @@ impl Files<'_> {
     /// # Errors
     /// The client's.
     pub fn rights(&self, path: &[u8]) -> Result<Rights, Error> {
-        let mut out = [0; 16];
-        self.pioctl(Some(path), true, GET_STATUS, &[], &mut out)?;
-        Ok(rights_in(out))
+        rights_in(|all| all.has(Rights::ALL), |out| self.pioctl(Some(path), true, GET_STATUS, &[], out))
     }
 
     /// Where a mount point leads (`#volume.` or `%cell:volume.`); `EINVAL` if the path is none.
@@ -428,4 +439,30 @@ fn until_nul(mut text: Vec<u8>) -> Vec<u8> {
     let end = text.iter().position(|b| *b == 0).unwrap_or(text.len());
     text.truncate(end);
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rights_that_are_not_enough_are_asked_for_once_more() {
+        let has = |answers: &[u32]| {
+            let mut made = 0;
+            let rights = rights_in(
+                |all| all.has(Rights::INSERT),
+                |out| {
+                    out.get_mut(..4).unwrap().copy_from_slice(&answers.get(made).unwrap().to_ne_bytes());
+                    made += 1;
+                    Ok(())
+                },
+            );
+            (made, rights.unwrap().0)
+        };
+        assert_eq!(has(&[63]), (1, 63));
+        assert_eq!(has(&[0, 63]), (2, 63));
+        assert_eq!(has(&[9, 9, 63]), (2, 9));
+        // The second answer decides.
+        assert_eq!(has(&[9, 0, 63]), (2, 0));
+    }
 }
