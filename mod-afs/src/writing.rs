@@ -459,7 +459,13 @@ impl Sink for Open {
         let OpenDir { afs, who, .. } = &dir;
         match file {
             // Stored with the rights of the PAG that opened it, whichever the thread is in.
-            Opened::Userspace(file) => afs.call(who, &path, |_, _| file.close(), || Err(libc::EBADF)),
+            Opened::Userspace(file) => {
+                let stored = afs.call(who, &path, |_, _| file.close(), || Err(libc::EBADF));
+                // What is refused is lost and cannot be stored once more. Where he may write, it was refused for a moment only.
+                let may =
+                    || [Rights::WRITE, Rights::INSERT].into_iter().any(|one| dir.may(one) == Ok(Some(true)));
+                stored.map_err(|errno| if errno == libc::EACCES && may() { libc::EAGAIN } else { errno })
+            }
             Opened::Kernel(file) => {
                 let stored = afs.call_kernel(who, &path, || file.close().map_err(errno));
                 dir.or_full(end, stored)
