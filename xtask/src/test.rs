@@ -413,6 +413,7 @@ fn deny(lines: &mut Vec<Line>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     /// These prove the harness, or the package as a whole.
     const OUTSIDE: [&str; 3] = ["libafsauthent", "realm", "dist"];
@@ -425,6 +426,24 @@ mod tests {
             .filter(|test| plan::SUBJECTS.iter().all(|s| s.tests_of(test).is_none()))
             .collect();
         assert_eq!(homeless, Vec::<&str>::new(), "to be named in xtask/src/plan.rs");
+    }
+
+    #[test]
+    fn the_page_has_each_program_once_and_says_which_run_in_guests() {
+        let page = include_str!("../../docs/testing.md");
+        let rows = page.lines().skip_while(|l| !l.starts_with("| suite | world |")).skip(2);
+        let rows = rows.take_while(|l| l.starts_with('|')).map(|l| {
+            let cells: Vec<&str> = l.split('|').map(str::trim).collect();
+            let name = cells[1].split('`').nth(1).expect("a name");
+            (name, cells[2].contains("guest"))
+        });
+        let mut said: Vec<(&str, bool)> = rows.collect();
+        said.sort_unstable();
+        let in_guests: BTreeSet<&str> = guest_suites::names().collect();
+        let all = SUITES.iter().map(|s| s.test).chain([PACKAGE.1]).chain(guest_suites::names());
+        let all: BTreeSet<&str> = all.collect();
+        let all: Vec<(&str, bool)> = all.into_iter().map(|name| (name, in_guests.contains(name))).collect();
+        assert_eq!(said, all);
     }
 
     #[test]
