@@ -117,7 +117,7 @@ const SUITES: &[WorldSuite] = &[
     WorldSuite::per_mpm("hostile"),
     WorldSuite::per_mpm("transport"),
     WorldSuite::per_mpm("lifecycle"),
-    WorldSuite::per_mpm("status"),
+    WorldSuite::mostly_event("status"),
     WorldSuite::mostly_event("restarts"),
     WorldSuite::mostly_event("upgrade"),
     WorldSuite::mostly_event("release"),
