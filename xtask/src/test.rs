@@ -73,6 +73,11 @@ impl WorldSuite {
         Self { usual: &[Mpm::Event], ..Self::per_mpm(test) }
     }
 
+    /// The same; but it takes long, and threads are much the same with worker as with event.
+    const fn without_worker(test: &'static str) -> Self {
+        Self { usual: &[Mpm::Prefork, Mpm::Event], ..Self::per_mpm(test) }
+    }
+
     /// The MPMs (none: it does not depend on them) and methods of a run.
     fn mpms(&self, choice: &Choice<'_>) -> Vec<Option<Mpm>> {
         if !self.per_mpm {
@@ -116,14 +121,14 @@ const SUITES: &[WorldSuite] = &[
     WorldSuite::mostly_event("writing"),
     WorldSuite::per_mpm("hostile"),
     WorldSuite::per_mpm("transport"),
-    WorldSuite::per_mpm("lifecycle"),
+    WorldSuite::without_worker("lifecycle"),
     WorldSuite::mostly_event("status"),
     WorldSuite::mostly_event("restarts"),
     WorldSuite::mostly_event("upgrade"),
     WorldSuite::mostly_event("release"),
     WorldSuite::mostly_event("leaks"),
     WorldSuite::mostly_event("availability"),
-    WorldSuite::per_mpm("stress"),
+    WorldSuite::without_worker("stress"),
     WorldSuite::per_mpm("chaos"),
 ];
 
