@@ -1,7 +1,7 @@
 //! What is asked: of all kinds, and as often as not in vain.
 
 use crate::common::load::{Dice, Faults};
-use crate::common::{answer_limit, dav_locks, first, second};
+use crate::common::{afs_client, answer_limit, dav_locks, first, second};
 use integration::content::owner_file;
 use integration::http::{Connection, Request, Response};
 use integration::http2;
@@ -58,14 +58,19 @@ pub(crate) struct Place<'a> {
 pub(crate) fn places() -> String {
     let place = |path: &str, text: &str| format!("<Location {}>\n{text}\n</Location>\n", first(path));
     let locks = dav_locks();
+    // kAFS does not say who has which rights, and such a line is an error with it.
+    let rights = match afs_client().as_str() {
+        "kafs" => ["afs-group system:authuser", "afs-group alice:friends"],
+        _ => ["afs-right read", "afs-right write"],
+    };
     // The database of mod_dav_lock is locked by fcntl, which does not keep threads of one process apart: one client alone
     // locks, in a place of its own.
     place("write", &format!("Dav afs\nDavGenericLockDB {}/none", locks.display()))
         + &place("write/anybody/sub", &format!("DavGenericLockDB {}/locks", locks.display()))
         + &place("public/noextension", "Require afs-group system:authuser")
         + &place("public/plain.txt", "Require afs-group alice:friends")
-        + &place("public/list/one.txt", "Require afs-right read")
-        + &place("public/list/two.html", "Require afs-right write")
+        + &place("public/list/one.txt", &format!("Require {}", rights[0]))
+        + &place("public/list/two.html", &format!("Require {}", rights[1]))
 }
 
 /// A request, and what its answer may be.
