@@ -210,6 +210,26 @@ impl OpenDir {
         Ok(who.has(&acl, rights))
     }
 
+    /// Stores something in a file of his there that the user-space client has open.
+    ///
+    /// # Errors
+    /// An errno.
+    fn storing(
+        &self,
+        path: &[u8],
+        store: impl FnOnce(&PagScope<'_>) -> Result<(), pag::Error>,
+    ) -> Result<(), i32> {
+        let stored = self.afs.call(&self.who, path, |_, scope| store(scope), || Err(libc::EBADF));
+        stored.map_err(|errno| self.refused_to_store(errno))
+    }
+
+    /// What it means that something could not be stored: what is refused is lost, and cannot be stored once more. Where he
+    /// may write all the same, it was refused for a moment only.
+    fn refused_to_store(&self, errno: i32) -> i32 {
+        let may = || [Rights::WRITE, Rights::INSERT].into_iter().any(|one| self.may(one) == Ok(Some(true)));
+        if errno == libc::EACCES && may() { libc::EAGAIN } else { errno }
+    }
+
     /// Is the client Linux's kAFS?
     fn is_kafs(&self) -> bool {
         self.afs.standing().is_some_and(|standing| standing.client().kind() == ClientKind::Kafs)
@@ -414,24 +434,20 @@ impl Sink for Open {
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> Result<(), i32> {
         self.end = self.end.max(offset.saturating_add(bytes.len() as u64));
         match &self.file {
-            Opened::Userspace(file) => self.dir.afs.call(
-                &self.dir.who,
-                &self.path,
-                |_, scope| {
-                    let (mut rest, mut at) = (bytes, offset);
-                    while !rest.is_empty() {
-                        match file.pwrite(scope, rest, at)? {
-                            0 => return Err(pag::Error::Errno { call: "write", errno: libc::EIO }),
-                            n => {
-                                rest = rest.get(n..).unwrap_or_default();
-                                at += n as u64;
-                            }
+            // A client with much to store does so before it is closed.
+            Opened::Userspace(file) => self.dir.storing(&self.path, |scope| {
+                let (mut rest, mut at) = (bytes, offset);
+                while !rest.is_empty() {
+                    match file.pwrite(scope, rest, at)? {
+                        0 => return Err(pag::Error::Errno { call: "write", errno: libc::EIO }),
+                        n => {
+                            rest = rest.get(n..).unwrap_or_default();
+                            at += n as u64;
                         }
                     }
-                    Ok(())
-                },
-                || Err(libc::EBADF),
-            ),
+                }
+                Ok(())
+            }),
             Opened::Kernel(file) => self
                 .dir
                 .afs
@@ -442,12 +458,7 @@ impl Sink for Open {
     fn truncate(&mut self, size: u64) -> Result<(), i32> {
         self.end = self.end.min(size);
         match &self.file {
-            Opened::Userspace(file) => self.dir.afs.call(
-                &self.dir.who,
-                &self.path,
-                |_, scope| file.truncate(scope, size),
-                || Err(libc::EBADF),
-            ),
+            Opened::Userspace(file) => self.dir.storing(&self.path, |scope| file.truncate(scope, size)),
             Opened::Kernel(file) => {
                 self.dir.afs.call_kernel(&self.dir.who, &self.path, || file.truncate(size).map_err(errno))
             }
@@ -461,10 +472,7 @@ impl Sink for Open {
             // Stored with the rights of the PAG that opened it, whichever the thread is in.
             Opened::Userspace(file) => {
                 let stored = afs.call(who, &path, |_, _| file.close(), || Err(libc::EBADF));
-                // What is refused is lost and cannot be stored once more. Where he may write, it was refused for a moment only.
-                let may =
-                    || [Rights::WRITE, Rights::INSERT].into_iter().any(|one| dir.may(one) == Ok(Some(true)));
-                stored.map_err(|errno| if errno == libc::EACCES && may() { libc::EAGAIN } else { errno })
+                stored.map_err(|errno| dir.refused_to_store(errno))
             }
             Opened::Kernel(file) => {
                 let stored = afs.call_kernel(who, &path, || file.close().map_err(errno));
