@@ -470,10 +470,7 @@ impl Sink for Open {
         let OpenDir { afs, who, .. } = &dir;
         match file {
             // Stored with the rights of the PAG that opened it, whichever the thread is in.
-            Opened::Userspace(file) => {
-                let stored = afs.call(who, &path, |_, _| file.close(), || Err(libc::EBADF));
-                stored.map_err(|errno| dir.refused_to_store(errno))
-            }
+            Opened::Userspace(file) => dir.storing(&path, |_| file.close()),
             Opened::Kernel(file) => {
                 let stored = afs.call_kernel(who, &path, || file.close().map_err(errno));
                 dir.or_full(end, stored)

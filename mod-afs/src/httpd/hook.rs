@@ -139,7 +139,7 @@ pub trait Phases {
         Status::DECLINED
     }
 
-    /// The Content-Security-Policy that the answer is to have, whatever else makes its headers.
+    /// The Content-Security-Policy that the answer is to have, whatever mod_headers makes of its headers.
     fn policy(_r: &mut Request<'_>) -> Option<Arc<str>> {
         None
     }

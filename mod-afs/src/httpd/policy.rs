@@ -1,7 +1,8 @@
-//! The output filter `AFS_POLICY`: adds the Content-Security-Policy of a place behind whatever else makes headers.
+//! The output filter `AFS_POLICY`: adds the Content-Security-Policy of a place, behind mod_headers.
 //!
 //! mod_headers works in filters of its own, also for lines of an `.htaccess`; this one stands behind them, and before
-//! those that keep answers (mod_cache) and the one that sends the headers.
+//! those that keep answers (mod_cache) and the one that sends the headers. Who may set filters (mod_filter, by
+//! `AllowOverride Options`) can put one behind it; docs/admin.md says so.
 
 use super::guard::guard;
 use super::hook::Phases as _;
