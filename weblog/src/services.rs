@@ -184,7 +184,8 @@ impl Services {
             match self.identities.iter_mut().find(|i| i.service == *service) {
                 Some(known) => {
                     // Not its last attempt's failure, nor that it was to leave: its file or servers may be others now.
-                    if known.failures > 0 || known.leaves_ms.take().is_some() {
+                    let was_leaving = known.leaves_ms.take().is_some();
+                    if known.failures > 0 || was_leaving {
                         known.next_ms = now.ms;
                     }
                 }
@@ -531,6 +532,17 @@ mod tests {
         w.attempt(2_000, success(1_000, 2));
         assert!(w.tick(100_000).is_empty());
         assert_eq!((w.revoked, w.answer("one", 100_000).unwrap().0), (0, 2));
+    }
+
+    #[test]
+    fn what_had_failed_and_is_wanted_again_before_it_was_dropped_stays_and_is_attempted_at_once() {
+        let mut w = World::new(&["one"]);
+        w.attempt(0, refused(Failure::WrongPassword));
+        w.set(&[], 1_000);
+        w.set(&["one"], 2_000);
+        w.attempt(2_000, success(1_000, 1));
+        assert!(w.tick(2_000 + LEAVE_MS).is_empty());
+        assert_eq!((w.revoked, w.answer("one", 2_000 + LEAVE_MS).unwrap().0), (0, 1));
     }
 
     #[test]
