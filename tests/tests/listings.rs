@@ -330,10 +330,6 @@ fn a_listing_for_nobody_is_the_services_where_there_is_one() {
 #[test]
 #[ignore = "needs a world: run by cargo xtask test"]
 fn a_directory_of_ten_thousand_names_is_listed_while_others_are_served() {
-    // Making it takes an emulated machine too long, and there the listing is httpd's own.
-    if !ours() {
-        return;
-    }
     let world = world();
     let httpd = start(&world, "");
     let count = 10_000;
@@ -372,10 +368,6 @@ fn a_directory_of_ten_thousand_names_is_listed_while_others_are_served() {
 #[test]
 #[ignore = "needs a world: run by cargo xtask test"]
 fn a_silent_server_costs_a_listing_its_details_and_not_its_names() {
-    // A client in the kernel has its own patience.
-    if !ours() {
-        return;
-    }
     let world = world();
     let httpd = start(&world, "");
     let stopped = Stopped::server(&world, Ipv4Addr::new(192, 0, 2, 3));

@@ -22,6 +22,20 @@ const ROOM: u64 = 2 << 30;
 /// With `--long`.
 const LONG_SUITE_LIMIT: Duration = Duration::from_secs(60 * 60);
 
+/// Unit tests that do nothing without root, by the file that has them.
+const OF_ROOT: &[(&str, &[&str])] = &[
+    (
+        "mod-afs/src/nanny/listener.rs",
+        &[
+            "a_socket_that_somebody_holds_but_nobody_answers_on_does_not_keep_httpd_from_starting",
+            "a_socket_on_which_a_broker_answers_is_spared",
+            "the_socket_replaces_a_stale_one_and_nothing_else",
+        ],
+    ),
+    ("weblog/fds/src/board.rs", &["another_user_cannot_open_it_again_for_writing"]),
+    ("tests/src/dumpable.rs", &["a_process_that_says_nothing_is_open"]),
+];
+
 /// Arguments of `test`.
 #[derive(Debug, Default, Args)]
 pub(crate) struct Test {
@@ -180,6 +194,7 @@ pub(crate) fn main(args: Test) -> Result<ExitCode> {
             "unit tests of the harness",
             &["test", "--package", "integration", "--lib", "--no-fail-fast"],
         );
+        of_root(&mut lines);
         deny(&mut lines);
     }
     if args.unit {
@@ -406,6 +421,16 @@ fn counted(lines: &mut Vec<Line>, name: &str, args: &[&str]) {
     lines.push(line);
 }
 
+/// Says which unit tests have passed without looking at anything, since this is not root.
+fn of_root(lines: &mut Vec<Line>) {
+    if rustix::process::geteuid().is_root() {
+        return;
+    }
+    let names: Vec<&str> = OF_ROOT.iter().flat_map(|(_, names)| names.iter().copied()).collect();
+    let why = format!("they return at once, and count as passed above: {}", names.join(", "));
+    skip(lines, "unit tests that need root", &why);
+}
+
 fn deny(lines: &mut Vec<Line>) {
     let there = cargo_command().args(["deny", "--version"]).output().is_ok_and(|o| o.status.success());
     if there {
@@ -449,6 +474,19 @@ mod tests {
         let all: BTreeSet<&str> = all.collect();
         let all: Vec<(&str, bool)> = all.into_iter().map(|name| (name, in_guests.contains(name))).collect();
         assert_eq!(said, all);
+    }
+
+    #[test]
+    fn the_unit_tests_that_need_root_are_those_that_return_without_it() {
+        let returns = "if !rustix::process::geteuid().is_root()";
+        for (file, names) in OF_ROOT {
+            let text = std::fs::read_to_string(workspace().join(file)).unwrap();
+            let all = text.split("#[test]\n").skip(1).filter(|test| test.contains(returns));
+            let found: Vec<&str> = all
+                .map(|test| test.trim_start().trim_start_matches("fn ").split('(').next().unwrap())
+                .collect();
+            assert_eq!(&found, names, "{file}");
+        }
     }
 
     #[test]

@@ -14,7 +14,9 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::time::Instant;
 
-/// How temporary names begin. Nobody gets to such names by a URL, and no collection shows them.
+/// How temporary names begin. WebDAV refuses such names and shows none of them, and our own listings leave out whatever
+/// begins with a dot. But a GET serves one to whoever knows it and may read the file, and httpd's listings leave it out
+/// only where IndexIgnore has files with a dot, as in Debian's configuration.
 pub const PREFIX: &[u8] = b".afsweb-";
 /// How those of what a COPY or MOVE replaces go on.
 const ASIDE: &[u8] = b"was-";

@@ -1,9 +1,8 @@
 //! How many PAGs and tokens there can be, and what is given out again.
 
 use crate::attacks::numbers;
-use crate::outside::kind;
 use crate::stage::{ALICE, BOB, NOBODY, PLACES, Stage, drop_root};
-use pag::{ClientKind, Error};
+use pag::Error;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
@@ -84,9 +83,6 @@ pub(super) fn a_pool_comes_to_its_end_and_gives_out_clean_ones_again() {
 }
 
 pub(super) fn the_quota_of_keys_is_an_error_of_its_own() {
-    if kind() == ClientKind::OpenAfs {
-        return;
-    }
     let used = |what: &str| {
         let users = std::fs::read_to_string("/proc/key-users").unwrap();
         println!("{what}: {:?}", users.lines().find(|l| l.trim_start().starts_with("33:")));
