@@ -20,13 +20,15 @@ pub enum Answer {
     Forbidden,
     /// 404.
     NotFound,
+    /// 405: not by this method.
+    NotAllowed,
     /// 409: something else has to be there first, or is there already.
     Conflict,
     /// 412: what is there is not what the request was made for.
     Changed,
     /// 415: a file that is not sent as it is to be stored.
     Coded,
-    /// 501: a transfer coding that httpd does not know.
+    /// 501: a method or transfer coding that httpd does not know.
     Unknown,
     /// 502: the destination is of another kind than the source.
     Elsewhere,
@@ -45,6 +47,7 @@ impl Answer {
             Self::Challenge => 401,
             Self::Forbidden => 403,
             Self::NotFound => 404,
+            Self::NotAllowed => 405,
             Self::Conflict => 409,
             Self::Changed => 412,
             Self::Coded => 415,

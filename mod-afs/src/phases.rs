@@ -24,7 +24,7 @@ use crate::message;
 use crate::require::Require;
 use crate::{nanny, prompt};
 use core::ffi::CStr;
-use kernel::{be_nobody, left_to_others, stand, stand_for_program};
+use kernel::{answered_in_part, be_nobody, left_to_others, looked_up, stand, stand_for_program};
 use pag::Cell;
 use serve::serve;
 use settle::{Settled, effective, hide_credentials, look_at_location, settle, settled};
@@ -141,22 +141,25 @@ impl Phases for Module {
     }
 
     fn create_request(r: &mut Request<'_>) {
-        // Also one that takes another's place (an internal redirect): who it is from is settled anew.
+        // Also one that takes another's place (an internal redirect): who it is from is settled anew. One that does so in a
+        // sub-request has no parent yet; that is nobody as well from then on, since no end of the first one's answer tells
+        // when it is over.
         if r.main().is_none() {
             be_nobody();
         }
     }
 
     fn pre_translate_name(r: &mut Request<'_>) -> Status {
-        look_at_location(r, true)
+        looked_up(r, |r| look_at_location(r, true))
+    }
+
+    fn url_decoded(r: &mut Request<'_>) -> Status {
+        // Again: another Location may match now.
+        looked_up(r, |r| look_at_location(r, false))
     }
 
     fn translate_name(r: &mut Request<'_>) -> Status {
-        // Again: only now is the URL decoded, and another Location may match.
-        match look_at_location(r, false) {
-            Status::DECLINED => map_location(r),
-            status => status,
-        }
+        map_location(r)
     }
 
     fn map_to_storage(r: &mut Request<'_>) -> Status {
@@ -165,11 +168,13 @@ impl Phases for Module {
         if !in_afs || effective(r).auth_type() != AuthType::Afs {
             return Status::DECLINED;
         }
-        if let Err(status) = settle(r, true).and_then(|()| stand(r)) {
-            return status;
-        }
-        hide_credentials(r);
-        walk(r).map_or_else(|status| status, |()| Status::OK)
+        looked_up(r, |r| {
+            if let Err(status) = settle(r, true).and_then(|()| stand(r)) {
+                return status;
+            }
+            hide_credentials(r);
+            walk(r).map_or_else(|status| status, |()| Status::OK)
+        })
     }
 
     fn dirwalk_stat(r: &mut Request<'_>, look: Look) -> Option<Result<FileInfo, i32>> {
@@ -247,7 +252,7 @@ impl Phases for Module {
             return Status::DECLINED;
         }
         if kernel::standing().is_some() {
-            return stand(r).map_or_else(|status| status, |()| Status::DECLINED);
+            return looked_up(r, stand).map_or_else(|status| status, |()| Status::DECLINED);
         }
         // mod_negotiation would look for variants on this machine; what is to be made is what it is called.
         if !r.is_get_or_head() {
@@ -277,7 +282,7 @@ impl Phases for Module {
         }
         if in_afs && kernel::standing().is_some() {
             // What other modules look up from here on, they look up as the visitor.
-            return stand(r).map_or_else(|status| status, |()| Status::DECLINED);
+            return looked_up(r, stand).map_or_else(|status| status, |()| Status::DECLINED);
         }
         Status::DECLINED
     }
@@ -298,38 +303,11 @@ impl Phases for Module {
         if let Some(status) = crate::status::handle(r) {
             return status;
         }
-        let Some(afs) = child().and_then(|child| child.afs.as_ref()) else { return Status::DECLINED };
-        let Some(name) = r.filename().map(|name| name.to_bytes().to_vec()) else { return Status::DECLINED };
-        if !afs.holds(&name) {
-            // A program that lies elsewhere, under a Location of ours, runs as the visitor, too.
-            if settled(r).is_some()
-                && let Some(refused) = crate::dav::refuse_other_sites(r)
-            {
-                return refused;
-            }
-            return stand(r).and_then(|()| stand_for_program(r)).map_or_else(|s| s, |()| Status::DECLINED);
-        }
-        if r.dir_config().auth_type() != AuthType::Afs && r.state::<Visit>().is_none_or(|v| !v.in_afs) {
-            return Status::DECLINED;
-        }
-        // Settled long ago, unless httpd has put a file in AFS in the place of another one (DirectoryIndex): then by what
-        // the file's own Location says.
-        if r.state::<Visit>().is_none() {
-            let location = (r.dir_configs(), r.dir_config().clone());
-            r.set_state(Visit { location: Some(location), ..Visit::default() });
-        }
-        if let Err(status) = settle(r, false).and_then(|()| stand(r)) {
-            return status;
-        }
-        if let Some(status) = crate::dav::hand_over(r) {
-            return status;
-        }
-        if afs.standing().is_some()
-            && let Some(answer) = left_to_others(r, afs, &name)
-        {
-            return answer.unwrap_or_else(|status| status);
-        }
-        serve(r, afs, &name).unwrap_or_else(|status| status)
+        answered_in_part(r, answer)
+    }
+
+    fn program_starts() -> bool {
+        kernel::standing().is_none() || crate::standing::program_starts().is_ok()
     }
 
     fn answered(r: &mut Request<'_>) {
@@ -339,6 +317,49 @@ impl Phases for Module {
     fn log_transaction(r: &mut Request<'_>) {
         kernel::be_nobody_after(r);
     }
+}
+
+/// Answers a request, or has another module do so.
+fn answer(r: &mut Request<'_>) -> Status {
+    let Some(afs) = child().and_then(|child| child.afs.as_ref()) else { return Status::DECLINED };
+    let Some(name) = r.filename().map(|name| name.to_bytes().to_vec()) else { return Status::DECLINED };
+    if !afs.holds(&name) {
+        // A program that lies elsewhere, under a Location of ours, runs as the visitor, too.
+        if settled(r).is_some()
+            && let Some(refused) = crate::dav::refuse_other_sites(r)
+        {
+            return refused;
+        }
+        if r.main().is_some() && settled(r).is_none() {
+            // A file that a link leads to is not its parent's, either.
+            be_nobody();
+        }
+        return stand(r).and_then(|()| stand_for_program(r)).map_or_else(|s| s, |()| Status::DECLINED);
+    }
+    if r.dir_config().auth_type() != AuthType::Afs && r.state::<Visit>().is_none_or(|v| !v.in_afs) {
+        if r.main().is_some() && settled(r).is_none() {
+            be_nobody();
+        }
+        return stand_for_program(r).map_or_else(|status| status, |()| Status::DECLINED);
+    }
+    // Settled long ago, unless httpd has put a file in AFS in the place of another one (DirectoryIndex): then by what
+    // the file's own Location says.
+    if r.state::<Visit>().is_none() {
+        let location = (r.dir_configs(), r.dir_config().clone());
+        r.set_state(Visit { location: Some(location), ..Visit::default() });
+    }
+    if let Err(status) = settle(r, false).and_then(|()| stand(r)) {
+        return status;
+    }
+    if let Some(status) = crate::dav::hand_over(r) {
+        return status;
+    }
+    if afs.standing().is_some()
+        && let Some(answer) = left_to_others(r, afs, &name)
+    {
+        return answer.unwrap_or_else(|status| status);
+    }
+    serve(r, afs, &name).unwrap_or_else(|status| status)
 }
 
 /// The state of this request, made if it has none.

@@ -10,29 +10,51 @@ use pag::{Error, KernelClient, Pag};
 use std::sync::{Arc, OnceLock};
 
 /// What this thread is.
-struct Now {
+#[derive(Debug, Clone)]
+pub struct Place {
     /// The PAG that it is in; `None` = not known.
     pag: Option<Pag>,
     /// The request that it is there for; 0 = none.
     owner: usize,
+    /// The PAG is one that programs may be left in, and one is to be started there.
+    programs: bool,
 }
 
 thread_local! {
-    /// See [`Now`]. A new thread inherits from its maker, so nothing is known of it.
-    static NOW: RefCell<Now> = const { RefCell::new(Now { pag: None, owner: 0 }) };
+    /// See [`Place`]. A new thread inherits from its maker, so nothing is known of it.
+    static NOW: RefCell<Place> = const { RefCell::new(Place { pag: None, owner: 0, programs: false }) };
 }
 
 /// Replaces what is known of this thread; what was known is returned, to be dropped outside the borrow.
-fn note(pag: Option<Pag>, owner: usize) -> Now {
-    NOW.with(|now| core::mem::replace(&mut *now.borrow_mut(), Now { pag, owner }))
+fn note(pag: Option<Pag>, owner: usize) -> Place {
+    NOW.with(|now| core::mem::replace(&mut *now.borrow_mut(), Place { pag, owner, programs: false }))
 }
 
-/// The PAG that this thread is in and the request that it is there for.
-fn now() -> (Option<Pag>, usize) {
+/// Where this thread is.
+fn now() -> Place {
+    NOW.with(|now| now.borrow().clone())
+}
+
+/// Programs may be started in the PAG with this number, if this thread is in it.
+fn let_programs_in(id: u32) {
     NOW.with(|now| {
-        let now = now.borrow();
-        (now.pag.clone(), now.owner)
-    })
+        let mut now = now.borrow_mut();
+        now.programs = now.pag.as_ref().is_some_and(|pag| pag.id() == id);
+    });
+}
+
+/// May a program be started where this thread is?
+fn programs_may_start() -> bool {
+    NOW.try_with(|now| now.try_borrow().is_ok_and(|now| now.programs)).unwrap_or(false)
+}
+
+/// In a process forked from this thread, which is about to become a program: it stays in the PAG that the thread is in only
+/// where that was made ready for it. Whatever else is started, by whichever module, is in none of ours.
+///
+/// # Errors
+/// The kernel's; the program must not be run then.
+pub fn program_starts() -> Result<(), Error> {
+    if programs_may_start() { Ok(()) } else { pag::leave_all() }
 }
 
 /// Is this thread in the PAG with this number?
@@ -116,7 +138,33 @@ impl Standing {
             }
         };
         self.client.drop_tokens(pag)?;
-        self.take_on(pag, owner)
+        self.take_on(pag, owner)?;
+        let_programs_in(pag.id());
+        Ok(())
+    }
+
+    /// The calling thread starts a program in `pag`, in which it is.
+    ///
+    /// # Errors
+    /// The client's; nothing may be run then.
+    pub fn take_on_with_programs(&self, pag: &Pag) -> Result<(), Error> {
+        self.client.mark_forkable(pag)?;
+        let_programs_in(pag.id());
+        Ok(())
+    }
+
+    /// Where the calling thread is; it is put back there when that is dropped, whatever it has been meanwhile.
+    #[must_use]
+    pub fn back(&self) -> Back<'_> {
+        Back { standing: self, place: Some(now()) }
+    }
+
+    /// The calling thread is where it was; nobody, if that cannot be.
+    pub fn put_back(&self, place: Place) {
+        let Place { pag: Some(pag), owner, programs } = place else { return self.nobody() };
+        if self.take_on(&pag, owner).is_ok() && programs {
+            let_programs_in(pag.id());
+        }
     }
 
     /// Calls `f` in `pag`; afterwards the thread is what it was before.
@@ -127,12 +175,9 @@ impl Standing {
         if is_in(pag.id()) {
             return f();
         }
-        let (before, owner) = now();
-        let back = Back { standing: self, before, owner };
-        self.take_on(pag, owner).map_err(|e| e.errno().unwrap_or(libc::EIO))?;
-        let result = f();
-        drop(back);
-        result
+        let _back = self.back();
+        self.take_on(pag, now().owner).map_err(|e| e.errno().unwrap_or(libc::EIO))?;
+        f()
     }
 
     /// The thread is nobody from now on. Costs nothing if it is already.
@@ -148,7 +193,7 @@ impl Standing {
 
     /// As [`Standing::nobody`], if the thread is what it is for the request `owner`.
     pub fn nobody_after(&self, owner: usize) {
-        if owner != 0 && now().1 == owner {
+        if owner != 0 && now().owner == owner {
             self.nobody();
         }
     }
@@ -160,21 +205,26 @@ impl Standing {
 }
 
 /// Puts the thread back where it was, also after a panic.
-struct Back<'a> {
+#[derive(Debug)]
+pub struct Back<'a> {
     /// Whose threads.
     standing: &'a Standing,
-    /// The PAG that it was in.
-    before: Option<Pag>,
-    /// The request that it was there for.
-    owner: usize,
+    /// Where it was.
+    place: Option<Place>,
+}
+
+impl Back<'_> {
+    /// Leaves the thread where it is now; gives the place to be put back to later.
+    #[must_use]
+    pub fn later(mut self) -> Option<Place> {
+        self.place.take()
+    }
 }
 
 impl Drop for Back<'_> {
     fn drop(&mut self) {
-        match &self.before {
-            // Without it the thread would be nobody, which is never too much.
-            Some(pag) => drop(self.standing.take_on(pag, self.owner)),
-            None => self.standing.nobody(),
+        if let Some(place) = self.place.take() {
+            self.standing.put_back(place);
         }
     }
 }

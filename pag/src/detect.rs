@@ -79,6 +79,17 @@ pub fn leave_inherited() -> Result<(), Error> {
     Ok(())
 }
 
+/// For a process that has just been forked from a thread of httpd's: it is in no PAG of that one's any more. One system call.
+///
+/// With OpenAFS it has no PAG then, as whatever else its uid starts: for a new one, the module lets whoever is not root wait
+/// until there have been no more of them than seconds.
+///
+/// # Errors
+/// The kernel's.
+pub fn leave_all() -> Result<(), Error> {
+    keyctl::new_session().map(drop).map_err(keyring::failed("new session keyring"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

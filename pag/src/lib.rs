@@ -28,7 +28,7 @@ pub mod volume;
 pub use cell::Cell;
 pub use cell_serv_db::CellServDb;
 pub use client::{AfsClient, ClientKind, Counters, KernelClient, Pag, PagScope};
-pub use detect::leave_inherited;
+pub use detect::{leave_all, leave_inherited};
 pub use error::{Error, Fault};
 pub use kafs::Kafs;
 pub use meter::PagCells;

@@ -103,6 +103,151 @@ fn a_program_runs_as_the_service_where_nobody_is_logged_in_and_as_the_visitor_wh
     httpd.stop(&[]).unwrap();
 }
 
+/// Places of other identities than /run, and one that has nothing to do with AFS; one child serves them all.
+fn among_others(world: &World, keys: &Keys, more: &str, modules: &[&str]) -> Httpd {
+    let srvtab = keys.srvtab(world, PUBLISHER);
+    let places = format!(
+        "Alias /open /afs/{FIRST_CELL}/public\nAlias /ours /afs/{FIRST_CELL}/published\n\
+         <Location /open>\nAFSAuthType AFS\nAFSLogin none\n</Location>\n\
+         <Location /ours>\nAFSAuthType AFS\nAFSLogin none\n{}</Location>\n\
+         ScriptAlias /plain {PROGRAMS}\n",
+        identity(PUBLISHER, &srvtab)
+    );
+    start_with(world, &(programs::place() + &places + more), |mut o| {
+        o.modules.extend(["cgi", "alias"].into_iter().chain(modules.iter().copied()).map(str::to_owned));
+        o.modules.dedup();
+        o.sizes = Some(match o.mpm {
+            Mpm::Prefork => "StartServers 1\nServerLimit 1\nMaxRequestWorkers 1\n".to_owned(),
+            _ => "StartServers 1\nServerLimit 1\nThreadsPerChild 4\nThreadLimit 4\nMaxRequestWorkers 4\n"
+                .to_owned(),
+        });
+        o
+    })
+}
+
+/// A program that says which of these files it may read, and which keyring it is in.
+const LOOK: &str = "for f in $(echo \"$QUERY_STRING\" | tr , ' '); do head -1 \"$f\" 2>&1; done\n\
+                    echo \"ring=$(keyctl id @s 2>&1)\"";
+
+#[test]
+#[ignore = "needs a guest: run by cargo xtask vm test"]
+fn a_program_runs_as_who_asked_for_it_whoever_its_path_info_would_be() {
+    let (world, keys) = (world(), Keys::new());
+    program("look", LOOK);
+    let httpd = among_others(&world, &keys, "", &[]);
+    let (alices, ours) = (file_of("alice"), first("published/page.html"));
+    let get = |path: &str, who: Option<&str>| {
+        let r = match who {
+            Some(user) => get_as(&world, &httpd, path, user),
+            None => anonymous(&httpd, path),
+        };
+        assert_eq!(r.status, 200, "{path} {who:?}: {}", r.text());
+        r.text()
+    };
+    // The service is there, and its PAG, before it is asked for by way of a program.
+    assert!(get("/ours/page.html", None).contains("owner: "));
+    let ring = |text: &str| text.lines().find(|l| l.starts_with("ring=")).map(str::to_owned).unwrap();
+    let nobodys = ring(&get("/run/look", None));
+    assert!(nobodys.len() > "ring=".len(), "{nobodys}");
+    let own = owner_line("alice", FIRST_CELL);
+    for rest in ["", "/open/page.html", "/ours/page.html", "/ours/absent", &first("public/page.html")] {
+        let url = format!("/run/look{rest}?{alices},{ours}");
+        let text = get(&url, Some("alice"));
+        assert!(text.starts_with(&own) && text.matches("owner: ").count() == 1, "{url}: {text}");
+        let text = get(&url, None);
+        assert!(!text.contains("owner: "), "{url}: {text}");
+        // Nor does a program get into the PAG that nobody's requests are served in.
+        assert_eq!(ring(&text), nobodys, "{url}");
+        let url = url.replace("/run", "/plain");
+        let text = get(&url, Some("alice"));
+        assert!(!text.contains("owner: "), "{url}: {text}");
+        assert_eq!(ring(&text), nobodys, "{url}");
+    }
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a guest: run by cargo xtask vm test"]
+fn what_a_page_runs_is_run_as_who_asked_for_the_page_whatever_it_includes() {
+    let (world, keys) = (world(), Keys::new());
+    let (alices, ours) = (file_of("alice"), first("published/page.html"));
+    program("look", LOOK);
+    let exec = format!("<!--#exec cmd=\"head -1 {alices} 2>&1; head -1 {ours} 2>&1; echo end\" -->\n");
+    let page = |name: &str, included: &str| {
+        let page = format!("<!--#include virtual=\"{included}\" -->|\n{exec}");
+        fs::write(Path::new(PROGRAMS).join(name), page).unwrap();
+    };
+    let link = Path::new(PROGRAMS).join("link.txt");
+    let _ = fs::remove_file(&link);
+    std::os::unix::fs::symlink(&alices, &link).unwrap();
+    page("open.shtml", "/open/page.html");
+    page("ours.shtml", "/ours/page.html");
+    page("absent.shtml", "/ours/absent");
+    page("inner.shtml", &format!("/plain/look?{alices},{ours}"));
+    // What is no place of ours is nobody's also as a part of one that is.
+    page("linked.shtml", "/local/link.txt");
+    page("typed.typed", "/ours/page.html");
+    let more = format!(
+        "Alias /pages {PROGRAMS}\n<Location /pages>\nAFSAuthType AFS\n</Location>\n\
+         Alias /local {PROGRAMS}\n\
+         <Directory {PROGRAMS}>\nOptions +Includes +FollowSymLinks\nAcceptPathInfo On\n\
+         AddOutputFilter INCLUDES .shtml\nAddOutputFilterByType INCLUDES text/x-typed\n</Directory>\n\
+         AddType text/html .shtml\nAddType text/x-typed .typed\n"
+    );
+    let httpd = among_others(&world, &keys, &more, &["include", "filter"]);
+    let own = owner_line("alice", FIRST_CELL);
+    let pages = [
+        ("open.shtml", 1),
+        ("ours.shtml", 1),
+        ("absent.shtml", 0),
+        ("inner.shtml", 0),
+        ("linked.shtml", 0),
+        ("typed.typed", 1),
+    ];
+    for (page, owners) in pages {
+        for rest in ["", "/ours/page.html"] {
+            let url = format!("/pages/{page}{rest}");
+            let r = get_as(&world, &httpd, &url, "alice");
+            let text = r.text();
+            let (included, run) = text.split_once("|\n").unwrap_or_else(|| panic!("{url}: {text}"));
+            assert_eq!((r.status, included.matches("owner: ").count()), (200, owners), "{url}: {text}");
+            assert!(run.starts_with(&own) && run.matches("owner: ").count() == 1, "{url}: {text}");
+            let text = anonymous(&httpd, &url).text();
+            let (_, run) = text.split_once("|\n").unwrap_or_else(|| panic!("{url}: {text}"));
+            assert!(run.contains("end") && !run.contains("owner: "), "{url}: {text}");
+        }
+    }
+    httpd.stop(&["unable to include"]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a guest: run by cargo xtask vm test"]
+fn what_is_started_without_a_word_to_us_is_in_no_pag_of_ours() {
+    let (world, keys) = (world(), Keys::new());
+    let alices = file_of("alice");
+    program("look", LOOK);
+    // A filter is started by httpd's module for any file; and a URL can look like one of ours until it is decoded.
+    let filter = program("filter", "");
+    fs::write(&filter, format!("#!/bin/sh\ncat; head -1 {alices} 2>&1\n")).unwrap();
+    let more = format!(
+        "ExtFilterDefine look mode=output cmd={}\n<Location /afs>\nSetOutputFilter look\n</Location>\n\
+         ScriptAlias \"/my files\" {PROGRAMS}\n\
+         <Location />\nAFSAuthType AFS\n</Location>\n<Location \"/my files\">\nAFSAuthType None\n</Location>\n",
+        filter.display()
+    );
+    let httpd = among_others(&world, &keys, &more, &["ext_filter"]);
+    let own = owner_line("alice", FIRST_CELL);
+    let r = get_as(&world, &httpd, &alices, "alice");
+    let (text, log) = (r.text(), fs::read_to_string(httpd.error_log()).unwrap_or_default());
+    let nobodys = text.starts_with(&own) && text.matches("owner: ").count() == 1;
+    assert!(r.status == 200 && nobodys, "the filter's: {} {text}\n{log}", r.status);
+    let text = get_as(&world, &httpd, &format!("/run/look?{alices}"), "alice").text();
+    assert!(text.starts_with(&own), "one of his: {text}");
+    let r = get_as(&world, &httpd, &format!("/my%20files/look?{alices}"), "alice");
+    assert!(r.status == 200 && !r.text().contains("owner: "), "one beside: {}", r.text());
+    httpd.stop(&[]).unwrap();
+}
+
 #[test]
 #[ignore = "needs a guest: run by cargo xtask vm test"]
 fn a_program_of_the_daemon_of_mod_cgid_has_no_visitor() {

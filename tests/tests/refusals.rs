@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{first, get_as, start, timed, world};
+use common::{first, get_as, metrics, start, timed, world};
 use integration::content::owner_file;
 use integration::http::Request;
 use integration::httpd::Httpd;
@@ -223,6 +223,34 @@ fn programs_with_and_without_a_shell_and_files_below_server_root_are_logs_as_els
     }
     assert_eq!(another(&started, 0).1, "one");
     fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn a_method_that_is_refused_has_its_line_and_counts() {
+    let world = world();
+    let log = directory("methods").join("refused");
+    let httpd = start(&world, &format!("SetAFSAccessLog {}\n{}", log.display(), metrics::PLACE));
+    let path = first("public/page.html");
+    let methods = [
+        ("PUT", 405, "not-written"),
+        ("DELETE", 405, "not-written"),
+        ("POST", 405, "method"),
+        ("TRACE", 405, "method"),
+        ("FROB", 501, "method"),
+    ];
+    for (method, status, _) in methods {
+        let r = httpd.request(&Request::new(method, &path).body(b"")).unwrap();
+        assert_eq!(r.status, status, "{method}: {}", r.text());
+    }
+    assert_eq!(httpd.get(&path).unwrap().status, 200);
+    let found: Vec<[String; 6]> = lines(&log).iter().map(|l| fields(l)).collect();
+    let told = methods.map(|(method, status, why)| {
+        ["127.0.0.1", "-", method, &path, &status.to_string(), why].map(str::to_owned)
+    });
+    assert_eq!(found, told);
+    assert_eq!(metrics::read(&httpd, "refused_otherwise_total"), methods.len() as u64);
+    httpd.stop(&[]).unwrap();
 }
 
 #[test]

@@ -175,6 +175,15 @@ unsafe fn looked_through(brigade: *mut sys::apr_bucket_brigade) -> (bool, bool) 
     (files, ends)
 }
 
+/// Does the brigade hold the end of an answer?
+///
+/// # Safety
+/// The brigade is alive.
+pub(super) unsafe fn ends(brigade: *mut sys::apr_bucket_brigade) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { looked_through(brigade) }.1
+}
+
 /// Is it a file or a mapping of one?
 ///
 /// # Safety

@@ -7,6 +7,7 @@ use super::filter;
 use super::guard::guard;
 use super::htaccess::{self, Htaccess};
 use super::mpm;
+use super::part;
 use super::policy;
 use super::pool::{self, Pool};
 use super::request::Request;
@@ -51,6 +52,12 @@ pub trait Phases {
     /// In a new child, as httpd's user, before its threads start. `pchild` lives as long as the child.
     fn child_init(_main: Server<'_>, _pchild: Pool<'_>) {}
 
+    /// In a process that httpd has forked from a child, of the thread that did so: may it become the program that it was made
+    /// for? As little as possible is to be done there.
+    fn program_starts() -> bool {
+        true
+    }
+
     /// The child will end: `graceful` after its requests, else at once. In prefork possibly inside a signal handler:
     /// take no lock and allocate nothing there.
     fn child_stopping(_graceful: bool) {}
@@ -80,6 +87,12 @@ pub trait Phases {
 
     /// Location sections are merged, the URL is still encoded. DECLINED to go on, or an error.
     fn pre_translate_name(_r: &mut Request<'_>) -> Status {
+        Status::DECLINED
+    }
+
+    /// Location sections are merged for the decoded URL; before any module makes a file name of it. DECLINED to go on, or an
+    /// error.
+    fn url_decoded(_r: &mut Request<'_>) -> Status {
         Status::DECLINED
     }
 
@@ -178,6 +191,7 @@ macro_rules! request_phase {
 }
 
 request_phase!(pre_translate_name);
+request_phase!(url_decoded);
 request_phase!(translate_name);
 request_phase!(map_to_storage);
 request_phase!(access_checker);
@@ -297,6 +311,7 @@ unsafe extern "C" fn child_init(pchild: *mut sys::apr_pool_t, main: *mut sys::se
         let pool = unsafe { Pool::from_raw(pchild) };
         // SAFETY: the caller's promise.
         if let (Some(main), Some(pool)) = (unsafe { Server::from_raw(main) }, pool) {
+            pool.watch_programs();
             Module::child_init(main, pool);
         }
     });
@@ -486,6 +501,7 @@ pub(super) unsafe extern "C" fn register(p: *mut sys::apr_pool_t) {
     let really_last = sys::APR_HOOK_REALLY_LAST as c_int;
     let per_conf = sys::AP_AUTH_INTERNAL_PER_CONF as c_int;
     filter::register();
+    part::register();
     // SAFETY: as said above.
     unsafe { policy::register() };
     // SAFETY: as said above.
@@ -511,6 +527,7 @@ pub(super) unsafe extern "C" fn register(p: *mut sys::apr_pool_t) {
         sys::ap_hook_suspend_connection(Some(suspend_connection), NONE, NONE, really_last);
         sys::ap_hook_create_request(Some(create_request), NONE, NONE, really_first);
         sys::ap_hook_pre_translate_name(Some(pre_translate_name), NONE, NONE, first);
+        sys::ap_hook_translate_name(Some(url_decoded), NONE, NONE, really_first);
         sys::ap_hook_translate_name(Some(translate_name), NONE, NONE, middle);
         // Right before the core's, which is really last.
         sys::ap_hook_map_to_storage(Some(map_to_storage), NONE, NONE, last);

@@ -65,6 +65,7 @@ mod htaccess;
 mod kept;
 mod log;
 pub mod mpm;
+mod part;
 mod policy;
 mod pool;
 mod record;

@@ -1,6 +1,7 @@
 //! httpd's memory pools: values that live as long as a pool, and bytes that live as long as httpd.
 
 use super::guard::guard;
+use super::hook::Phases;
 use core::ffi::{CStr, c_char, c_void};
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
@@ -52,6 +53,21 @@ unsafe extern "C" fn drop_boxed<T: Send + 'static>(data: *mut c_void) -> sys::ap
     0
 }
 
+/// Asks whether the process may become a program, and ends it if not.
+///
+/// # Safety
+/// Called by APR, in a forked child.
+unsafe extern "C" fn before_program(_: *mut c_void) -> sys::apr_status_t {
+    if !guard("a program's start", false, crate::phases::Module::program_starts) {
+        let _ = rustix::io::write(
+            rustix::stdio::stderr(),
+            b"mod_afs: a program is not run: its process cannot leave the PAGs of httpd (kernel.keys.maxkeys?)\n",
+        );
+        std::process::abort();
+    }
+    0
+}
+
 impl<'p> Pool<'p> {
     /// # Safety
     /// `raw` is NULL or a pool that lives at least as long as `'p` and is used by this thread only.
@@ -87,6 +103,20 @@ impl<'p> Pool<'p> {
         }
         // SAFETY: just made, aliased by the clean-up only, which runs when `'p` is over.
         unsafe { &mut *raw }
+    }
+
+    /// Has [`Phases::program_starts`] called in each process that httpd forks from this one to run a program, while the pool
+    /// lives.
+    pub(super) fn watch_programs(self) {
+        // SAFETY: the pool is alive; the function has the right shape, and asks for no data.
+        unsafe {
+            sys::apr_pool_cleanup_register(
+                self.raw(),
+                self.raw().cast::<c_void>(),
+                Some(sys::apr_pool_cleanup_null),
+                Some(before_program),
+            );
+        }
     }
 
     /// Runs `f` when the pool ends, under the same conditions as [`Pool::own`] drops.

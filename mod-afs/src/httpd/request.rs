@@ -6,7 +6,7 @@ use super::pool::Pool;
 use super::record::module;
 use super::server::Server;
 use super::status::Status;
-use super::{bucket, filter};
+use super::{bucket, filter, part};
 use crate::config::DirConfig;
 use crate::message::Message;
 use core::any::Any;
@@ -583,6 +583,12 @@ impl<'r> Request<'r> {
     /// Files that another module sends for this request are read in its own thread, not by whoever writes to the network.
     pub fn read_in_own_thread(&mut self) {
         filter::insert(self);
+    }
+
+    /// Runs `f` behind the end of the answer to a sub-request that another module gives, in its thread; not at all, if that
+    /// end does not come.
+    pub fn at_end_of_part(&mut self, f: impl FnOnce() + Send + 'static) {
+        part::insert(self, Box::new(f));
     }
 
     // Log.

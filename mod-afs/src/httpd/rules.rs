@@ -206,7 +206,8 @@ impl Request<'_> {
         u32::try_from(self.rec().used_path_info) == Ok(sys::AP_REQ_ACCEPT_PATH_INFO)
     }
 
-    /// Is an output filter of this name (in lower case) in the way of the answer?
+    /// Is an output filter of this name (in lower case) in the way of the answer, or may it be put there by
+    /// AddOutputFilterByType?
     #[must_use]
     pub fn has_output_filter(&self, name: &CStr) -> bool {
         let mut at = self.rec().output_filters;
@@ -215,9 +216,12 @@ impl Request<'_> {
             let filter = unsafe { filter.as_ref() };
             // SAFETY: every filter has its record.
             let its_name = unsafe { (*filter.frec).name };
-            // SAFETY: a registered filter's name is a string.
-            if !its_name.is_null() && unsafe { CStr::from_ptr(its_name) } == name {
-                return true;
+            if !its_name.is_null() {
+                // SAFETY: a registered filter's name is a string.
+                let its_name = unsafe { CStr::from_ptr(its_name) }.to_bytes().to_ascii_lowercase();
+                if its_name.strip_prefix(b"bytype:").unwrap_or(&its_name) == name.to_bytes() {
+                    return true;
+                }
             }
             at = filter.next;
         }

@@ -1,7 +1,7 @@
 //! A request where the AFS client is in the kernel: the worker is its visitor while it is served, and httpd's own modules
 //! list directories and run programs as him. Where we serve the files ourselves, nothing here does anything.
 
-use super::programs::{exec_is_nobodys, run_as_nobody, would_run};
+use super::programs::{exec_is_nobodys, may_start_programs, run_as_nobody, would_run};
 use super::settle::settled;
 use super::{afs_says, refuse};
 use crate::answer::Answer;
@@ -60,18 +60,51 @@ pub(super) fn stand(r: &mut Request<'_>) -> Result<(), Status> {
     Ok(())
 }
 
+/// A phase of a sub-request that is looked up. Its parent goes on behind it without a word to us, and may start a program:
+/// so the thread is then what it was, and nobody else's in between.
+pub(super) fn looked_up<T>(r: &mut Request<'_>, phase: impl FnOnce(&mut Request<'_>) -> T) -> T {
+    let standing = if r.main().is_some() { standing() } else { None };
+    let _back = standing.map(Standing::back);
+    phase(r)
+}
+
+/// The answer to a sub-request: if another module gives it, as whom `answer` made of the thread, then until its end.
+pub(super) fn answered_in_part(
+    r: &mut Request<'_>,
+    answer: impl FnOnce(&mut Request<'_>) -> Status,
+) -> Status {
+    let standing = if r.main().is_some() { standing() } else { None };
+    let Some(standing) = standing else { return answer(r) };
+    let back = standing.back();
+    let status = answer(r);
+    if status == Status::DECLINED
+        && let Some(place) = back.later()
+    {
+        r.at_end_of_part(move || standing.put_back(place));
+    }
+    status
+}
+
 /// With a client in the kernel, before a program is started for `r`: it will stay in the PAG that it is started in.
 ///
 /// A visitor's PAG is never given to another visitor after that. Programs of nobody get a PAG of their own, since a
-/// program can put a token into the PAG that it is in, and nobody's must never get one.
+/// program can put a token into the PAG that it is in, and nobody's must never get one; so do those that have nothing to do
+/// with AFS. What is started without this is in no PAG of ours ([`crate::standing::program_starts`]).
 ///
 /// # Errors
 /// The status instead of which nothing is run.
 pub(super) fn stand_for_program(r: &mut Request<'_>) -> Result<(), Status> {
     let Some(standing) = standing() else { return Ok(()) };
-    let (Some(settled), Some(what)) = (settled(r), would_run(r)) else { return Ok(()) };
+    let Some(settled) = settled(r) else {
+        // What cannot be had for it, it does not need.
+        if may_start_programs(r) {
+            let _ = standing.take_on_for_programs(r.initial_number());
+        }
+        return Ok(());
+    };
+    let Some(what) = would_run(r) else { return Ok(()) };
     let ready = match settled.who.holder() {
-        Some(holder) => standing.client().mark_forkable(&holder.pag),
+        Some(holder) => standing.take_on_with_programs(&holder.pag),
         None => standing.take_on_for_programs(r.initial_number()),
     };
     ready.map_err(|e| {

@@ -60,6 +60,30 @@ pub(super) fn would_run(r: &Request<'_>) -> Option<String> {
     })
 }
 
+/// Handlers of httpd's own that start nothing, or have another process do so.
+const HARMLESS: [&str; 10] = [
+    "proxy-server",
+    "server-status",
+    "server-info",
+    "balancer-manager",
+    "type-map",
+    "send-as-is",
+    "imap-file",
+    "redirect-handler",
+    "fcgid-script",
+    "perl-status",
+];
+
+/// Might a program be started from this worker, for a request that has nothing to do with AFS?
+pub(super) fn may_start_programs(r: &Request<'_>) -> bool {
+    would_run(r).is_some_and(|what| can_start(&what)) && run_as_nobody(r).is_none()
+}
+
+/// Might what is so called start one?
+fn can_start(what: &str) -> bool {
+    !(what.starts_with("proxy:") || what.starts_with("afs-") || HARMLESS.contains(&what))
+}
+
 /// The names of handler and media type.
 fn asked_for<'r>(r: &'r Request<'_>) -> (&'r [u8], &'r [u8]) {
     let handler = r.handler().map(CStr::to_bytes).unwrap_or_default();
@@ -96,6 +120,21 @@ mod tests {
         ] {
             let seen = runs(handler.as_bytes(), media_type.as_bytes());
             assert_eq!(seen, want.map(str::as_bytes), "{handler} {media_type}");
+        }
+    }
+
+    #[test]
+    fn what_starts_nothing_is_known_by_its_name_and_all_else_may() {
+        for (what, may) in [
+            ("cgi-script", true),
+            ("application/x-httpd-php", true),
+            ("lua-script", true),
+            ("includes", true),
+            ("proxy-server", false),
+            ("proxy:fcgi://localhost:9000", false),
+            ("server-status", false),
+        ] {
+            assert_eq!(can_start(what), may, "{what}");
         }
     }
 

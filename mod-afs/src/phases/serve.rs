@@ -22,18 +22,20 @@ pub(super) fn serve(r: &mut Request<'_>, afs: &'static Afs, name: &[u8]) -> Resu
     match r.method_kind() {
         Method::Get => {}
         Method::Options => return Ok(r.send_options()),
-        Method::Unknown => return Err(Status::http(501)),
+        Method::Unknown => return Err(refuse(r, Answer::Unknown, "method", None)),
         Method::Other => {
-            if crate::dav::changes(r.method().to_bytes()) {
+            let word = if crate::dav::changes(r.method().to_bytes()) {
                 r.log(
                     message::NOT_WRITTEN_HERE,
                     "nothing is written here: `Dav afs` in this location would allow it",
                 );
+                "not-written"
             } else {
                 let method = r.method().to_string_lossy().into_owned();
                 r.log(message::CHANGES_NOTHING, &format!("{method} changes nothing in AFS"));
-            }
-            return Err(Status::METHOD_NOT_ALLOWED);
+                "method"
+            };
+            return Err(refuse(r, Answer::NotAllowed, word, None));
         }
     }
     match r.file_kind() {

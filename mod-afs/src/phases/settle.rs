@@ -1,6 +1,6 @@
 //! Who a request is from: settled once, by its location, before anything looks at the file system.
 
-use super::kernel::{self, stand};
+use super::kernel::{self, be_nobody_after, stand};
 use super::{Visit, refuse, require, visit};
 use crate::answer::Answer;
 use crate::broker::{NoVisitor, Terms, Visitor};
@@ -111,7 +111,7 @@ pub(super) fn look_at_location(r: &mut Request<'_>, encoded: bool) -> Status {
     if config.auth_type() == AuthType::Afs && r.method().to_bytes() == b"TRACE" {
         // httpd would send the header with the password back.
         r.allow_get();
-        return Status::METHOD_NOT_ALLOWED;
+        return refuse(r, Answer::NotAllowed, "method", None);
     }
     let configs = r.dir_configs();
     if let Some(visit) = visit(r) {
@@ -120,8 +120,8 @@ pub(super) fn look_at_location(r: &mut Request<'_>, encoded: bool) -> Status {
     }
     if !by_location {
         // Whatever an encoded URL seemed to match.
-        if let Some(visit) = visit(r) {
-            visit.settled = None;
+        if visit(r).is_some_and(|visit| visit.settled.take().is_some()) {
+            be_nobody_after(r);
         }
         return Status::DECLINED;
     }
