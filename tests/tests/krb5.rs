@@ -325,8 +325,9 @@ fn users_of_cell_and_realms_read_what_is_theirs() {
     assert_eq!(get(&page, "alice", FIRST_REALM, "alice").0, 403, "of the cell's own realm");
     assert_eq!(get(&own, "alice@PARTNER.EXAMPLE", PARTNER_REALM, "alice").0, 403);
     assert_eq!(get(&page, "bob@PARTNER.EXAMPLE", PARTNER_REALM, "bob").0, 401, "whom the cell does not know");
-    let line = logins(&httpd, "bob@PARTNER.EXAMPLE").pop().unwrap();
-    assert!(line.contains("unknown-user (step proof"), "{line}");
+    // A worker that asks twice is told what is remembered.
+    let lines = logins(&httpd, "bob@PARTNER.EXAMPLE");
+    assert!(lines.iter().any(|line| line.contains("unknown-user (step proof")), "{lines:?}");
     assert_eq!(get(&page, "alice@ELSEWHERE.EXAMPLE", PARTNER_REALM, "alice").0, 401);
     httpd.stop(&[]).unwrap();
 }
@@ -505,9 +506,9 @@ fn the_shortest_life_counts_and_days_to_the_end_of_a_password_are_told() {
     end(&httpd, "pwsoon");
     let seen = last_visitor(&httpd, "pwsoon");
     assert!(seen.ends_with("days=2") || seen.ends_with("days=3"), "{seen}");
-    let line = logins(&httpd, "pwsoon").pop().unwrap();
-    assert!(line.contains("password expires in "), "{line}");
-    report(&line);
+    let lines = logins(&httpd, "pwsoon");
+    let line = lines.iter().find(|line| line.contains("password expires in "));
+    report(line.unwrap_or_else(|| panic!("{lines:?}")));
     httpd.stop(&[]).unwrap();
     let httpd = start(&world, "SetAFSTokenExpiration 600");
     let (asked, short) = (end(&httpd, "alice"), end(&httpd, "life120"));

@@ -308,15 +308,17 @@ fn secrets_that_are_planted_are_found_in_each_kind_of_place() {
     let watch = Watch::begin(httpd.pid());
     let answer = httpd.request(&request.header("X-Planted", &header.join(" "))).unwrap();
     let processes = watch.end();
-    let written = everything_written(&httpd, since, Path::new("/nowhere"));
-    let log = |name: &str| &written.iter().find(|(place, _)| place.ends_with(name)).expect(name).1;
     let all_in = |text: &[u8]| {
         let found = marks.found_in(text);
         planted.iter().all(|(name, _)| found.iter().any(|what| what.starts_with(&format!("{name}, "))))
     };
-    let shown = String::from_utf8_lossy(log("planted.log"));
-    assert!(all_in(shown.as_bytes()), "a log that shows headers: {shown}");
-    assert!(marks.found_in(log("seen.log")).is_empty());
+    // httpd writes its line when the answer has been sent.
+    let seen = wait::until("a log that shows headers", Duration::from_secs(20), || {
+        let written = everything_written(&httpd, since, Path::new("/nowhere"));
+        let log = |name: &str| written.iter().find(|(place, _)| place.ends_with(name)).expect(name).1.clone();
+        Ok(all_in(&log("planted.log")).then(|| log("seen.log")))
+    });
+    assert!(marks.found_in(&seen.unwrap()).is_empty());
     assert!(all_in(&answer.body), "{}", answer.text());
     let in_processes: Vec<&Vec<u8>> = processes.texts.iter().filter(|text| all_in(text)).collect();
     assert!(in_processes.iter().any(|t| t.starts_with(b"sh\0-c\0")), "as arguments");
