@@ -6,7 +6,7 @@ use crate::config::{ServerConfig, UserName};
 use crate::message::{self, Said};
 use crate::{client, nanny};
 use nix::unistd::{Uid, User};
-use pag::{Cell, ClientKind, Realm};
+use pag::{Cell, CellServDb, ClientKind, Realm};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -22,11 +22,11 @@ pub struct Checked<'a> {
     pub config: &'a ServerConfig,
 }
 
-/// All that is wrong. `servers` begins with the main server; `httpd_user` is whom children run as, if known.
+/// All that is wrong. `servers` begins with the main server; `httpd_user` and `httpd_group` are whom children run as, if known.
 ///
 /// Where no section has `AFSAuthType AFS`, nothing of AFS is started, so nothing has to be there for it.
 #[must_use]
-pub fn findings(servers: &[Checked<'_>], httpd_user: Option<u32>) -> Vec<Said> {
+pub fn findings(servers: &[Checked<'_>], httpd_user: Option<u32>, httpd_group: Option<u32>) -> Vec<Said> {
     let mut out = Vec::new();
     let Some(main) = servers.first() else { return out };
     for server in servers {
@@ -35,7 +35,7 @@ pub fn findings(servers: &[Checked<'_>], httpd_user: Option<u32>) -> Vec<Said> {
     }
     if servers.iter().any(|s| s.config.uses_afs()) {
         out.extend(methods(main.config, servers));
-        out.extend(machine(main.config, servers, httpd_user));
+        out.extend(machine(main.config, servers, httpd_user, httpd_group));
     }
     out.dedup();
     out
@@ -145,7 +145,12 @@ fn fits_together(config: &ServerConfig) -> Vec<Said> {
 }
 
 /// What is missing on this machine.
-fn machine(main: &ServerConfig, servers: &[Checked<'_>], httpd_user: Option<u32>) -> Vec<Said> {
+fn machine(
+    main: &ServerConfig,
+    servers: &[Checked<'_>],
+    httpd_user: Option<u32>,
+    httpd_group: Option<u32>,
+) -> Vec<Said> {
     let mut out = Vec::new();
     out.extend(cell_files(main.conf_dir(), servers));
     let mut files = vec![(main.nanny().to_owned(), true), (main.broker(), true)];
@@ -160,18 +165,19 @@ fn machine(main: &ServerConfig, servers: &[Checked<'_>], httpd_user: Option<u32>
             ));
         }
     }
+    let httpd_groups = groups_of_children(httpd_user, httpd_group);
     if let Err(why) = broker_user(&main.weblog_user(), httpd_user) {
         out.push((message::BROKER_USER, format!("SetAFSWeblogUser {}: {why}", main.weblog_user())));
     }
     if let Some(file) = main.keytab()
-        && let Err(why) = keytab(file, &main.weblog_user(), httpd_user)
+        && let Err(why) = keytab(file, &main.weblog_user(), httpd_user, &httpd_groups)
     {
         out.push((message::KEYTAB, format!("AFSKeytab {}: {why}", file.display())));
     }
     for service in nanny::all_services(servers.iter().map(|s| s.config)) {
         let file = Path::new(&service.key_file);
         let (method, _) = main.auth_method(service.who.cell());
-        if let Err(why) = keytab(file, &main.weblog_user(), httpd_user)
+        if let Err(why) = keytab(file, &main.weblog_user(), httpd_user, &httpd_groups)
             .and_then(|()| fits_method(file, method, service.who.cell()))
         {
             out.push((
@@ -215,40 +221,29 @@ fn cell_files(dir: &Path, servers: &[Checked<'_>]) -> Vec<Said> {
         ));
     }
     let Some(db) = cell_serv_db else { return out };
-    let known = cells_with_servers(&db);
+    // As broker and client read it.
+    let db = match CellServDb::parse(&db, &dir.join("CellServDB")) {
+        Ok(db) => db,
+        Err(why) => {
+            out.push((message::CONF_DIR, format!("SetAFSConfDir {}: {why}", dir.display())));
+            return out;
+        }
+    };
     for server in servers {
         for cell in server.config.cells() {
-            match known.iter().find(|(name, _)| name == cell) {
-                None => out.push((message::CELL_WITHOUT_SERVERS, format!(
+            match (db.has(cell), db.servers(cell)) {
+                (false, _) => out.push((message::CELL_WITHOUT_SERVERS, format!(
                     "{}: the cell {cell} is not in {}: add '>{cell}' and its servers there, or take it from SetAFSCells",
                     server.name,
                     dir.join("CellServDB").display()
                 ))),
-                Some((_, 0)) => out.push((message::CELL_WITHOUT_SERVERS, format!(
+                (true, []) => out.push((message::CELL_WITHOUT_SERVERS, format!(
                     "{}: the cell {cell} has no server in {}",
                     server.name,
                     dir.join("CellServDB").display()
                 ))),
-                Some(_) => {}
+                (true, _) => {}
             }
-        }
-    }
-    out
-}
-
-/// The cells of a CellServDB, and how many servers each has.
-fn cells_with_servers(db: &str) -> Vec<(Cell, usize)> {
-    let mut out: Vec<(Cell, usize)> = Vec::new();
-    for line in db.lines().map(str::trim) {
-        if let Some(rest) = line.strip_prefix('>') {
-            let name = rest.split([' ', '\t', '#']).next().unwrap_or_default();
-            if let Ok(cell) = Cell::new(name) {
-                out.push((cell, 0));
-            }
-        } else if line.starts_with(|c: char| c.is_ascii_digit() || c == '[')
-            && let Some((_, servers)) = out.last_mut()
-        {
-            *servers += 1;
         }
     }
     out
@@ -342,11 +337,24 @@ fn broker_user(user: &UserName, httpd_user: Option<u32>) -> Result<(), String> {
     Ok(())
 }
 
+/// The groups that httpd's children are in.
+fn groups_of_children(httpd_user: Option<u32>, httpd_group: Option<u32>) -> Vec<u32> {
+    let mut groups: Vec<u32> = httpd_group.into_iter().collect();
+    if let Some(uid) = httpd_user
+        && let Ok(Some(user)) = User::from_uid(Uid::from_raw(uid))
+        && let Ok(name) = std::ffi::CString::new(user.name)
+        && let Ok(more) = nix::unistd::getgrouplist(&name, user.gid)
+    {
+        groups.extend(more.into_iter().map(nix::unistd::Gid::as_raw));
+    }
+    groups
+}
+
 /// A keytab that the broker's user can read, and neither everybody nor httpd's children can.
 ///
 /// # Errors
 /// Why not.
-fn keytab(file: &Path, user: &UserName, httpd_user: Option<u32>) -> Result<(), String> {
+fn keytab(file: &Path, user: &UserName, httpd_user: Option<u32>, httpd_groups: &[u32]) -> Result<(), String> {
     let meta = fs::metadata(file).map_err(|e| cannot(&e))?;
     if !meta.is_file() {
         return Err("is not a file".to_owned());
@@ -358,6 +366,9 @@ fn keytab(file: &Path, user: &UserName, httpd_user: Option<u32>) -> Result<(), S
         return Err(
             "belongs to the user that httpd's children run as, who must not have it (chown)".to_owned()
         );
+    }
+    if meta.mode() & 0o040 != 0 && httpd_groups.contains(&meta.gid()) {
+        return Err("can be read by httpd's children, by their group (chgrp)".to_owned());
     }
     let found = match user {
         UserName::Uid(uid) => User::from_uid(Uid::from_raw(*uid)),
@@ -511,31 +522,27 @@ mod tests {
         let file = dir.path().join("k");
         let own = nix::unistd::geteuid();
         let user = UserName::Uid(own.as_raw());
-        assert!(keytab(&file, &user, None).unwrap_err().contains("does not exist"));
+        assert!(keytab(&file, &user, None, &[]).unwrap_err().contains("does not exist"));
         fs::write(&file, "k").unwrap();
         let mode = |mode| fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
         mode(0o644);
-        assert!(keytab(&file, &user, None).unwrap_err().contains("chmod o-rwx"));
+        assert!(keytab(&file, &user, None, &[]).unwrap_err().contains("chmod o-rwx"));
         mode(0o600);
-        assert_eq!(keytab(&file, &user, None), Ok(()));
-        assert!(keytab(&file, &user, Some(own.as_raw())).unwrap_err().contains("chown"));
+        assert_eq!(keytab(&file, &user, None, &[]), Ok(()));
+        assert!(keytab(&file, &user, Some(own.as_raw()), &[]).unwrap_err().contains("chown"));
+        let group = fs::metadata(&file).unwrap().gid();
+        assert_eq!(keytab(&file, &user, None, &[group]), Ok(()), "which may not read it");
+        mode(0o640);
+        assert_eq!(keytab(&file, &user, None, &[group + 1]), Ok(()));
+        assert!(keytab(&file, &user, None, &[group + 1, group]).unwrap_err().contains("chgrp"));
         mode(0o200);
-        assert!(keytab(&file, &user, None).unwrap_err().contains("cannot read it"));
+        assert!(keytab(&file, &user, None, &[]).unwrap_err().contains("cannot read it"));
     }
 
     #[test]
     fn a_module_that_is_only_loaded_needs_nothing() {
         let config = ServerConfig::EMPTY;
-        assert_eq!(findings(&[Checked { name: "main".to_owned(), config: &config }], None), Vec::new());
-    }
-
-    #[test]
-    fn reads_cells_and_their_servers() {
-        let db = "# x\n>a.example   #A cell\n192.0.2.1 #db1\n[192.0.2.2] #clone\n>B.Example\n\n>c.example\n  192.0.2.3\n";
-        assert_eq!(
-            cells_with_servers(db),
-            [(cell("a.example"), 2), (cell("b.example"), 0), (cell("c.example"), 1)]
-        );
+        assert_eq!(findings(&[Checked { name: "main".to_owned(), config: &config }], None, None), Vec::new());
     }
 
     #[test]
@@ -552,6 +559,15 @@ mod tests {
         fs::write(dir.path().join("CellServDB"), ">a.example\n192.0.2.1\n").unwrap();
         let found = texts(cell_files(dir.path(), &servers));
         assert!(found.len() == 1 && found[0].contains("z.example is not in"), "{found:?}");
+        // As broker and client read it: of two entries the later one, and a line that they do not take spoils all.
+        for (text, why) in [
+            (">a.example\n192.0.2.1\n>z.example\n192.0.2.2\n>z.example\n", "z.example has no server in"),
+            (">a.example\n192.0.2.1\n>z.example\nafsdb1.z.example\n", "CellServDB line 4: not an address"),
+        ] {
+            fs::write(dir.path().join("CellServDB"), text).unwrap();
+            let found = texts(cell_files(dir.path(), &servers));
+            assert!(found.len() == 1 && found[0].contains(why), "{found:?}");
+        }
         fs::set_permissions(dir.path().join("ThisCell"), fs::Permissions::from_mode(0o600)).unwrap();
         assert!(texts(cell_files(dir.path(), &servers))[0].contains("chmod o+r"));
     }

@@ -267,10 +267,13 @@ impl DirConfig {
         self.login.unwrap_or_default()
     }
 
-    /// The cells in which visitors may log in: this section's, else the server's.
+    /// The cells in which visitors may log in: the server's, of which a section may take some.
+    ///
+    /// A section of the main server's counts in virtual hosts, too, whose list may be a shorter one.
     #[must_use]
-    pub fn cells<'a>(&'a self, server: &'a ServerConfig) -> &'a [Cell] {
-        self.cells.as_deref().unwrap_or_else(|| server.cells())
+    pub fn cells(&self, server: &ServerConfig) -> Vec<Cell> {
+        let of_section = |cell: &&Cell| self.cells.as_ref().is_none_or(|cells| cells.contains(cell));
+        server.cells().iter().filter(of_section).cloned().collect()
     }
 }
 
@@ -590,6 +593,18 @@ mod tests {
         assert!(merged.prompt.is_some());
         let (_, none) = with("AFSAuthType", "None");
         assert_eq!(none.merged_over(&merged).auth_type(), AuthType::None);
+    }
+
+    #[test]
+    fn a_section_takes_some_of_the_servers_cells_and_none_besides() {
+        let cells = |names: &[&str]| names.iter().map(|name| Cell::new(name).unwrap()).collect::<Vec<_>>();
+        let server =
+            ServerConfig { cells: Some(cells(&["a.example", "b.example"]).into()), ..ServerConfig::EMPTY };
+        let section = |names: &[&str]| DirConfig { cells: Some(cells(names).into()), ..DirConfig::EMPTY };
+        assert_eq!(DirConfig::EMPTY.cells(&server), cells(&["a.example", "b.example"]));
+        assert_eq!(section(&["b.example"]).cells(&server), cells(&["b.example"]));
+        assert_eq!(section(&["b.example", "c.example"]).cells(&server), cells(&["b.example"]));
+        assert_eq!(section(&["c.example"]).cells(&server), []);
     }
 
     #[test]

@@ -18,7 +18,7 @@ const KEY: &CStr = c"mod_afs/configtest/1";
 pub fn check(main: Server<'_>) -> Status {
     let servers: Vec<Checked<'_>> =
         main.all().map(|s| Checked { name: s.name(), config: s.config() }).collect();
-    let mut found = findings(&servers, mpm::child_user());
+    let mut found = findings(&servers, mpm::child_user(), mpm::child_group());
     let numbered: Vec<_> = main.all().map(|s| (s.number(), s.config())).collect();
     let kafs = client::choose(main.config()) == Ok(ClientKind::Kafs);
     found.extend(require::findings(&numbered, kafs).into_iter().map(|why| (message::REQUIRE_LINE, why)));

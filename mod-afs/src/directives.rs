@@ -561,6 +561,8 @@ mod tests {
             ("AFSSandbox maybe", "neither On nor Off nor a policy"),
             ("AFSSandbox default-src 'self'", "nor a policy with 'sandbox'"),
             ("AFSSandbox sandbox allow-scripts allow-same-origin", "allow-same-origin"),
+            ("AFSSandbox sandbox Allow-Same-Origin", "allow-same-origin"),
+            ("AFSSandbox sandbox allow-same-origin, default-src *", "allow-same-origin"),
             ("AFSDefaultCell a..b", "not a cell such as example.com"),
             (long.as_str(), "longer than 63 bytes"),
             ("SetAFSCells a.example b/c", "not a cell"),

@@ -51,6 +51,12 @@ impl CellServDb {
         Ok(Self { cells })
     }
 
+    /// Is this cell in it, with servers or without?
+    #[must_use]
+    pub fn has(&self, cell: &Cell) -> bool {
+        self.cells.iter().any(|(name, _)| name == cell)
+    }
+
     /// The servers of exactly this cell; none if it is not there.
     #[must_use]
     pub fn servers(&self, cell: &Cell) -> &[Ipv4Addr] {

@@ -119,6 +119,38 @@ fn health_fails_while_there_can_be_no_broker_and_is_well_when_that_is_mended() {
 
 #[test]
 #[ignore = "needs a world: run by cargo xtask test"]
+fn health_fails_while_no_authenticator_can_be_started() {
+    let world = world();
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    for name in ["ThisCell", "CellServDB"] {
+        fs::copy(Path::new("/etc/openafs").join(name), dir.path().join(name)).unwrap();
+    }
+    let httpd = start(&world, &format!("{}SetAFSConfDir {}\n", places(), dir.path().display()));
+    let (health, log) = (|| httpd.get("/health").unwrap().status, || fs::read_to_string(httpd.error_log()));
+    let own = first(&owner_file("alice"));
+    assert_eq!((health(), get_as(&world, &httpd, &own, "alice").status), (200, 200));
+    assert!(!log().unwrap().contains("AFS2056"), "one that has done its work hangs");
+    // Those that wait have read it; each login takes one of them.
+    let (db, whole) = (dir.path().join("CellServDB"), fs::read(dir.path().join("CellServDB")).unwrap());
+    fs::write(&db, "no.address.example\n").unwrap();
+    wait::until_true("it fails", Duration::from_secs(60), || {
+        httpd.get_as(&own, "bob", "wrong").unwrap();
+        Ok(health() == 503)
+    })
+    .unwrap();
+    assert_eq!(
+        (metrics::read(&httpd, "broker_ready"), httpd.get_as(&own, "carol", "x").unwrap().status),
+        (0, 503)
+    );
+    fs::write(&db, whole).unwrap();
+    wait::until_true("health again", Duration::from_secs(30), || Ok(health() == 200)).unwrap();
+    assert_eq!(get_as(&world, &httpd, &first(&owner_file("bob")), "bob").status, 200);
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
 fn metrics_and_status_tell_the_pags_and_caches_of_the_children_that_live() {
     let world = world();
     let mut httpd = start_with(&world, &format!("{}SetAFSPags {PAGS}\n", places()), |mut o| {

@@ -10,7 +10,7 @@
 //! | 0 | asked to, or the parent is gone | start another, unless it is stopping |
 //! | 64 | wrong arguments | start another; after ten ends in ten seconds at its next look |
 //! | 71 | a descriptor is missing, or the system refuses something | as for 64 |
-//! | 78 | the broker's program may not be trusted | not start it again until its configuration is loaded anew |
+//! | 78 | the broker's program may not be trusted | not start it again until httpd is restarted |
 //!
 //! The broker's own exit code 78 says that its configuration cannot be used:
 //! the nanny starts no other until it gets a new one.

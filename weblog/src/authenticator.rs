@@ -23,6 +23,10 @@ use weblog_proto::Failure;
 const START_MS: u64 = 30_000;
 /// One that has answered must have ended after so long.
 const END_MS: u64 = 5_000;
+/// One that is to end has begun to when it is looked at next.
+const FROM_NOW: u64 = u64::MAX;
+/// After so many starts that failed, one behind the other, no login is begun.
+const FAILURES: u32 = 2;
 /// One that was never used is replaced after so long: addresses of servers may have changed.
 const IDLE_MS: u64 = 600_000;
 /// Pause after one has died at its start; doubled each time.
@@ -147,6 +151,13 @@ impl Pool {
         self.processes.iter().any(|a| a.state == State::Ready)
     }
 
+    /// Whether logins can be done: one waits, is in a login, or has not failed to start again and again.
+    #[must_use]
+    pub fn can_log_in(&self) -> bool {
+        let works = |a: &Authenticator| matches!(a.state, State::Ready | State::Busy(_));
+        self.failures < FAILURES || self.processes.iter().any(works)
+    }
+
     /// Starting, ready, busy.
     #[must_use]
     pub fn counts(&self) -> (usize, usize, usize) {
@@ -232,7 +243,7 @@ impl Pool {
         self.processes = alive;
         self.done_ms.extend(ended.iter().map(|_| now_ms));
         self.hand_out(now_ms, &mut handed, &mut ended);
-        if self.failures >= 2 {
+        if self.failures >= FAILURES {
             // None will come soon. Better to say so than to let these run into their deadlines, as if it were the cell.
             ended.extend(self.waiting.drain(..).map(|(login, _)| (login, broken())));
         }
@@ -426,6 +437,9 @@ impl Authenticator {
 
     /// Ends what takes too long.
     fn watch_clock(&mut self, now_ms: u64, log: &mut Log) {
+        if self.state == State::Ending && self.since_ms == FROM_NOW {
+            self.since_ms = now_ms;
+        }
         if self.limit_ms().is_none_or(|limit| now_ms < limit) {
             return;
         }
@@ -444,6 +458,7 @@ impl Authenticator {
     fn dismiss(&mut self) {
         self.order = None;
         self.state = State::Ending;
+        self.since_ms = FROM_NOW;
     }
 
     /// Kills it; nothing of it is reported any more.
@@ -451,6 +466,7 @@ impl Authenticator {
         self.signal_kill();
         self.order = None;
         self.state = State::Ending;
+        self.since_ms = FROM_NOW;
     }
 
     /// SIGKILL, to exactly this process.

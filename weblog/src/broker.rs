@@ -339,8 +339,11 @@ impl Broker {
         }
     }
 
-    /// Tells the nanny once that logins can be done.
+    /// Tells the nanny once that logins can be done, and shows it as long as they can.
     fn tell_ready(&mut self) {
+        if self.told_ready {
+            self.board.set_ready(self.pool.can_log_in());
+        }
         if self.told_ready || !self.pool.is_ready() {
             return;
         }

@@ -277,11 +277,14 @@ pub(super) fn sandbox(words: &[String]) -> Result<Arc<str>, String> {
     if policy.len() > 2_000 || !policy.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) {
         return Err("a policy has at most 2000 characters, of ASCII".to_owned());
     }
-    let sandboxes = |part: &str| part.split_ascii_whitespace().next() == Some("sandbox");
-    if !policy.split(';').any(sandboxes) {
+    // As browsers read it: a comma begins another policy, and letters are large or small.
+    let words_of =
+        |part: &str| -> Vec<String> { part.split_ascii_whitespace().map(str::to_ascii_lowercase).collect() };
+    let parts: Vec<Vec<String>> = policy.split([';', ',']).map(words_of).collect();
+    if !parts.iter().any(|words| words.first().is_some_and(|word| word == "sandbox")) {
         return Err(format!("'{}' is neither On nor Off nor a policy with 'sandbox'", shortened(&policy)));
     }
-    if policy.split_ascii_whitespace().any(|word| word.trim_end_matches(';') == "allow-same-origin") {
+    if parts.iter().flatten().any(|word| word == "allow-same-origin") {
         return Err(
             "a policy with allow-same-origin keeps nobody's pages from acting for their readers".to_owned()
         );

@@ -142,7 +142,7 @@ pub(super) fn settle(r: &mut Request<'_>, rules: bool) -> Result<(), Status> {
     let server = r.server().config();
     let authority = Authority {
         default_cell: config.default_cell(server).cloned(),
-        cells: config.cells(server).to_vec(),
+        cells: config.cells(server),
         realms: server.realms().to_vec(),
         login: config.login(),
         service: config.service().cloned(),

@@ -155,6 +155,13 @@ fn stat(pid: &str) -> Option<(char, u64)> {
     state_and_start(&text)
 }
 
+/// Whether a process was there already at this moment (milliseconds of CLOCK_MONOTONIC; without the time that the machine
+/// slept, so that a process looks younger then).
+pub(crate) fn lives_since(pid: u32, since_ms: u64) -> bool {
+    let start_ms = |ticks: u64| ticks.saturating_mul(1_000) / rustix::param::clock_ticks_per_second().max(1);
+    stat(&pid.to_string()).is_some_and(|(_, ticks)| start_ms(ticks) <= since_ms)
+}
+
 /// The third and the 22nd field; the second one is a name in brackets, which may hold anything.
 fn state_and_start(text: &str) -> Option<(char, u64)> {
     let (_, rest) = text.rsplit_once(')')?;

@@ -3,8 +3,8 @@
 //! One slot per worker, in memory that all children share. What they wait for is a number (a hash of a directory);
 //! nothing here knows more of it. Times are milliseconds of CLOCK_MONOTONIC, the same in all processes.
 
-use crate::Error;
 use crate::rows::{Rows, kept_as_numbers};
+use crate::{Error, children};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use rustix::io::Errno;
 use rustix::process::{Pid, getpid, test_kill_process};
@@ -13,7 +13,8 @@ use rustix::process::{Pid, getpid, test_kill_process};
 const MAGIC: u64 = u64::from_le_bytes(*b"AFSWWAIT");
 /// A slot has a cache line for itself; the first line is the header.
 const STRIDE: usize = 64;
-/// Who seems to wait for longer is not counted: no access takes so long, so the process died and another has its number.
+/// Who seems to wait for longer is looked at more closely: few accesses take so long, so perhaps the process died, and another
+/// has its number.
 const LONGEST_MS: u64 = 15 * 60 * 1000;
 
 /// A worker's slot.
@@ -122,12 +123,12 @@ fn waits_at_all(slot: &Slot, older_than_ms: u64, now_ms: u64) -> bool {
         return false;
     }
     let waited = now_ms.saturating_sub(since);
-    if waited < older_than_ms || waited > LONGEST_MS {
+    if waited < older_than_ms {
         return false;
     }
     let holder = slot.pid.load(Ordering::Acquire);
     if holder != 0 && alive(holder) {
-        return true;
+        return waited <= LONGEST_MS || children::lives_since(holder, since);
     }
     // The wait first: once the slot is free, another worker may begin one there.
     let _ = slot.since_ms.compare_exchange(since, 0, Ordering::AcqRel, Ordering::Relaxed);
@@ -204,6 +205,12 @@ mod tests {
         slots[0].end();
         assert_eq!(t.count(7, 0, 1_500), 1);
         assert_eq!(t.count(7, 0, 1_500 + LONGEST_MS + 1), 0, "nobody waits so long");
+        // But where it is the same process, it does.
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let now_ms = u64::try_from(now.tv_sec).unwrap() * 1_000 + 1_000;
+        slots[1].begin(7, now_ms);
+        assert_eq!(t.count(7, 0, now_ms + LONGEST_MS + 1), 1);
+        slots[1].begin(7, 1_500);
         drop(slots);
         assert_eq!(t.count(7, 0, 1_500), 0);
     }
