@@ -330,16 +330,9 @@ fn answer(r: &mut Request<'_>) -> Status {
         {
             return refused;
         }
-        if r.main().is_some() && settled(r).is_none() {
-            // A file that a link leads to is not its parent's, either.
-            be_nobody();
-        }
         return stand(r).and_then(|()| stand_for_program(r)).map_or_else(|s| s, |()| Status::DECLINED);
     }
     if r.dir_config().auth_type() != AuthType::Afs && r.state::<Visit>().is_none_or(|v| !v.in_afs) {
-        if r.main().is_some() && settled(r).is_none() {
-            be_nobody();
-        }
         return stand_for_program(r).map_or_else(|status| status, |()| Status::DECLINED);
     }
     // Settled long ago, unless httpd has put a file in AFS in the place of another one (DirectoryIndex): then by what

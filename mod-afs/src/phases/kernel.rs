@@ -85,7 +85,7 @@ pub(super) fn answered_in_part(
     status
 }
 
-/// With a client in the kernel, before a program is started for `r`: it will stay in the PAG that it is started in.
+/// With a client in the kernel, before another module answers `r`, which may start a program: that will stay in the PAG that it is started in.
 ///
 /// A visitor's PAG is never given to another visitor after that. Programs of nobody get a PAG of their own, since a
 /// program can put a token into the PAG that it is in, and nobody's must never get one; so do those that have nothing to do
@@ -96,6 +96,10 @@ pub(super) fn answered_in_part(
 pub(super) fn stand_for_program(r: &mut Request<'_>) -> Result<(), Status> {
     let Some(standing) = standing() else { return Ok(()) };
     let Some(settled) = settled(r) else {
+        // A file that a link leads to is not its parent's, either.
+        if r.main().is_some() {
+            standing.nobody();
+        }
         // What cannot be had for it, it does not need.
         if may_start_programs(r) {
             let _ = standing.take_on_for_programs(r.initial_number());
