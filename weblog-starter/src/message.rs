@@ -34,7 +34,7 @@ pub const BROKER_NOT_STARTED: Message = Message::new("AFS3005", Level::ERROR);
 pub const BROKER_READY: Message = Message::new("AFS3006", Level::INFO);
 /// The broker has ended.
 pub const BROKER_ENDED: Message = Message::new("AFS3007", Level::ERROR);
-/// The broker does not end by itself.
+/// The broker does not end by itself, or does nothing.
 pub const BROKER_KILLED: Message = Message::new("AFS3008", Level::WARN);
 /// The program of the broker is of another version; the one before goes on.
 pub const BROKER_HELD: Message = Message::new("AFS3009", Level::WARN);

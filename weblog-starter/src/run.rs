@@ -159,6 +159,7 @@ impl Nanny<'_> {
             if (found.signal && signals.quit()) || found.orphan {
                 events.push(Event::Quit);
             }
+            events.push(Event::Beats(self.board.reader().beats()));
             events.push(Event::Tick);
             for event in events {
                 leave |= self.happens(event);
@@ -296,11 +297,11 @@ impl Nanny<'_> {
                             broker.kill();
                         }
                     }
-                    Action::Kill => {
+                    Action::Kill(why) => {
                         if let Some(broker) = &self.broker {
                             say(
                                 message::BROKER_KILLED,
-                                format_args!("killing broker process {}", broker.id()),
+                                format_args!("killing broker process {}: {why}", broker.id()),
                             );
                             broker.kill();
                         }

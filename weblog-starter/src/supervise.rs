@@ -3,10 +3,13 @@
 use crate::Error;
 use crate::backoff::Backoff;
 use core::fmt;
-use weblog_fds::versions::OTHER_VERSION;
+use weblog_fds::{BEAT_MS, versions::OTHER_VERSION};
 
 /// How long a broker may take to end when it is asked to.
 const GRACE_MS: u64 = 1_000;
+/// It is killed when it has not beaten between so many looks. They are counted, not the time alone: where everything stood
+/// still, as in a virtual machine that was paused, the broker gets its time again.
+const SILENT_LOOKS: u8 = 6;
 
 /// How a broker ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +52,8 @@ pub enum Event {
     Tick,
     /// A configuration has come from the parent.
     Config,
+    /// How often brokers have beaten up to now.
+    Beats(u64),
     /// The broker says that it is ready, and its generation.
     Ready(u64),
     /// The broker says what it cannot mean.
@@ -59,6 +64,30 @@ pub enum Event {
     Ended(End),
     /// The parent is gone, or somebody asks the nanny to end.
     Quit,
+}
+
+/// Why a broker is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// It says what it cannot mean.
+    Astray,
+    /// It has closed its socket, but does not end.
+    Deaf,
+    /// It has not come to its work, or does nothing any more.
+    Silent,
+    /// It was asked to end, but does not.
+    Stays,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Astray => "it says what no broker of its generation can",
+            Self::Deaf => "it has closed its control socket and does not end",
+            Self::Silent => "it has shown no sign of life for half a minute",
+            Self::Stays => "it was asked to end and does not",
+        })
+    }
 }
 
 /// What to do about it.
@@ -75,7 +104,7 @@ pub enum Action {
     /// Ask it to end.
     AskToQuit,
     /// Kill it.
-    Kill,
+    Kill(Why),
     /// End the nanny.
     Leave,
 }
@@ -98,6 +127,10 @@ enum Phase {
         news: bool,
         /// It is killed at this time, unless it has ended by itself.
         kill_ms: Option<u64>,
+        /// When to look for its beats.
+        look_ms: u64,
+        /// Looks since the last one.
+        silent: u8,
     },
     /// No broker, and none until another configuration comes.
     Refused,
@@ -119,6 +152,8 @@ pub struct State {
     generation: u64,
     /// Is there a configuration?
     has_config: bool,
+    /// How often brokers had beaten at the last look.
+    beats: u64,
     /// Delays.
     backoff: Backoff,
 }
@@ -131,6 +166,7 @@ impl State {
             phase: Phase::Waiting { until_ms: now_ms },
             generation,
             has_config: false,
+            beats: 0,
             backoff: Backoff::default(),
         }
     }
@@ -140,7 +176,7 @@ impl State {
     pub fn next_tick_ms(&self) -> Option<u64> {
         match self.phase {
             Phase::Waiting { until_ms } | Phase::Leaving { until_ms } => Some(until_ms),
-            Phase::Running { kill_ms, .. } => kill_ms,
+            Phase::Running { kill_ms, look_ms, .. } => Some(kill_ms.map_or(look_ms, |at| at.min(look_ms))),
             _ => None,
         }
     }
@@ -168,7 +204,13 @@ impl State {
                 *ready = true;
                 vec![Action::ReportReady(generation)]
             }
-            (Phase::Running { .. }, Event::Ready(_) | Event::Astray) => vec![Action::Kill],
+            (Phase::Running { .. }, Event::Ready(_) | Event::Astray) => vec![Action::Kill(Why::Astray)],
+            (Phase::Running { look_ms, silent, .. }, Event::Beats(beats)) if now_ms >= *look_ms => {
+                *look_ms = now_ms.saturating_add(BEAT_MS);
+                *silent = if beats == self.beats { silent.saturating_add(1) } else { 0 };
+                self.beats = beats;
+                if *silent >= SILENT_LOOKS { vec![Action::Kill(Why::Silent)] } else { vec![] }
+            }
             (Phase::Running { kill_ms, .. }, Event::Deaf) => {
                 // Whoever ends closes its socket a little before its end, which says more.
                 *kill_ms = Some(now_ms.saturating_add(GRACE_MS));
@@ -176,7 +218,7 @@ impl State {
             }
             (Phase::Running { kill_ms, .. }, Event::Tick) if kill_ms.is_some_and(|at| now_ms >= at) => {
                 *kill_ms = Some(now_ms.saturating_add(GRACE_MS));
-                vec![Action::Kill]
+                vec![Action::Kill(Why::Deaf)]
             }
             (&mut Phase::Running { since_ms, ready, news, .. }, Event::Ended(end)) => {
                 self.phase = if end == End::Exit(Error::CONFIG.into()) && !news {
@@ -195,7 +237,7 @@ impl State {
             (Phase::Leaving { until_ms }, Event::Tick) if now_ms >= *until_ms => {
                 // Again and again: the nanny leaves nobody behind.
                 *until_ms = now_ms.saturating_add(GRACE_MS);
-                vec![Action::Kill]
+                vec![Action::Kill(Why::Stays)]
             }
             (Phase::Leaving { .. }, Event::Ended(_))
             | (Phase::Waiting { .. } | Phase::Refused, Event::Quit) => {
@@ -210,7 +252,14 @@ impl State {
     /// The next broker.
     fn start(&mut self, now_ms: u64) -> Vec<Action> {
         self.generation = self.generation.saturating_add(1);
-        self.phase = Phase::Running { since_ms: now_ms, ready: false, news: false, kill_ms: None };
+        self.phase = Phase::Running {
+            since_ms: now_ms,
+            ready: false,
+            news: false,
+            kill_ms: None,
+            look_ms: now_ms.saturating_add(BEAT_MS),
+            silent: 0,
+        };
         let mut actions = vec![Action::Start(self.generation)];
         if self.has_config {
             actions.push(Action::SendConfig);
@@ -258,7 +307,51 @@ mod tests {
             (51, Event::Tick, &[]),
             (70, Event::Tick, &[Action::Start(102), Action::SendConfig]),
         ]);
-        assert_eq!(state.next_tick_ms(), None);
+        assert_eq!(state.next_tick_ms(), Some(70 + BEAT_MS));
+    }
+
+    #[test]
+    fn a_broker_without_a_sign_of_life_is_killed_whether_it_was_ready_or_not() {
+        for ready in [false, true] {
+            let mut state = check(&[STARTED]);
+            if ready {
+                state = state.step(Event::Ready(101), 1).0;
+            }
+            // Beats of the one before it.
+            state = state.step(Event::Beats(7), BEAT_MS).0;
+            for look in 2..=6 {
+                assert_eq!(state.next_tick_ms(), Some(look * BEAT_MS));
+                // More often than every five seconds is not counted.
+                for early in [1, BEAT_MS - 1] {
+                    let (next, actions) = state.step(Event::Beats(7), (look - 1) * BEAT_MS + early);
+                    assert_eq!(actions, []);
+                    state = next;
+                }
+                let (next, actions) = state.step(Event::Beats(7), look * BEAT_MS);
+                assert_eq!(actions, []);
+                state = next;
+            }
+            let (state, actions) = state.step(Event::Beats(7), 7 * BEAT_MS);
+            assert_eq!(actions, [Action::Kill(Why::Silent)]);
+            let (state, actions) = state.step(Event::Ended(End::Signal(9)), 7 * BEAT_MS + 1);
+            assert_eq!(actions, [Action::ReportDown(End::Signal(9))]);
+            // The next one has its own time.
+            let (state, actions) = state.step(Event::Tick, 9 * BEAT_MS);
+            assert_eq!(actions, [Action::Start(102)]);
+            assert_eq!(state.step(Event::Beats(7), 10 * BEAT_MS).1, []);
+        }
+    }
+
+    #[test]
+    fn a_broker_that_beats_now_and_then_lives_and_a_pause_of_everything_counts_once() {
+        let mut state = check(&[STARTED]);
+        for look in 1..100 {
+            let (next, actions) = state.step(Event::Beats(look / 5), look * BEAT_MS);
+            assert_eq!(actions, [], "{look}");
+            state = next;
+        }
+        let (state, actions) = state.step(Event::Beats(19), 1_000 * BEAT_MS);
+        assert_eq!((actions, state.next_tick_ms()), (vec![], Some(1_001 * BEAT_MS)));
     }
 
     #[test]
@@ -289,8 +382,8 @@ mod tests {
 
     #[test]
     fn a_broker_that_lies_about_its_generation_is_killed() {
-        check(&[STARTED, (1, Event::Ready(99), &[Action::Kill])]);
-        check(&[STARTED, (1, Event::Astray, &[Action::Kill])]);
+        check(&[STARTED, (1, Event::Ready(99), &[Action::Kill(Why::Astray)])]);
+        check(&[STARTED, (1, Event::Astray, &[Action::Kill(Why::Astray)])]);
     }
 
     #[test]
@@ -302,7 +395,8 @@ mod tests {
             (2, Event::Tick, &[]),
             (3, Event::Ended(end), &[Action::ReportDown(end)]),
         ]);
-        let state = check(&[STARTED, (1, Event::Deaf, &[]), (1_001, Event::Tick, &[Action::Kill])]);
+        let state =
+            check(&[STARTED, (1, Event::Deaf, &[]), (1_001, Event::Tick, &[Action::Kill(Why::Deaf)])]);
         assert_eq!(state.next_tick_ms(), Some(2_001));
     }
 
@@ -314,8 +408,8 @@ mod tests {
             (11, Event::Quit, &[]),
             (12, Event::Config, &[]),
             (1_009, Event::Tick, &[]),
-            (1_010, Event::Tick, &[Action::Kill]),
-            (2_010, Event::Tick, &[Action::Kill]),
+            (1_010, Event::Tick, &[Action::Kill(Why::Stays)]),
+            (2_010, Event::Tick, &[Action::Kill(Why::Stays)]),
             (2_011, Event::Ended(End::Signal(9)), &[Action::Leave]),
             (9_999, Event::Tick, &[]),
             (9_999, Event::Config, &[]),

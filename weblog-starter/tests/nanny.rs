@@ -37,7 +37,7 @@ fn main() -> ExitCode {
         play_parent(Path::new(&args[1]));
         return ExitCode::SUCCESS;
     }
-    let tests: [(&str, fn()); 15] = [
+    let tests: [(&str, fn()); 16] = [
         ("broker_finds_its_descriptors_arguments_and_empty_environment", broker_finds_its_place),
         (
             "killed_broker_is_replaced_with_a_higher_generation_and_the_last_configuration",
@@ -49,6 +49,7 @@ fn main() -> ExitCode {
         ("closed_control_socket_ends_both", closed_socket_ends_both),
         ("quit_and_sigterm_end_both", quit_ends_both),
         ("broker_that_ignores_quit_is_killed", stubborn_broker_is_killed),
+        ("broker_that_shows_no_sign_of_life_is_replaced", silent_broker_is_replaced),
         ("refused_configuration_waits_for_another_one", refused_configuration_waits),
         ("program_of_another_version_leaves_the_one_before_at_work", other_version_steps_back),
         ("generation_rises_over_nannies_whatever_the_clock_says", generation_rises_over_nannies),
@@ -101,11 +102,23 @@ fn play_broker(args: &[String]) -> ExitCode {
         match &buffer[..n] {
             b"Cbad" => return ExitCode::from(78),
             b"Cstubborn" => stubborn = true,
+            b"Cbeat" => beat(),
             b"Q" if !stubborn => return ExitCode::SUCCESS,
             b"" => return ExitCode::SUCCESS, // the nanny is gone
             _ => {}
         }
     }
+}
+
+/// Beats from now on, as a broker whose loop turns.
+fn beat() {
+    let board = weblog_fds::BoardWriter::map(weblog_fds::take(layout::BOARD).unwrap()).unwrap();
+    std::thread::spawn(move || {
+        loop {
+            board.beat();
+            std::thread::sleep(Duration::from_millis(weblog_fds::BEAT_MS));
+        }
+    });
 }
 
 // --- the httpd parent's side ---
@@ -470,6 +483,21 @@ fn stubborn_broker_is_killed() {
     httpd.tell(b"Q");
     assert!(nanny.gone_within(IN_TIME_MS) && broker.gone_within(0));
     assert!(start.elapsed() >= Duration::from_millis(900), "it gets a second: {:?}", start.elapsed());
+}
+
+fn silent_broker_is_replaced() {
+    let program = program();
+    let (silent, alive) = (Httpd::new(&program.path), Httpd::new(&program.path));
+    let (broker, other) = (silent.broker_process(), alive.broker_process());
+    let (first, _) = (silent.ready(), alive.ready());
+    alive.tell(b"Cbeat");
+    assert_eq!(alive.hear(), "heard Cbeat");
+    // 30 to 35 seconds; so that the other one's time would be up as well, had it not beaten.
+    assert!(broker.gone_within(35_000 + IN_TIME_MS));
+    assert_eq!(silent.down(), "signal 9");
+    silent.who();
+    assert_eq!(silent.ready(), first + 1);
+    assert!(!other.gone_within(10_000) && !readable(&alive.control, 0));
 }
 
 fn refused_configuration_waits() {

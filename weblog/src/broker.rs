@@ -16,7 +16,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
-use weblog_fds::{BoardWriter, layout, versions};
+use weblog_fds::{BEAT_MS, BoardWriter, layout, versions};
 use weblog_proto::lane::{BrokerLane, RecvError, Sent};
 use weblog_proto::versions::of_broker;
 use weblog_proto::{BrokerConfig, COUNTERS, OneTimeKey, RequestId};
@@ -24,7 +24,7 @@ use weblog_proto::{BrokerConfig, COUNTERS, OneTimeKey, RequestId};
 /// Requests taken from one lane before the others get their turn; a lane has one asker, so more is not honest.
 const REQUESTS_PER_TURN: usize = 4;
 /// Longest pause of the loop.
-const PAUSE_MAX_MS: u64 = 60_000;
+const PAUSE_MAX_MS: u64 = BEAT_MS;
 /// How an asker is answered.
 struct Asker {
     id: RequestId,
@@ -84,6 +84,8 @@ pub fn run(args: &BrokerArgs, log: &mut Log) -> Result<(), Error> {
         lanes.push(Some(BrokerLane::new(request, reply)));
     }
     let board = BoardWriter::map(board).map_err(|e| Error::Descriptor(layout::BOARD, fd_error(e)))?;
+    // The user database may let us wait: not longer than the nanny lives.
+    privilege::die_with_parent(parent)?;
     let user = RunAs::find(&args.user)?;
     let missing = privilege::drop_all(user, parent)?;
     for what in missing.0 {
@@ -139,6 +141,7 @@ impl Broker {
     /// A bad configuration, or poll's.
     fn serve(&mut self) -> Result<&'static str, Error> {
         loop {
+            self.board.beat();
             let now = Now::read();
             self.dispatch.tick(now);
             self.settle(now);

@@ -192,7 +192,7 @@ fn not_dumpable() -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Error::Orphan`], or prctl's.
-fn die_with_parent(parent: Option<Pid>) -> Result<(), Error> {
+pub fn die_with_parent(parent: Option<Pid>) -> Result<(), Error> {
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(failed("set the parent-death signal"))?;
     if getppid() == parent && parent.is_some() { Ok(()) } else { Err(Error::Orphan) }
 }

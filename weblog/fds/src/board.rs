@@ -15,6 +15,8 @@ const VERSION: u32 = crate::versions::BOARD;
 const LEN: usize = 4096;
 /// Number of counters.
 pub const COUNTERS: usize = 32;
+/// A broker that works beats at least this often, in milliseconds.
+pub const BEAT_MS: u64 = 5_000;
 
 /// What lies on the page. Every field is an atomic: the writer is another process.
 #[repr(C)]
@@ -31,6 +33,8 @@ struct Page {
     epoch: AtomicU64,
     /// For status pages.
     counters: [AtomicU64; COUNTERS],
+    /// Rises as long as the broker's loop turns.
+    beat: AtomicU64,
 }
 
 const _: () = assert!(size_of::<Page>() <= LEN);
@@ -133,6 +137,11 @@ impl BoardWriter {
         self.0.ready.store(u32::from(ready), Ordering::Release);
     }
 
+    /// Shows that the broker is alive; due every [`BEAT_MS`].
+    pub fn beat(&self) {
+        self.0.beat.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Tells all readers that something was revoked; returns the new epoch.
     pub fn raise_epoch(&self) -> u64 {
         self.0.epoch.fetch_add(1, Ordering::AcqRel).wrapping_add(1)
@@ -196,6 +205,12 @@ impl BoardReader {
         self.0.ready.load(Ordering::Acquire) != 0
     }
 
+    /// Rises at least every [`BEAT_MS`] while a broker works; the next one counts on.
+    #[must_use]
+    pub fn beats(&self) -> u64 {
+        self.0.beat.load(Ordering::Relaxed)
+    }
+
     /// Counter `i`; 0 if it does not exist.
     #[must_use]
     pub fn counter(&self, i: usize) -> u64 {
@@ -234,11 +249,12 @@ mod tests {
             w.set_counter(3, 40);
             w.add_counter(3, 2);
             w.add_counter(COUNTERS, 1);
+            w.beat();
             i32::from(w.raise_epoch() != 2)
         });
         assert_eq!(writer.wait(), Some(0));
         assert_eq!((reader.generation(), reader.epoch(), reader.ready()), (u64::MAX - 1, 2, true));
-        assert_eq!((reader.counter(3), reader.counter(COUNTERS)), (42, 0));
+        assert_eq!((reader.counter(3), reader.counter(COUNTERS), reader.beats()), (42, 0, 1));
         // The next broker goes on from there.
         assert_eq!(BoardWriter::map(fd).unwrap().raise_epoch(), 3);
     }

@@ -23,7 +23,7 @@ pub mod testing;
 pub mod versions;
 pub mod waiting;
 
-pub use board::{Board, BoardReader, BoardWriter, COUNTERS};
+pub use board::{BEAT_MS, Board, BoardReader, BoardWriter, COUNTERS};
 pub use children::{ChildSlot, ChildTable, Sums};
 pub use error::Error;
 pub use inherit::{close_from, take};

@@ -7,7 +7,7 @@
 pub const NEXT: u32 = if cfg!(feature = "next-version") { 1 } else { 0 };
 
 /// The board: its fields and where they lie.
-pub const BOARD: u32 = 2 + NEXT;
+pub const BOARD: u32 = 3 + NEXT;
 /// Control messages with what is in them, command lines, and numbers of descriptors.
 pub const CONTROL: u32 = 1 + NEXT;
 /// Tables in memory that httpd's processes share: locks and waiting workers.
