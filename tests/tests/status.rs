@@ -67,6 +67,30 @@ fn metrics_health_and_status_tell_how_the_broker_is() {
 
 #[test]
 #[ignore = "needs a world: run by cargo xtask test"]
+fn a_broker_that_stands_still_is_replaced_and_one_that_has_nothing_to_do_is_not() {
+    let world = world();
+    let httpd = start(&world, "");
+    assert_eq!(get_as(&world, &httpd, &first(&owner_file("alice")), "alice").status, 200);
+    let broker = broker_of(&httpd).unwrap();
+    // Longer than the nanny waits for a sign of life.
+    std::thread::sleep(Duration::from_secs(45));
+    assert_eq!(broker_of(&httpd), Some(broker));
+    signal_pid(broker, Signal::STOP).unwrap();
+    wait::until_true("another broker", Duration::from_secs(60) * wait::slow_factor(), || {
+        Ok(broker_of(&httpd).is_some_and(|b| b != broker))
+    })
+    .unwrap();
+    wait::until_true("logins", Duration::from_secs(20) * wait::slow_factor(), || {
+        Ok(get_as(&world, &httpd, &first(&owner_file("bob")), "bob").status == 200)
+    })
+    .unwrap();
+    let log = fs::read_to_string(httpd.error_log()).unwrap();
+    assert!(log.contains("no sign of life"), "{log}");
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
 fn health_fails_while_there_can_be_no_broker_and_is_well_when_that_is_mended() {
     let world = world();
     let starter = world.programs.weblog_starter.clone().unwrap();
