@@ -310,7 +310,9 @@ impl Pool {
         let clocks = self.processes.iter().filter_map(Authenticator::limit_ms).chain(self.held_until_ms);
         let (starting, ready, _) = self.counts();
         let short = starting.saturating_add(ready) < self.plan.ahead.saturating_add(self.waiting.len());
-        clocks.chain((short && self.failures > 0).then_some(self.not_before_ms)).min()
+        // While the one that is tried starts, there is no other to start.
+        let alone = self.failures > 0 && starting == 0;
+        clocks.chain((short && alone).then_some(self.not_before_ms)).min()
     }
 }
 

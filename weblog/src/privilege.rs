@@ -28,7 +28,7 @@ impl RunAs {
     /// From a name, or `#` and a number (whose group is the one of the user database, or has the same number).
     ///
     /// # Errors
-    /// [`Error::NoUser`], [`Error::Root`].
+    /// [`Error::NoUser`], [`Error::Root`]; [`Error::System`] if the user database does not say, as it may do later.
     pub fn find(text: &str) -> Result<Self, Error> {
         let nobody = || Error::NoUser(text.to_owned());
         let found = match text.strip_prefix('#') {
@@ -38,11 +38,11 @@ impl RunAs {
                 if uid == u32::MAX {
                     return Err(nobody());
                 }
-                let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)).ok().flatten();
+                let user = entry(nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)))?;
                 Self { uid, gid: user.map_or(uid, |u| u.gid.as_raw()) }
             }
             None => {
-                let user = nix::unistd::User::from_name(text).ok().flatten().ok_or_else(nobody)?;
+                let user = entry(nix::unistd::User::from_name(text))?.ok_or_else(nobody)?;
                 Self { uid: user.uid.as_raw(), gid: user.gid.as_raw() }
             }
         };
@@ -50,6 +50,19 @@ impl RunAs {
             return Err(Error::Root);
         }
         Ok(found)
+    }
+}
+
+/// What the user database says; `None` if it has no such entry.
+///
+/// # Errors
+/// [`Error::System`] if it could not be asked.
+fn entry(said: nix::Result<Option<nix::unistd::User>>) -> Result<Option<nix::unistd::User>, Error> {
+    match said {
+        Ok(found) => Ok(found),
+        // So some libraries say that there is none (getpwnam(3)).
+        Err(nix::errno::Errno::ENOENT | nix::errno::Errno::ESRCH) => Ok(None),
+        Err(errno) => Err(Error::System("looking up the user", Errno::from_raw_os_error(errno as i32))),
     }
 }
 
@@ -251,6 +264,19 @@ mod tests {
         assert_eq!(RunAs::find("#1234567").unwrap(), RunAs { uid: 1_234_567, gid: 1_234_567 });
         for text in ["no-such-user-here", "#", "#x", "#-1", "#4294967295", ""] {
             assert!(matches!(RunAs::find(text), Err(Error::NoUser(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_user_database_that_does_not_answer_has_not_said_that_there_is_no_such_user() {
+        use nix::errno::Errno as Said;
+        for none in [Ok(None), Err(Said::ENOENT), Err(Said::ESRCH)] {
+            assert!(matches!(entry(none), Ok(None)));
+        }
+        for away in [Said::EIO, Said::EAGAIN, Said::ECONNREFUSED] {
+            let error = entry(Err(away)).unwrap_err();
+            // Not 78: the nanny tries again.
+            assert_eq!(error.exit_code(), 71, "{error}");
         }
     }
 }

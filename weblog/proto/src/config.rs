@@ -280,9 +280,15 @@ mod tests {
         let changes: [fn(&mut BrokerConfig); 22] = [
             |c| c.conf_dir = "etc".to_owned(),
             |c| c.conf_dir = "/etc\0".to_owned(),
-            |c| c.cells.clear(),
-            |c| c.cells[0].name = "Example.com".to_owned(),
-            |c| c.cells[0].name = "a b".to_owned(),
+            |c| *c = BrokerConfig { cells: Vec::new(), services: Vec::new(), ..c.clone() },
+            |c| {
+                c.services.clear();
+                c.cells[0].name = "Example.com".to_owned();
+            },
+            |c| {
+                c.services.clear();
+                c.cells[0].name = "a b".to_owned();
+            },
             |c| c.cells[1].name = "example.com".to_owned(),
             |c| c.cells[0].realm = Some("a b".to_owned()),
             |c| c.realms[0] = "A@B".to_owned(),
