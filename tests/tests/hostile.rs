@@ -4,7 +4,8 @@
 mod common;
 
 use common::{
-    answer_limit, ask, broker_of, first, get_as, password, raw_authorization, start, start_with, timed, world,
+    answer_limit, ask, broker_of, first, get_as, nanny_of, password, raw_authorization, start, start_with,
+    timed, world,
 };
 use integration::content::{owner_file, owner_line};
 use integration::http::{Connection, Request, base64};
@@ -161,7 +162,9 @@ fn a_broker_that_stands_still_holds_nobody_beyond_the_deadline() {
     let world = world();
     let httpd = start(&world, "");
     assert_eq!(get_as(&world, &httpd, &first(&owner_file("alice")), "alice").status, 200);
-    let broker = broker_of(&httpd).unwrap();
+    let (broker, nanny) = (broker_of(&httpd).unwrap(), nanny_of(&httpd).unwrap());
+    // She would replace it after half a minute.
+    signal_pid(nanny, Signal::STOP).unwrap();
     signal_pid(broker, Signal::STOP).unwrap();
     std::thread::scope(|s| {
         let all: Vec<_> = (0..40)
@@ -177,6 +180,7 @@ fn a_broker_that_stands_still_holds_nobody_beyond_the_deadline() {
         }
     });
     signal_pid(broker, Signal::CONT).unwrap();
+    signal_pid(nanny, Signal::CONT).unwrap();
     integration::wait::until_true("logins", Duration::from_secs(20), || {
         Ok(get_as(&world, &httpd, &first(&owner_file("bob")), "bob").status == 200)
     })

@@ -135,11 +135,11 @@ impl Nanny<'_> {
     /// [`Error::System`] from poll(2).
     fn watch(mut self, signals: &Signals, parent_process: &OwnedFd) -> Result<(), Error> {
         let mut leave = self.happens(Event::Tick);
-        let mut listen = true;
+        let (mut listen, mut orphan) = (true, false);
         while !leave {
-            let found = self.wait(signals, parent_process, listen)?;
+            let found = self.wait(signals, parent_process, listen, orphan)?;
+            let mut events = vec![Event::Beats(self.board.reader().beats())];
             // What the broker has said comes before its end.
-            let mut events = Vec::new();
             if found.broker {
                 events.extend(self.hear_broker());
             }
@@ -159,7 +159,7 @@ impl Nanny<'_> {
             if (found.signal && signals.quit()) || found.orphan {
                 events.push(Event::Quit);
             }
-            events.push(Event::Beats(self.board.reader().beats()));
+            orphan |= found.orphan;
             events.push(Event::Tick);
             for event in events {
                 leave |= self.happens(event);
@@ -172,7 +172,13 @@ impl Nanny<'_> {
     ///
     /// # Errors
     /// [`Error::System`].
-    fn wait(&self, signals: &Signals, parent_process: &OwnedFd, listen: bool) -> Result<Found, Error> {
+    fn wait(
+        &self,
+        signals: &Signals,
+        parent_process: &OwnedFd,
+        listen: bool,
+        orphan: bool,
+    ) -> Result<Found, Error> {
         let timeout = self.state.next_tick_ms().map(|t| {
             let left = t.saturating_sub(now_ms());
             Timespec {
@@ -182,8 +188,12 @@ impl Nanny<'_> {
         });
         let mut fds = vec![
             PollFd::new(signals, PollFlags::IN),
-            PollFd::new(parent_process, PollFlags::IN),
-            // Once it is closed it would never be quiet again; something else holds its place then.
+            // What has ended or is closed would never be quiet again; something else holds its place then.
+            if orphan {
+                PollFd::new(signals, PollFlags::IN)
+            } else {
+                PollFd::new(parent_process, PollFlags::IN)
+            },
             if listen {
                 PollFd::new(&self.parent, PollFlags::IN)
             } else {
@@ -205,7 +215,7 @@ impl Nanny<'_> {
         let at = |i: usize| happened.get(i).copied().unwrap_or(PollFlags::empty());
         Ok(Found {
             signal: !at(0).is_empty(),
-            orphan: !at(1).is_empty(),
+            orphan: !orphan && !at(1).is_empty(),
             parent: listen && !at(2).is_empty(),
             ended: !at(3).is_empty(),
             broker: at(4).intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR),
@@ -299,11 +309,13 @@ impl Nanny<'_> {
                     }
                     Action::Kill(why) => {
                         if let Some(broker) = &self.broker {
+                            // First of all: the log may lie on a disk that makes us wait.
+                            broker.kill();
+                            self.board.set_ready(false);
                             say(
                                 message::BROKER_KILLED,
-                                format_args!("killing broker process {}: {why}", broker.id()),
+                                format_args!("killed broker process {}: {why}", broker.id()),
                             );
-                            broker.kill();
                         }
                     }
                     Action::Leave => {

@@ -10,6 +10,8 @@ const GRACE_MS: u64 = 1_000;
 /// It is killed when it has not beaten between so many looks. They are counted, not the time alone: where everything stood
 /// still, as in a virtual machine that was paused, the broker gets its time again.
 const SILENT_LOOKS: u8 = 6;
+/// The same for one that has never beaten: its start waits for the user database, which may have timeouts of its own.
+const START_LOOKS: u8 = 24;
 
 /// How a broker ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +75,9 @@ pub enum Why {
     Astray,
     /// It has closed its socket, but does not end.
     Deaf,
-    /// It has not come to its work, or does nothing any more.
+    /// It has not come to its work.
+    Late,
+    /// It does nothing any more.
     Silent,
     /// It was asked to end, but does not.
     Stays,
@@ -84,6 +88,7 @@ impl fmt::Display for Why {
         f.write_str(match self {
             Self::Astray => "it says what no broker of its generation can",
             Self::Deaf => "it has closed its control socket and does not end",
+            Self::Late => "it has not come to its work within two minutes",
             Self::Silent => "it has shown no sign of life for half a minute",
             Self::Stays => "it was asked to end and does not",
         })
@@ -131,6 +136,8 @@ enum Phase {
         look_ms: u64,
         /// Looks since the last one.
         silent: u8,
+        /// Has it ever beaten?
+        beaten: bool,
     },
     /// No broker, and none until another configuration comes.
     Refused,
@@ -152,8 +159,10 @@ pub struct State {
     generation: u64,
     /// Is there a configuration?
     has_config: bool,
-    /// How often brokers had beaten at the last look.
+    /// How often brokers have beaten, as far as is known.
     beats: u64,
+    /// The same at the last look at the one that runs.
+    counted: u64,
     /// Delays.
     backoff: Backoff,
 }
@@ -167,6 +176,7 @@ impl State {
             generation,
             has_config: false,
             beats: 0,
+            counted: 0,
             backoff: Backoff::default(),
         }
     }
@@ -184,6 +194,9 @@ impl State {
     /// The state after `event`, and what to do, in this order.
     #[must_use]
     pub fn step(mut self, event: Event, now_ms: u64) -> (Self, Vec<Action>) {
+        if let Event::Beats(beats) = event {
+            self.beats = beats;
+        }
         let actions = match (&mut self.phase, event) {
             (Phase::Gone, _) => vec![],
             (Phase::Waiting { until_ms }, Event::Tick) if now_ms >= *until_ms => self.start(now_ms),
@@ -205,11 +218,20 @@ impl State {
                 vec![Action::ReportReady(generation)]
             }
             (Phase::Running { .. }, Event::Ready(_) | Event::Astray) => vec![Action::Kill(Why::Astray)],
-            (Phase::Running { look_ms, silent, .. }, Event::Beats(beats)) if now_ms >= *look_ms => {
+            (Phase::Running { look_ms, silent, beaten, .. }, Event::Beats(beats)) if now_ms >= *look_ms => {
                 *look_ms = now_ms.saturating_add(BEAT_MS);
-                *silent = if beats == self.beats { silent.saturating_add(1) } else { 0 };
-                self.beats = beats;
-                if *silent >= SILENT_LOOKS { vec![Action::Kill(Why::Silent)] } else { vec![] }
+                *beaten |= beats != self.counted;
+                *silent = if beats == self.counted { silent.saturating_add(1) } else { 0 };
+                self.counted = beats;
+                let (looks, why) =
+                    if *beaten { (SILENT_LOOKS, Why::Silent) } else { (START_LOOKS, Why::Late) };
+                if *silent < looks {
+                    vec![]
+                } else {
+                    // Once more after the same time: it may take a while until it can be killed.
+                    *silent = 0;
+                    vec![Action::Kill(why)]
+                }
             }
             (Phase::Running { kill_ms, .. }, Event::Deaf) => {
                 // Whoever ends closes its socket a little before its end, which says more.
@@ -259,7 +281,9 @@ impl State {
             kill_ms: None,
             look_ms: now_ms.saturating_add(BEAT_MS),
             silent: 0,
+            beaten: false,
         };
+        self.counted = self.beats;
         let mut actions = vec![Action::Start(self.generation)];
         if self.has_config {
             actions.push(Action::SendConfig);
@@ -310,40 +334,69 @@ mod tests {
         assert_eq!(state.next_tick_ms(), Some(70 + BEAT_MS));
     }
 
-    #[test]
-    fn a_broker_without_a_sign_of_life_is_killed_whether_it_was_ready_or_not() {
-        for ready in [false, true] {
-            let mut state = check(&[STARTED]);
-            if ready {
-                state = state.step(Event::Ready(101), 1).0;
-            }
-            // Beats of the one before it.
-            state = state.step(Event::Beats(7), BEAT_MS).0;
-            for look in 2..=6 {
-                assert_eq!(state.next_tick_ms(), Some(look * BEAT_MS));
-                // More often than every five seconds is not counted.
-                for early in [1, BEAT_MS - 1] {
-                    let (next, actions) = state.step(Event::Beats(7), (look - 1) * BEAT_MS + early);
-                    assert_eq!(actions, []);
-                    state = next;
-                }
-                let (next, actions) = state.step(Event::Beats(7), look * BEAT_MS);
+    /// At which look a broker is killed, and why, that beats at these looks only.
+    fn killed(state: &State, beats_at: &[u64]) -> (u64, Why, State) {
+        let mut state = state.clone();
+        let mut beats = state.beats;
+        for look in 1..100 {
+            let at = look * BEAT_MS;
+            assert_eq!(state.next_tick_ms(), Some(at));
+            beats += u64::from(beats_at.contains(&look));
+            // More often than every five seconds is not counted.
+            for early in [at - BEAT_MS + 1, at - 1] {
+                let (next, actions) = state.step(Event::Beats(beats), early);
                 assert_eq!(actions, []);
                 state = next;
             }
-            let (state, actions) = state.step(Event::Beats(7), 7 * BEAT_MS);
-            assert_eq!(actions, [Action::Kill(Why::Silent)]);
-            let (state, actions) = state.step(Event::Ended(End::Signal(9)), 7 * BEAT_MS + 1);
+            let (next, actions) = state.step(Event::Beats(beats), at);
+            state = next;
+            match actions.as_slice() {
+                [] => {}
+                [Action::Kill(why)] => return (look, *why, state),
+                other => panic!("{other:?}"),
+            }
+        }
+        panic!("it lives");
+    }
+
+    #[test]
+    fn a_broker_without_a_sign_of_life_is_killed_whether_it_was_ready_or_not() {
+        for ready in [false, true] {
+            // Those before it have beaten.
+            let (mut state, _) = State::new(100, 0).step(Event::Beats(7), 0);
+            state = state.step(Event::Tick, 0).0;
+            if ready {
+                state = state.step(Event::Ready(101), 0).0;
+            }
+            assert!(matches!(killed(&state, &[]), (24, Why::Late, _)));
+            assert!(matches!(killed(&state, &[1]), (7, Why::Silent, _)));
+            assert!(matches!(killed(&state, &[20]), (26, Why::Silent, _)));
+            let (look, why, state) = killed(&state, &[1, 6, 12, 17]);
+            assert_eq!((look, why), (23, Why::Silent));
+            // It may take its time to die, and is killed again.
+            let again = (24..29).fold(state.clone(), |s, look| {
+                let (s, actions) = s.step(Event::Beats(11), look * BEAT_MS);
+                assert_eq!(actions, []);
+                s
+            });
+            assert_eq!(again.step(Event::Beats(11), 29 * BEAT_MS).1, [Action::Kill(Why::Silent)]);
+            // The next one has its own time, and beats of its own.
+            let (state, actions) = state.step(Event::Ended(End::Signal(9)), 24 * BEAT_MS);
             assert_eq!(actions, [Action::ReportDown(End::Signal(9))]);
-            // The next one has its own time.
-            let (state, actions) = state.step(Event::Tick, 9 * BEAT_MS);
+            let (state, _) = state.step(Event::Beats(12), 25 * BEAT_MS);
+            let (mut state, actions) = state.step(Event::Tick, 25 * BEAT_MS);
             assert_eq!(actions, [Action::Start(102)]);
-            assert_eq!(state.step(Event::Beats(7), 10 * BEAT_MS).1, []);
+            for look in 26..49 {
+                let (next, actions) = state.step(Event::Beats(12), look * BEAT_MS);
+                assert_eq!(actions, [], "{look}");
+                state = next;
+            }
+            assert_eq!(state.step(Event::Beats(12), 49 * BEAT_MS).1, [Action::Kill(Why::Late)]);
         }
     }
 
     #[test]
-    fn a_broker_that_beats_now_and_then_lives_and_a_pause_of_everything_counts_once() {
+    fn a_pause_of_everything_counts_once() {
         let mut state = check(&[STARTED]);
         for look in 1..100 {
             let (next, actions) = state.step(Event::Beats(look / 5), look * BEAT_MS);
