@@ -269,12 +269,6 @@ impl Phases for Module {
         }
         if let Who::Visitor(visitor) = settled.who {
             show_user(r, &visitor);
-            r.set_env(c"AFS_USER", visitor.principal.name());
-            r.set_env(c"AFS_CELL", visitor.principal.cell().as_str());
-            r.set_env(c"AFS_TOKEN_EXPIRES", &visitor.token_end.to_string());
-            if let Some(days) = visitor.password_expires_days {
-                r.set_env(c"AFS_PASSWORD_EXPIRES_DAYS", &days.to_string());
-            }
         }
         let in_afs = r.state::<Visit>().is_some_and(|visit| visit.in_afs);
         if in_afs {
@@ -460,7 +454,7 @@ fn afs_says(r: &mut Request<'_>, errno: i32) -> Status {
     refuse(r, answer, trouble.word(), None)
 }
 
-/// Shows httpd who the visitor is.
+/// Shows httpd, and logs and programs, who the visitor is.
 fn show_user(r: &mut Request<'_>, visitor: &Arc<Visitor>) {
     let who = &visitor.principal;
     let short = r.dir_config().remote_user == Some(RemoteUser::Short) && who.realm().is_none();
@@ -469,6 +463,12 @@ fn show_user(r: &mut Request<'_>, visitor: &Arc<Visitor>) {
         r.set_user(who.name(), "Basic");
     } else {
         r.set_user(&who.to_string(), "Basic");
+    }
+    r.set_env(c"AFS_USER", who.name());
+    r.set_env(c"AFS_CELL", who.cell().as_str());
+    r.set_env(c"AFS_TOKEN_EXPIRES", &visitor.token_end.to_string());
+    if let Some(days) = visitor.password_expires_days {
+        r.set_env(c"AFS_PASSWORD_EXPIRES_DAYS", &days.to_string());
     }
 }
 
@@ -494,7 +494,7 @@ pub(crate) fn refuse(r: &mut Request<'_>, answer: Answer, reason: &str, name: Op
     }
     let visitor = settled(r).and_then(|settled| settled.who.visitor().cloned());
     if let Some(visitor) = &visitor {
-        // So that httpd's own log shows who was refused.
+        // So that httpd's own logs show who was refused.
         show_user(r, visitor);
     }
     let log = server.access_log().and_then(|path| child()?.logs.get(path));

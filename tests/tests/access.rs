@@ -208,6 +208,12 @@ fn d6_the_visitor_of_one_request_is_not_the_visitor_of_the_next_on_the_same_conn
             let afs = r.header("X-Afs").unwrap().to_owned();
             assert!(afs.starts_with(&format!("{name}|{FIRST_CELL}|")) && !afs.ends_with("(null)"), "{afs}");
         }
+        // Logged in, but not let in: logs tell who it was.
+        let r =
+            c.send(&Request::get(&first(&owner_file("alice"))).login("bob", password(cell, "bob"))).unwrap();
+        assert_eq!((r.status, user(&r)), (403, format!("bob@{FIRST_CELL}")));
+        let afs = r.header("X-Afs").unwrap();
+        assert!(afs.starts_with(&format!("bob|{FIRST_CELL}|")) && !afs.ends_with("(null)"), "{afs}");
         let r = c.send(&Request::get(&path)).unwrap();
         assert_eq!((r.status, user(&r)), (200, String::new()), "anonymous");
         assert_eq!(r.header("X-Afs"), Some("(null)|(null)|(null)"));
