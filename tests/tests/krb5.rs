@@ -510,9 +510,19 @@ fn the_shortest_life_counts_and_days_to_the_end_of_a_password_are_told() {
     let line = lines.iter().find(|line| line.contains("password expires in "));
     report(line.unwrap_or_else(|| panic!("{lines:?}")));
     httpd.stop(&[]).unwrap();
-    let httpd = start(&world, "SetAFSTokenExpiration 600");
+    let mut httpd = start(&world, "SetAFSTokenExpiration 600");
     let (asked, short) = (end(&httpd, "alice"), end(&httpd, "life120"));
     assert!((540..=610).contains(&asked) && (60..=130).contains(&short), "{asked} {short}");
+    // What a graceful restart changes counts for logins from then on; who is logged in keeps what he has.
+    httpd.rewrite(|t| t.replace("SetAFSTokenExpiration 600", "SetAFSTokenExpiration 1800")).unwrap();
+    httpd.graceful().unwrap();
+    // The broker gets a configuration a moment after httpd has taken it.
+    let longer = ["bob", "carol", "mallory", "admin"].into_iter().any(|new| {
+        std::thread::sleep(Duration::from_secs(1));
+        (1_700..=1_810).contains(&end(&httpd, new))
+    });
+    assert!(longer);
+    assert!((400..=610).contains(&end(&httpd, "alice")));
     httpd.stop(&[]).unwrap();
 }
 

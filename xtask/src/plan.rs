@@ -77,9 +77,9 @@ pub(crate) const SUBJECTS: &[Subject] = &[
     Subject {
         name: "cgi",
         parts: &[
-            some("kernel", &["a_program_"]),
+            some("kernel", &["a_program_", "what_a_page_runs", "what_is_started"]),
             some("http", &["other_methods_and_handlers"]),
-            some("features", &["programs", "exec_in_includes"]),
+            some("features", &["programs", "exec_", "servers_behind"]),
             some("hostile", &["programs_that_httpd_starts"]),
         ],
         alone: &[],

@@ -398,7 +398,7 @@ impl<D: Dir> Put<D> {
         let stored = sink.close();
         if let Err(problem) = written.and(stored.map_err(Into::into)) {
             if existing.is_none() {
-                // Made by this request. Who may only insert cannot remove it; then it is empty at least.
+                // Made by this request. Who may only insert cannot remove it, nor cut what was written of it.
                 let _ = self.dir.unlink(&self.name);
             }
             return Err(problem);

@@ -6,7 +6,7 @@ use integration::world::World;
 use std::process::Command;
 
 /// A self-signed certificate and its key, in PEM files.
-fn certificate(world: &World) -> (String, String) {
+pub(crate) fn certificate(world: &World) -> (String, String) {
     let dir = world.results.join("tls");
     std::fs::create_dir_all(&dir).unwrap();
     let (cert, key) = (dir.join("cert.pem"), dir.join("key.pem"));

@@ -11,6 +11,7 @@ mod places;
 mod ways;
 
 use common::keys::{Keys, identity};
+use common::tls::certificate;
 use common::{afs_config, first, kaserver, kdc, method, report, world};
 use granted::{Grants, mark};
 use integration::content::owner_file;
@@ -35,6 +36,8 @@ use ways::Visitors;
 const STEM: &str = "Gr0ttenolmQ7x";
 /// The administrators' socket.
 const SOCKET: &str = "/run/weblog-secrets.sock";
+/// Where httpd speaks TLS.
+const TLS: &str = "127.0.0.1:8443";
 /// Where programs lie that httpd starts.
 const PROGRAMS: &str = "/srv/httpd/secrets";
 /// Refused accesses.
@@ -106,6 +109,7 @@ fn start(world: &World, service: &str, more: &str) -> Httpd {
     let shown = [("status", "server-status"), ("metrics", "afs-metrics"), ("health", "afs-health")].map(
         |(at, what)| format!("<Location /show/{at}>\nSetHandler {what}\nRequire all granted\n</Location>\n"),
     );
+    let (cert, key) = certificate(world);
     let config = format!(
         "SetAFSDebugLevel 4\nSetAFSAccessLog {ACCESS_LOG}\nSetAFSControlSocket {SOCKET}\n{}ExtendedStatus On\n\
          {}{}{}{service}{}\
@@ -113,7 +117,9 @@ fn start(world: &World, service: &str, more: &str) -> Httpd {
          <Directory {PROGRAMS}>\nRequire all granted\nOptions ExecCGI\n</Directory>\n\
          ErrorDocument 404 /run/show\nRewriteEngine On\nRewriteRule ^{}$ {} [PT]\n\
          <VirtualHost *>\nServerName localhost\nRewriteEngine On\nRewriteOptions Inherit\n</VirtualHost>\n\
-         <VirtualHost *>\nServerName tls.example\nSetAFSRequireTLS On\n</VirtualHost>\n{more}",
+         <VirtualHost *>\nServerName tls.example\nSetAFSRequireTLS On\n</VirtualHost>\n\
+         Listen {TLS} https\n<VirtualHost {TLS}>\nServerName localhost\nSSLEngine On\nSSLCertificateFile {cert}\n\
+         SSLCertificateKeyFile {key}\nSetAFSRequireTLS On\n</VirtualHost>\n{more}",
         if method() == Method::Krb5 { format!("SetAFSRealms {PARTNER_REALM}\n") } else { String::new() },
         location(
             "write",
@@ -128,7 +134,7 @@ fn start(world: &World, service: &str, more: &str) -> Httpd {
     let mut options = Options::new(Mpm::from_env().unwrap());
     options.log_level = "trace8".into();
     options.afs = Some(afs_config(world, &config));
-    options.modules = ["dav", "dav_lock", "cgi"].map(String::from).to_vec();
+    options.modules = ["dav", "dav_lock", "cgi", "socache_shmcb", "ssl"].map(String::from).to_vec();
     if options.mpm != Mpm::Prefork {
         // mod_http2 does not work with prefork.
         options.modules.push("http2".into());

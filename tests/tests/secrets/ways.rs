@@ -1,12 +1,14 @@
 //! Every way that a password can come: each request begins a login of its own, since the broker is told to forget first.
 
 use crate::common::{KdcMischief, Mischief, first, method};
-use crate::{marked, weblog};
+use crate::{TLS, marked, weblog};
 use integration::http::{self, Request, Response, base64, escape};
 use integration::http2;
 use integration::httpd::{Httpd, Mpm};
 use integration::method::Method;
 use integration::world::{FIRST_CELL, FIRST_REALM, World};
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 
 /// Sends requests and keeps what is answered.
 pub(crate) struct Visitors<'a> {
@@ -55,6 +57,7 @@ impl<'a> Visitors<'a> {
         self.be_served();
         self.break_rules();
         self.share_connections();
+        self.speak_tls();
         self.meet_bad_servers();
     }
 
@@ -177,6 +180,36 @@ impl<'a> Visitors<'a> {
             for answer in http2::at_once(self.httpd.address(), &requests).unwrap() {
                 self.keep("HTTP/2", &answer, &[200, 401]);
             }
+        }
+    }
+
+    /// By curl, which is told on its standard input what to ask for as whom.
+    fn speak_tls(&mut self) {
+        for (what, word, status) in [("right, by TLS", "alice", "200"), ("wrong, by TLS", "wrong", "401")] {
+            self.shown.extend(weblog(self.world, &["forget", "*"]));
+            let mut curl = Command::new("curl")
+                .args([
+                    "--silent",
+                    "--show-error",
+                    "--insecure",
+                    "--include",
+                    "--max-time",
+                    "60",
+                    "--config",
+                    "-",
+                ])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let url = format!("https://{TLS}{}", first("home/alice/owner.txt"));
+            let order = format!("url = \"{url}\"\nuser = \"alice:{}\"\n", marked(word));
+            curl.stdin.take().unwrap().write_all(order.as_bytes()).unwrap();
+            let answer = curl.wait_with_output().unwrap().stdout;
+            let text = String::from_utf8_lossy(&answer);
+            assert_eq!(text.split(' ').nth(1), Some(status), "{what}: {text}");
+            self.asked += 1;
+            self.shown.extend(answer);
         }
     }
 
