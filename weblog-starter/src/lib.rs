@@ -1,4 +1,4 @@
-//! The nanny: starts the broker, keeps the pipe ends and the board open, and starts another broker when one ends.
+//! The nanny: starts the broker, keeps the pipe ends and the board open, and starts another broker when one ends or stands still.
 //!
 //! It holds no secret, does not know what the configuration means, and waits only in `poll`.
 //! How it starts and what it finds at which descriptor: `docs/architecture.md`, "Descriptors at exec".

@@ -41,7 +41,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
         return Err(e);
     }
     let generation = last_generation(board.reader().generation());
-    let state = State::new(generation, now_ms());
+    let state = State::new(generation, board.reader().beats(), now_ms());
     Nanny {
         args,
         parent,

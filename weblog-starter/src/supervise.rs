@@ -168,15 +168,16 @@ pub struct State {
 }
 
 impl State {
-    /// At the start, without a broker. The first one will have the generation behind `generation`.
+    /// At the start, without a broker. The first one will have the generation behind `generation`; those of an earlier
+    /// nanny have beaten so often.
     #[must_use]
-    pub fn new(generation: u64, now_ms: u64) -> Self {
+    pub fn new(generation: u64, beats: u64, now_ms: u64) -> Self {
         Self {
             phase: Phase::Waiting { until_ms: now_ms },
             generation,
             has_config: false,
-            beats: 0,
-            counted: 0,
+            beats,
+            counted: beats,
             backoff: Backoff::default(),
         }
     }
@@ -298,7 +299,7 @@ mod tests {
 
     /// Runs events through and checks the actions of each.
     fn check(steps: &[(u64, Event, &[Action])]) -> State {
-        let mut state = State::new(100, 0);
+        let mut state = State::new(100, 0, 0);
         for (now, event, want) in steps {
             let (next, got) = state.step(*event, *now);
             assert_eq!(got, *want, "at {now}: {event:?}");
@@ -363,8 +364,7 @@ mod tests {
     fn a_broker_without_a_sign_of_life_is_killed_whether_it_was_ready_or_not() {
         for ready in [false, true] {
             // Those before it have beaten.
-            let (mut state, _) = State::new(100, 0).step(Event::Beats(7), 0);
-            state = state.step(Event::Tick, 0).0;
+            let (mut state, _) = State::new(100, 7, 0).step(Event::Tick, 0);
             if ready {
                 state = state.step(Event::Ready(101), 0).0;
             }
