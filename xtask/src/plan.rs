@@ -278,7 +278,8 @@ mod tests {
         assert_eq!(SUBJECTS.len(), 8);
         let said = subject("htt").unwrap_err().to_string();
         assert!(SUBJECTS.iter().all(|s| said.contains(s.name)), "{said}");
-        assert_eq!(subject("cgi").unwrap().tests_of("kernel"), Some(&["a_program_"][..]));
+        let of_kernel = subject("cgi").unwrap().tests_of("kernel").unwrap();
+        assert!(of_kernel.contains(&"a_program_"), "{of_kernel:?}");
     }
 
     #[test]
