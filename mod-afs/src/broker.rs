@@ -460,15 +460,23 @@ impl Logins {
     fn exchange(&self, request: &Request, home: &Home, deadline: Instant) -> Result<Reply, NoVisitor> {
         // Counted only once it is slow: what the broker knows already is never refused because others wait.
         let mut wait = None;
+        let mut is_pending = false;
         let configured = Instant::now() + CONFIGURED;
         loop {
-            let mut reply = self.broker.exchange(request, deadline)?;
+            let mut reply = self.broker.exchange(request, deadline).map_err(|e| match e {
+                // It has answered until now. What was too short is what was left for this time.
+                NoVisitor::Away(_) if is_pending && Instant::now() >= deadline => {
+                    NoVisitor::Broker(Failure::Deadline)
+                }
+                e => e,
+            })?;
             if matches!(reply, Reply::Failed(Failure::CellNotAllowed)) && Instant::now() < configured {
                 reply = Reply::Pending { retry_ms: CONFIGURED_RETRY_MS };
             }
             match reply {
                 Reply::Failed(failure) => return Err(NoVisitor::Broker(failure)),
                 Reply::Pending { retry_ms } => {
+                    is_pending = true;
                     if wait.is_none() {
                         wait = self.broker.begin(home)?;
                     }

@@ -254,18 +254,29 @@ fn whoever_is_killed_every_body_belongs_to_the_visitor_who_asked() {
         Ok(VISITORS.iter().all(|v| get_as(&world, &httpd, &first(&owner_file(v)), v).status == 200))
     })
     .unwrap();
-    std::thread::sleep(Duration::from_millis(1500));
-    std::thread::scope(|s| {
-        let all: Vec<_> = (0..at_once)
-            .map(|i| {
-                let (world, httpd) = (&world, &httpd);
-                s.spawn(move || {
-                    get_as(world, httpd, &first(&owner_file(VISITORS[i % 10])), VISITORS[i % 10]).status
+    let all_at_once = || -> Vec<u16> {
+        std::thread::sleep(Duration::from_millis(1500));
+        std::thread::scope(|s| {
+            let all: Vec<_> = (0..at_once)
+                .map(|i| {
+                    let (world, httpd) = (&world, &httpd);
+                    s.spawn(move || {
+                        get_as(world, httpd, &first(&owner_file(VISITORS[i % 10])), VISITORS[i % 10]).status
+                    })
                 })
-            })
-            .collect();
-        assert!(all.into_iter().all(|t| t.join().unwrap() == 200), "a lane is lost");
-    });
+                .collect();
+            all.into_iter().map(|t| t.join().unwrap()).collect()
+        })
+    };
+    // A lane that is lost stays so; a slow machine is now and then quick enough.
+    let mut statuses = all_at_once();
+    for _ in 1..wait::slow_factor() {
+        if statuses.iter().any(|s| *s != 200) {
+            common::report(&format!("more logins at once than lanes: {statuses:?}; once more"));
+            statuses = all_at_once();
+        }
+    }
+    assert!(statuses.iter().all(|s| *s == 200), "a lane is lost: {statuses:?}");
     assert_eq!(below(httpd.pid(), "weblog-starter").len(), 1, "one nanny");
     httpd.stop(&["exit signal Killed", "weblog"]).unwrap();
 }

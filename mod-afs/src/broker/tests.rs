@@ -75,6 +75,8 @@ struct Broker {
     revokes_meanwhile: bool,
     cell: &'static str,
     full: bool,
+    /// After what is pending no answer comes, until the asker's deadline.
+    is_slow: bool,
 }
 
 impl Default for Broker {
@@ -90,12 +92,13 @@ impl Default for Broker {
             revokes_meanwhile: false,
             cell: "example.com",
             full: false,
+            is_slow: false,
         }
     }
 }
 
 impl Ask for Arc<Broker> {
-    fn exchange(&self, request: &Request, _: Instant) -> Result<Reply, NoVisitor> {
+    fn exchange(&self, request: &Request, deadline: Instant) -> Result<Reply, NoVisitor> {
         let Request::GetToken(get) = request else { return Ok(Reply::Pong) };
         self.asked.fetch_add(1, SeqCst);
         if let Some(hold) = &self.hold {
@@ -109,6 +112,10 @@ impl Ask for Arc<Broker> {
         if self.pending.load(SeqCst) > 0 {
             self.pending.fetch_sub(1, SeqCst);
             return Ok(Reply::Pending { retry_ms: 10 });
+        }
+        if self.is_slow {
+            std::thread::sleep(deadline.saturating_duration_since(Instant::now()));
+            return Err(NoVisitor::Away("slow".into()));
         }
         match get.password.expose() {
             b"right" | b"new" => Ok(Reply::Granted(Granted {
@@ -376,6 +383,18 @@ fn a_login_ends_at_the_deadline() {
     let (_, _, logins) = set_up(Broker { pending: 100_000.into(), ..Broker::default() }, Client::default());
     let outcome = logins.visitor(&claim("alice", "right"), &terms(200));
     assert_eq!(outcome.unwrap_err(), NoVisitor::Broker(Failure::Deadline));
+}
+
+#[test]
+fn a_broker_that_has_answered_is_not_away_because_the_deadline_comes_first() {
+    for (pending, failure) in
+        [(1, NoVisitor::Broker(Failure::Deadline)), (0, NoVisitor::Away("slow".to_owned()))]
+    {
+        let slow = Broker { pending: pending.into(), is_slow: true, ..Broker::default() };
+        let (_, _, logins) = set_up(slow, Client::default());
+        let outcome = logins.visitor(&claim("alice", "right"), &terms(300));
+        assert_eq!(outcome.unwrap_err(), failure);
+    }
 }
 
 #[test]
