@@ -89,7 +89,8 @@ fn graceful_restarts_under_load_log_nobody_out_and_answer_nothing_with_5xx() {
 fn a_graceful_stop_lets_requests_under_way_end_and_then_ends_all() {
     let world = world();
     let before = all_processes();
-    let httpd = start_wide(&world, "");
+    // For all that a slow machine may need to read the large answer.
+    let httpd = start_wide(&world, &format!("GracefulShutdownTimeout {}", 15 * wait::slow_factor()));
     let cell = world.cell(FIRST_CELL).unwrap();
     assert_eq!(get_as(&world, &httpd, &first(&owner_file("alice")), "alice").status, 200);
     // One whose answer is under way, and one who has yet to say who he is and was never here before.
