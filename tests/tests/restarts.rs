@@ -37,7 +37,8 @@ fn graceful_restarts_under_load_log_nobody_out_and_answer_nothing_with_5xx() {
     let (restarts, visitors) = if long() { (50, 200) } else { (6, 60 / slow) };
     let people = crowd::make(&world, FIRST_CELL, visitors).unwrap();
     let before = all_processes();
-    let mut httpd = start_wide(&world, &writable());
+    // Fifty restarts of a slow machine take longer than a login is remembered otherwise.
+    let mut httpd = start_wide(&world, &format!("SetAFSCacheExpiration 3600\n{}", writable()));
     kaserver(&world, FIRST_CELL, "stats reset");
     // Some of them upload something at the same time, which begins before a restart and ends after it.
     let uploaders = &people[..UPLOADS.min(people.len())];
