@@ -122,6 +122,14 @@ pub struct Connection {
     interim: u32,
 }
 
+/// Whether this is because the other side has closed, as httpd may between two requests; not: because it let us wait.
+#[must_use]
+pub fn is_closed(error: &anyhow::Error) -> bool {
+    use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    let kind = error.chain().find_map(|e| e.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
+    matches!(kind, Some(BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof))
+}
+
 impl Connection {
     /// Connects.
     ///
@@ -217,7 +225,9 @@ impl Connection {
         let mut bytes = Vec::new();
         self.stream.by_ref().take(65_536).read_until(b'\n', &mut bytes).context("receive")?;
         if bytes.pop() != Some(b'\n') {
-            bail!("the connection ended within the headers");
+            let ended =
+                std::io::Error::new(ErrorKind::UnexpectedEof, "the connection ended within the headers");
+            return Err(ended.into());
         }
         if bytes.last() == Some(&b'\r') {
             bytes.pop();
@@ -329,6 +339,16 @@ mod tests {
             s.write_all(bytes).unwrap();
         });
         address
+    }
+
+    #[test]
+    fn closed_is_not_silent() {
+        let mut c = Connection::open(server(b"")).unwrap();
+        assert!(is_closed(&c.send(&Request::get("/")).unwrap_err()));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut c =
+            Connection::open_within(listener.local_addr().unwrap(), Duration::from_millis(50)).unwrap();
+        assert!(!is_closed(&c.send(&Request::get("/")).unwrap_err()));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::{answer_limit, first, kaserver, start_with};
 use integration::content::owner_line;
 use integration::crowd::Person;
 use integration::footprint;
-use integration::http::{Connection, Request, Response};
+use integration::http::{self, Connection, Request, Response};
 use integration::httpd::{Httpd, Mpm};
 use integration::process;
 use integration::wait;
@@ -176,7 +176,7 @@ impl Visitor<'_> {
                 }
                 return (self.keeps && r.header("Connection") != Some("close")).then_some(c);
             }
-            Err(_) if was_kept => {
+            Err(e) if was_kept && http::is_closed(&e) => {
                 tally.kept_closed.fetch_add(1, Ordering::Relaxed);
             }
             Err(e) => tally.faults.add(format!("{who}: a new connection: {e:#}")),

@@ -272,9 +272,10 @@ fn nothing_is_left_of_requests_logins_failures_and_aborts() {
     load(&place, 3, requests / 2);
     let end = moment(&httpd);
     report(&format!(
-        "{requests} requests after {warm_up} in {:.0?}, {} broken off, by status {:?}",
+        "{requests} requests after {warm_up} in {:.0?}, {} broken off, {} kept connections closed, by status {:?}",
         began.elapsed(),
         tally.broken_off.load(Ordering::Relaxed),
+        tally.kept_closed.load(Ordering::Relaxed),
         tally.by_status.lock().unwrap()
     ));
     let of = |n: &AtomicU64| n.load(Ordering::Relaxed);

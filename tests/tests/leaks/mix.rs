@@ -3,7 +3,7 @@
 use crate::common::load::{Dice, Faults};
 use crate::common::{afs_client, answer_limit, dav_locks, first, second};
 use integration::content::owner_file;
-use integration::http::{Connection, Request, Response};
+use integration::http::{self, Connection, Request, Response};
 use integration::http2;
 use integration::httpd::{Httpd, Mpm};
 use integration::wait;
@@ -34,6 +34,8 @@ pub(crate) struct People {
 pub(crate) struct Tally {
     pub(crate) done: AtomicU64,
     pub(crate) broken_off: AtomicU64,
+    /// Connections that httpd closed behind an answer, as it does where its workers are busy.
+    pub(crate) kept_closed: AtomicU64,
     pub(crate) trees: AtomicU64,
     pub(crate) locks: AtomicU64,
     pub(crate) streams: AtomicU64,
@@ -273,8 +275,9 @@ impl<'a> Client<'a> {
                     self.kept = Some(c);
                 }
             }
-            // httpd may close one that it had kept.
-            Err(_) if was_kept => {}
+            Err(e) if was_kept && http::is_closed(&e) => {
+                self.place.tally.kept_closed.fetch_add(1, Ordering::Relaxed);
+            }
             Err(e) => self.place.tally.faults.add(format!("{e:#}: {:?}", ask.request)),
         }
     }
@@ -311,7 +314,7 @@ impl<'a> Client<'a> {
             steps.insert(8, (Request::new("UNLOCK", &at("/one")), &[204]));
         }
         let Some(mut c) = self.open() else { return };
-        let mut lock = String::new();
+        let (mut lock, mut is_kept) = (String::new(), false);
         for (request, statuses) in steps {
             let mut request = request.header("Host", &host).login(name, password);
             if statuses == [204] && !lock.is_empty() {
@@ -328,10 +331,16 @@ impl<'a> Client<'a> {
                         token.clone_into(&mut lock);
                         tally.locks.fetch_add(1, Ordering::Relaxed);
                     }
-                    if r.header("Connection") == Some("close") {
+                    is_kept = r.header("Connection") != Some("close");
+                    if !is_kept {
                         let Some(another) = self.open() else { return };
                         c = another;
                     }
+                }
+                // Whether that was done is not known, so the rest is let be here, too.
+                Err(e) if is_kept && http::is_closed(&e) => {
+                    tally.kept_closed.fetch_add(1, Ordering::Relaxed);
+                    return;
                 }
                 Err(e) => {
                     tally.faults.add(format!("{e:#}: {request:?}"));
