@@ -272,11 +272,12 @@ fn two_hundred_who_ask_at_once_make_one_question_and_a_change_is_seen_when_its_t
     assert_eq!(status(&world, &httpd, "public/plain.txt", "alice"), 200);
     let asked = || counter(&httpd, "group_asked");
     assert_eq!(asked(), 0);
-    // An emulated machine has enough to do with fewer: the broker would be slow, and then not waited for.
-    let askers = 200 / u64::from(wait::slow_factor());
+    // On an emulated machine the broker is slow, and then no more than a quarter of the workers wait for it.
+    let askers = if wait::slow_factor() > 1 { 12 } else { 200 };
     std::thread::scope(|s| {
         let all: Vec<_> = (0..askers).map(|_| s.spawn(|| status(&world, &httpd, PAGE, "alice"))).collect();
-        assert!(all.into_iter().all(|t| t.join().unwrap() == 200));
+        let statuses: Vec<u16> = all.into_iter().map(|t| t.join().unwrap()).collect();
+        assert!(statuses.iter().all(|s| *s == 200), "{statuses:?}");
     });
     assert_eq!(asked(), 1, "one question for all of them");
     assert!(counter(&httpd, "group_requests") >= askers);
