@@ -19,6 +19,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 #[path = "userspace_live/held.rs"]
 mod held;
+#[path = "userspace_live/patience.rs"]
+mod patience;
 
 /// Seconds until a silent server counts as down.
 const DEAD_S: u64 = 6;
@@ -31,6 +33,8 @@ struct World {
     afs: Arc<Userspace>,
     /// Directory of the tests.
     dir: String,
+    /// How many files the client remembers.
+    stat_entries: usize,
     /// Keeps the configuration directory.
     _conf: tempfile::TempDir,
 }
@@ -61,7 +65,8 @@ impl World {
         let afs = Userspace::start(&config).unwrap();
         let cell = about["cells"][0]["name"].as_str().unwrap().to_owned();
         let dir = format!("/afs/.{cell}/pag-live-{}", std::process::id());
-        let w = Self { about, afs, dir, _conf: conf };
+        let stat_entries = usize::try_from(config.stat_entries).unwrap();
+        let w = Self { about, afs, dir, stat_entries, _conf: conf };
         w.as_user("admin", |f| {
             let root = format!("/afs/.{cell}");
             let mut acl = f.acl(root.as_bytes()).unwrap();
@@ -757,6 +762,11 @@ fn what_a_silent_server_did_not_store_is_not_shown() {
     let scope = w.afs.anonymous().enter().unwrap();
     w.afs.check_servers(&scope).unwrap();
     drop(scope);
+    // The server itself goes on waiting for the rest of that store, for longer than anybody here waits for it.
+    let end = Instant::now() + Duration::from_secs(120);
+    while let Err(e) = w.inside(&pag, |f| f.stat(path.as_bytes())) {
+        assert!(e.errno() == Some(libc::ETIMEDOUT) && Instant::now() < end, "{e}");
+    }
     // A server that got the beginning of a store may have emptied the file. Whatever it has is shown, and not what
     // the client would have liked to store.
     w.inside(&pag, |f| {

@@ -48,6 +48,15 @@ fn main() {
         // The port on which file servers reach the client is of our choice (see src/start.rs).
         "-Wl,--wrap=bind".to_owned(),
         "-Wl,--defsym=__wrap_bind=afsweb_bind".to_owned(),
+        // How long servers are asked, and what not at all (see src/limit.rs).
+        "-Wl,--wrap=afs_Conn".to_owned(),
+        "-Wl,--defsym=__wrap_afs_Conn=afsweb_conn".to_owned(),
+        "-Wl,--wrap=afs_ConnByMHosts".to_owned(),
+        "-Wl,--defsym=__wrap_afs_ConnByMHosts=afsweb_conn_by_hosts".to_owned(),
+        "-Wl,--wrap=afs_Analyze".to_owned(),
+        "-Wl,--defsym=__wrap_afs_Analyze=afsweb_analyze".to_owned(),
+        "-Wl,--wrap=RXAFS_GiveUpCallBacks".to_owned(),
+        "-Wl,--defsym=__wrap_RXAFS_GiveUpCallBacks=afsweb_give_up_callbacks".to_owned(),
         // The object is never unloaded: it leaves threads behind.
         "-Wl,-z,nodelete".to_owned(),
     ] {

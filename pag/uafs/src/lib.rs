@@ -12,6 +12,7 @@
 //! - PAGs that a thread enters and leaves by a change of pointer (`creds.rs`);
 //! - paths walked with a limit for symbolic links, and files by vnode, so without libuafs's table of 1,024
 //!   descriptors and its shared offsets (`walk.rs`, `file.rs`);
+//! - an end to its patience with servers, and none of the calls by which it can stand still (`limit.rs`);
 //! - threads of the client that take no signals, and a socket that no program inherits, on a port of a few (`start.rs`).
 //!
 //! libuafs writes a few lines to standard output when it starts and when servers go up and down.
@@ -28,6 +29,7 @@ mod cmd;
 mod creds;
 mod errno;
 mod file;
+mod limit;
 mod lock;
 mod place;
 mod raw;
@@ -38,6 +40,7 @@ use abi::{RawFile, RawStat, StartConfig, Table};
 use core::ffi::c_void;
 use errno::{Errno, Res};
 use file::File;
+use limit::Limited;
 use lock::Glock;
 use place::Place;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -106,6 +109,7 @@ fn count(f: impl FnOnce() -> Res<usize>) -> isize {
 
 /// A panic becomes an error; locks are released while it unwinds.
 fn guarded<T>(f: impl FnOnce() -> Res<T>) -> Res<T> {
+    let _limited = Limited::begin();
     catch_unwind(AssertUnwindSafe(f)).unwrap_or(Err(Errno(libc::EIO)))
 }
 

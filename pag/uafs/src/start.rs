@@ -8,6 +8,7 @@
 use crate::abi::{self, StartConfig};
 use crate::creds;
 use crate::errno::{Errno, Res};
+use crate::limit;
 use crate::lock::Glock;
 use crate::raw;
 use crate::walk;
@@ -73,7 +74,8 @@ pub(crate) fn start(config: &StartConfig) -> Res<()> {
     let sound = {
         let lock = Glock::take();
         creds::make(PROBE_PAG, &lock)?;
-        let sound = creds::of(PROBE_PAG).is_ok_and(|c| walk::check_layout(c, &lock));
+        let sound =
+            creds::of(PROBE_PAG).is_ok_and(|c| walk::check_layout(c, &lock)) && limit::check_layout(&lock);
         creds::forget(PROBE_PAG);
         sound
     };
@@ -101,6 +103,7 @@ fn texts(config: &StartConfig) -> Res<Texts<'_>> {
 fn set_deadlines(config: &StartConfig) {
     let s = |n: u32| i32::try_from(n.max(DEAD_MIN)).unwrap_or(i32::MAX);
     let (dead, idle, hard) = (s(config.dead_s), s(config.idle_s), s(config.hard_s));
+    limit::set(config.dead_s.max(DEAD_MIN));
     // SAFETY: no thread of the archive runs yet.
     unsafe { raw::afs_rx_deadtime = dead };
     // SAFETY: as above.
