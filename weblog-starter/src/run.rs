@@ -87,6 +87,9 @@ fn now_ms() -> u64 {
     s.saturating_mul(1_000).saturating_add(u64::try_from(now.tv_nsec / 1_000_000).unwrap_or(0))
 }
 
+/// Messages of one socket in a turn; poll tells of the rest. Whoever talks without a pause must not keep her from her watch.
+const MESSAGES: usize = 16;
+
 /// What the loop works with.
 struct Nanny<'a> {
     /// The command line.
@@ -226,7 +229,7 @@ impl Nanny<'_> {
     /// Reads what the parent says. False = its end is closed, which is its end.
     fn hear_parent(&mut self) -> (Vec<Event>, bool) {
         let mut events = Vec::new();
-        loop {
+        for _ in 0..MESSAGES {
             match self.parent.receive() {
                 Received::Message(control::CONFIG, bytes) => {
                     self.config = bytes;
@@ -243,13 +246,15 @@ impl Nanny<'_> {
                 }
             }
         }
+        (events, true)
     }
 
     /// Reads what the broker says.
     fn hear_broker(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
         let Some(broker) = &mut self.broker else { return events };
-        while let Some(control) = &broker.control {
+        for _ in 0..MESSAGES {
+            let Some(control) = &broker.control else { break };
             match control.receive() {
                 Received::Message(control::READY, rest) => {
                     let generation = <[u8; 8]>::try_from(rest.as_slice()).map(u64::from_le_bytes);

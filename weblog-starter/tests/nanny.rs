@@ -17,7 +17,7 @@ use rustix::fd::{AsFd, OwnedFd, RawFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, getppid, kill_process, pidfd_open, pidfd_send_signal};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
         play_parent(Path::new(&args[1]));
         return ExitCode::SUCCESS;
     }
-    let tests: [(&str, fn()); 16] = [
+    let tests: [(&str, fn()); 17] = [
         ("broker_finds_its_descriptors_arguments_and_empty_environment", broker_finds_its_place),
         (
             "killed_broker_is_replaced_with_a_higher_generation_and_the_last_configuration",
@@ -50,6 +50,7 @@ fn main() -> ExitCode {
         ("quit_and_sigterm_end_both", quit_ends_both),
         ("broker_that_ignores_quit_is_killed", stubborn_broker_is_killed),
         ("broker_that_shows_no_sign_of_life_is_replaced", silent_broker_is_replaced),
+        ("broker_that_talks_without_a_pause_does_not_keep_it_from_its_end", talkative_broker_holds_nobody),
         ("refused_configuration_waits_for_another_one", refused_configuration_waits),
         ("program_of_another_version_leaves_the_one_before_at_work", other_version_steps_back),
         ("generation_rises_over_nannies_whatever_the_clock_says", generation_rises_over_nannies),
@@ -105,6 +106,7 @@ fn play_broker(args: &[String]) -> ExitCode {
             b"Cbad" => return ExitCode::from(78),
             b"Cstubborn" => stubborn = true,
             b"Cbeat" => beat(board),
+            b"Ctalk" => talk(&control, &ready, &say),
             b"Q" if !stubborn => return ExitCode::SUCCESS,
             b"" => return ExitCode::SUCCESS, // the nanny is gone
             _ => {}
@@ -120,6 +122,20 @@ fn beat(board: BoardWriter) {
             std::thread::sleep(Duration::from_millis(weblog_fds::BEAT_MS));
         }
     });
+}
+
+/// Says the same so often while the nanny stands still, and that it has.
+fn talk(control: &OwnedFd, message: &[u8], say: &OwnedFd) {
+    let nanny = getppid().unwrap();
+    kill_process(nanny, Signal::STOP).unwrap();
+    let stat = format!("/proc/{}/stat", nanny.as_raw_nonzero());
+    while !std::fs::read_to_string(&stat).unwrap().contains(") T ") {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    for _ in 0..100 {
+        send(control, message, SendFlags::empty()).unwrap();
+    }
+    rustix::io::write(say, b"talked").unwrap();
 }
 
 // --- the httpd parent's side ---
@@ -499,6 +515,25 @@ fn silent_broker_is_replaced() {
     silent.who();
     assert_eq!(silent.ready(), first + 1);
     assert!(!other.gone_within(10_000) && !readable(&alive.control, 0));
+}
+
+fn talkative_broker_holds_nobody() {
+    let program = program();
+    let httpd = Httpd::new(&program.path);
+    let (broker, nanny) = (httpd.broker_process(), httpd.nanny_process());
+    httpd.ready();
+    httpd.tell(b"Ctalk");
+    assert_eq!(httpd.hear(), "heard Ctalk");
+    assert_eq!(httpd.hear(), "talked");
+    nanny.kill(Signal::TERM);
+    nanny.kill(Signal::CONT);
+    assert!(nanny.gone_within(IN_TIME_MS) && broker.gone_within(0));
+    // What she has handed on before she looked at anything else; behind it all is the end of her socket.
+    let mut handed_on = 0;
+    while recv(&httpd.control, &mut [0u8; 64][..], RecvFlags::DONTWAIT).is_ok_and(|(n, _)| n > 0) {
+        handed_on += 1;
+    }
+    assert_eq!(handed_on, 16);
 }
 
 fn refused_configuration_waits() {

@@ -26,6 +26,9 @@ use weblog_proto::versions::of_broker;
 const KEY: &CStr = c"mod_afs/kept";
 /// Longest report of the nanny.
 const REPORT_MAX: usize = 4096;
+/// Reports heard at a time, more than brokers that die at once make in ten seconds; the rest is heard at the next look.
+/// A nanny that talks without a pause must not hold httpd.
+const REPORTS: usize = 64;
 
 /// The four ends of a lane, by number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -412,7 +415,7 @@ impl Kept {
     pub(super) fn hear(&self, main: Server<'_>) {
         let Ok(control) = KeptFd::with_number(self.control).dup() else { return };
         let mut buffer = vec![0; REPORT_MAX];
-        loop {
+        for _ in 0..REPORTS {
             let received = recv(&control, buffer.as_mut_slice(), RecvFlags::DONTWAIT);
             let Ok((n, _)) = received else { return };
             match buffer.get(..n) {
