@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 pub struct Signals(SignalFd);
 
 impl Signals {
-    /// Blocks them and makes the descriptor. Those that it starts get an empty mask again.
+    /// Blocks them and makes the descriptor. What she starts inherits the mask, and sets one of its own.
     ///
     /// # Errors
     /// [`Error::System`].

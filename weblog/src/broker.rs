@@ -63,6 +63,7 @@ pub fn run(args: &BrokerArgs, log: &mut Log) -> Result<(), Error> {
         // Before anything is touched: nobody would be understood.
         return Err(Error::OtherVersion { own: of_broker(), expected: expected.to_owned() });
     }
+    privilege::let_signals_end_it();
     // The name of the file that it was started by may be a number (see the nanny).
     let _ = rustix::thread::set_name(c"weblog");
     let parent = rustix::process::getppid();

@@ -210,6 +210,16 @@ pub fn die_with_parent(parent: Option<Pid>) -> Result<(), Error> {
     if getppid() == parent && parent.is_some() { Ok(()) } else { Err(Error::Orphan) }
 }
 
+/// TERM, INT and QUIT, which the nanny blocks for herself and would hand down, end this process. HUP, USR1 and USR2 stay
+/// blocked: what is sent to all processes of httpd's service to restart it (`systemctl kill`) would drop all logins.
+/// Authenticators inherit it.
+pub fn let_signals_end_it() {
+    use nix::sys::signal::{SigSet, Signal};
+    let restarts: SigSet = [Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2].into_iter().collect();
+    // Fails for wrong arguments only.
+    let _ = restarts.thread_set_mask();
+}
+
 /// Reads everything back.
 ///
 /// # Errors

@@ -8,6 +8,7 @@
 )]
 
 use command_fds::{CommandFdExt, FdMapping};
+use nix::sys::signal::{SigSet, SigmaskHow};
 use rustix::fd::OwnedFd;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 use std::io::Read;
@@ -253,6 +254,25 @@ fn it_ends_when_told_to_and_when_the_nanny_is_gone() {
     let (other, _) = seqpacket_pair();
     b.control = other;
     assert_eq!(b.wait_exit().code(), Some(0), "{}", b.log());
+}
+
+#[test]
+fn a_signal_ends_it_whatever_mask_it_was_started_with_and_one_for_a_restart_does_not() {
+    use rustix::process::{Signal, kill_process};
+    use std::os::unix::process::ExitStatusExt;
+    let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK).unwrap();
+    let mut b = Broker::start();
+    before.thread_set_mask().unwrap();
+    assert!(matches!(b.ask(&Request::Ping), Reply::Pong));
+    // HUP 1, USR1 10, USR2 12.
+    assert_eq!(status_line(b.child.id(), "SigBlk"), "0000000000000a01");
+    let pid = rustix::process::Pid::from_child(&b.child);
+    for signal in [Signal::HUP, Signal::USR1, Signal::USR2] {
+        kill_process(pid, signal).unwrap();
+    }
+    assert!(matches!(b.ask(&Request::Ping), Reply::Pong));
+    kill_process(pid, Signal::TERM).unwrap();
+    assert_eq!(b.wait_exit().signal(), Some(Signal::TERM.as_raw()));
 }
 
 #[test]
@@ -548,6 +568,7 @@ mod with_library {
         for pid in &authenticators {
             assert_eq!(status_line(*pid, "NoNewPrivs"), "1");
             assert_eq!(status_line(*pid, "CapPrm"), "0000000000000000");
+            assert_eq!(status_line(*pid, "SigBlk"), "0000000000000a01");
             must_be_hidden(*pid);
         }
         b.child.kill().unwrap();
