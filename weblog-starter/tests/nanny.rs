@@ -106,6 +106,7 @@ fn play_broker(args: &[String]) -> ExitCode {
             b"Cbad" => return ExitCode::from(78),
             b"Cstubborn" => stubborn = true,
             b"Cbeat" => beat(board),
+            b"Cboard" => board.set_ready(true),
             b"Ctalk" => talk(&control, &ready, &say),
             b"Q" if !stubborn => return ExitCode::SUCCESS,
             b"" => return ExitCode::SUCCESS, // the nanny is gone
@@ -339,8 +340,12 @@ fn killed_broker_is_replaced() {
     let generation = httpd.ready();
     httpd.tell(b"Cfirst");
     assert_eq!(httpd.hear(), "heard Cfirst");
+    httpd.tell(b"Cboard");
+    assert_eq!(httpd.hear(), "heard Cboard");
     httpd.tell(b"Csecond");
     assert_eq!(httpd.hear(), "heard Csecond");
+    // It has done the one before, and the next broker, which gets this one alone, will not.
+    assert!(httpd.board_reader.ready());
     first.kill(Signal::KILL);
     assert_eq!(httpd.down(), "signal 9");
     assert!(!httpd.board_reader.ready());
