@@ -273,8 +273,9 @@ fn cannot(error: &io::Error) -> String {
     }
 }
 
-/// May root run (or children load) this file? It and every directory above it have to be `owner`'s, writable for
-/// nobody else; only in between, a sticky directory such as /tmp may be writable.
+/// May root run (or children load) this file? It, every directory above it and all that its name leads through (symbolic
+/// links and the directories above these) have to be `owner`'s, writable for nobody else; only a directory in between may
+/// be writable if it is sticky, such as /tmp.
 ///
 /// # Errors
 /// Why not.
@@ -291,8 +292,11 @@ pub fn trusted(path: &Path, owner: u32, program: bool) -> Result<(), String> {
     if program && meta.permissions().mode() & 0o111 == 0 {
         return Err(format!("{shown} cannot be executed (chmod 755)"));
     }
-    for (depth, part) in real.ancestors().enumerate() {
-        let meta = fs::metadata(part).map_err(|e| format!("{}: {}", part.display(), cannot(&e)))?;
+    let way = weblog_fds::on_the_way(path).map_err(|e| format!("{}: {}", path.display(), cannot(&e)))?;
+    // Whoever can change a link, or put another in its place, says what is run.
+    let through = way.iter().map(AsRef::<Path>::as_ref).filter(|part| !real.starts_with(part));
+    for (depth, part) in real.ancestors().chain(through).enumerate() {
+        let meta = fs::symlink_metadata(part).map_err(|e| format!("{}: {}", part.display(), cannot(&e)))?;
         let shown = part.display();
         if meta.uid() != owner && meta.uid() != 0 {
             return Err(format!(
@@ -302,7 +306,8 @@ pub fn trusted(path: &Path, owner: u32, program: bool) -> Result<(), String> {
         }
         // In a sticky directory nobody may replace what is root's; but the program's own directory has to be closed.
         let sticky = depth > 1 && meta.mode() & 0o1000 != 0;
-        if meta.mode() & 0o022 != 0 && !sticky {
+        // The mode of a link is always 777, and means nothing.
+        if meta.mode() & 0o022 != 0 && !sticky && !meta.is_symlink() {
             return Err(format!("{shown} can be written to by others than its owner (chmod go-w)"));
         }
     }
@@ -592,6 +597,14 @@ mod tests {
         assert!(check().contains("chmod go-w"), "the program's own directory may not be sticky either");
         mode(dir.path(), 0o755);
         assert_eq!(check(), "");
+        let open = dir.path().join("open");
+        fs::create_dir(&open).unwrap();
+        std::os::unix::fs::symlink("../x", open.join("link")).unwrap();
+        for (bits, said) in [(0o755, ""), (0o777, "open can be written to by others"), (0o1777, "")] {
+            mode(&open, bits);
+            let why = trusted(&open.join("link"), own, true).err().unwrap_or_default();
+            assert!(why.contains(said) && why.is_empty() == said.is_empty(), "{bits:o}: {why}");
+        }
         assert!(trusted(dir.path(), own, true).unwrap_err().contains("not a file"));
         assert!(trusted(Path::new("bin/x"), own, true).unwrap_err().contains("absolute"));
     }

@@ -48,17 +48,21 @@ pub enum TrustError {
     },
 }
 
-/// Checks a program, its directory and all directories above, links resolved. Returns its real path.
+/// Checks a program, its directory, all directories above, and all that its name leads through: symbolic links and the
+/// directories above these. Returns its real path.
 ///
 /// Each must belong to root (or to `uid`, the user that is about to start it) and be writable for nobody else.
-/// Directories further up may be like /tmp, where nobody can touch what belongs to others.
+/// Directories other than its own may be like /tmp, where nobody can touch what belongs to others.
 ///
 /// # Errors
 /// [`TrustError`] says which path and why.
 pub fn check(program: &Path, uid: u32) -> Result<PathBuf, TrustError> {
     let look = |path: &Path, source| TrustError::Look { path: path.to_owned(), source };
     let real = program.canonicalize().map_err(|e| look(program, e))?;
-    for (depth, path) in real.ancestors().map(Path::to_owned).enumerate() {
+    let way = weblog_fds::on_the_way(program).map_err(|e| look(program, e))?;
+    // Whoever can change a link, or put another in its place, says what is started.
+    let through = way.into_iter().filter(|path| !real.starts_with(path));
+    for (depth, path) in real.ancestors().map(Path::to_owned).chain(through).enumerate() {
         let meta = std::fs::symlink_metadata(&path).map_err(|e| look(&path, e))?;
         let mode = meta.mode();
         if depth == 0 {
@@ -73,7 +77,8 @@ pub fn check(program: &Path, uid: u32) -> Result<PathBuf, TrustError> {
             return Err(TrustError::Owner { path, uid: meta.uid() });
         }
         let like_tmp = depth > 1 && mode & STICKY != 0;
-        if mode & OTHERS_WRITE != 0 && !like_tmp {
+        // The mode of a link is always 777, and means nothing.
+        if mode & OTHERS_WRITE != 0 && !like_tmp && !meta.is_symlink() {
             return Err(TrustError::Mode { path, mode: mode & 0o7777 });
         }
     }
@@ -133,6 +138,38 @@ mod tests {
         let link = top.path().join("link");
         symlink(&path, &link).unwrap();
         assert!(matches!(check(&link, me()), Err(TrustError::Mode { .. })));
+        set_permissions(path.parent().unwrap(), Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(check(&link, me()).unwrap(), path.canonicalize().unwrap());
+    }
+
+    #[test]
+    fn nobody_else_may_change_where_a_link_leads() {
+        let (top, path) = program(0o755, 0o755);
+        let dir = top.path().join("open");
+        std::fs::create_dir(&dir).unwrap();
+        let (link, next, over) = (dir.join("weblog"), top.path().join("next"), top.path().join("dirs"));
+        symlink("../lib/weblog", &link).unwrap();
+        symlink(&link, &next).unwrap();
+        symlink("open", &over).unwrap();
+        let names = [link.clone(), next, over.join("weblog"), dir.join("../lib/weblog")];
+        let checked = |mode| {
+            set_permissions(&dir, Permissions::from_mode(mode)).unwrap();
+            names.iter().map(|name| check(name, me())).collect::<Vec<_>>()
+        };
+        for result in checked(0o777) {
+            assert!(
+                matches!(&result, Err(TrustError::Mode { path, .. }) if path.ends_with("open")),
+                "{result:?}"
+            );
+        }
+        // Like /tmp, where the link is its owner's.
+        for mode in [0o1777, 0o755] {
+            assert!(checked(mode).into_iter().all(|real| real.unwrap() == path.canonicalize().unwrap()));
+        }
+        if me() == 0 {
+            std::os::unix::fs::lchown(&link, Some(12345), None).unwrap();
+            assert!(matches!(check(&link, 0), Err(TrustError::Owner { uid: 12345, .. })));
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Inherited descriptors, and memory shared by processes: lane locks, the board, the tables of waiting workers and of
-//! children.
+//! children. And what a path leads through.
 //!
 //! This crate knows nothing of what flows over the descriptors.
 //!
@@ -22,6 +22,7 @@ mod rows;
 pub mod testing;
 pub mod versions;
 pub mod waiting;
+pub mod way;
 
 pub use board::{BEAT_MS, Board, BoardReader, BoardWriter, COUNTERS};
 pub use children::{ChildSlot, ChildTable, Sums};
@@ -29,3 +30,4 @@ pub use error::Error;
 pub use inherit::{close_from, take};
 pub use lock::{LockError, LockGuard, LockTable};
 pub use waiting::{SlotGuard, WaitTable};
+pub use way::on_the_way;
