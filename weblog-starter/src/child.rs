@@ -52,8 +52,6 @@ fn duplicate(fd: &OwnedFd) -> Result<OwnedFd, Error> {
 pub struct Program {
     /// The file, not opened for anything but to be executed.
     file: OwnedFd,
-    /// What to execute.
-    path: PathBuf,
 }
 
 impl Program {
@@ -64,15 +62,19 @@ impl Program {
     pub fn installed(args: &Args) -> Result<Self, Error> {
         let path = trust::check(&args.broker, rustix::process::geteuid().as_raw())?;
         let file = open(&path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(Error::call("open"))?;
-        Ok(Self { file, path })
+        Ok(Self::of_file(file))
     }
 
     /// This file.
     #[must_use]
     pub fn of_file(file: OwnedFd) -> Self {
+        Self { file }
+    }
+
+    /// By this name a process that has the descriptor executes it: another file may have its own name by then.
+    fn path(&self) -> PathBuf {
         // No number that a broker finds a descriptor at: those are all taken in this process.
-        let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-        Self { file, path }
+        PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
     }
 
     /// The same file, whatever lies under its name by now.
@@ -108,7 +110,7 @@ impl Broker {
         for (number, fd) in &ends.0 {
             mappings.push(FdMapping { parent_fd: duplicate(fd)?, child_fd: *number });
         }
-        let mut command = Command::new(&program.path);
+        let mut command = Command::new(program.path());
         command
             .arg0(&args.broker)
             .env_clear()
@@ -169,5 +171,25 @@ impl Drop for Broker {
     fn drop(&mut self) {
         self.kill();
         let _ = self.process.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+
+    #[test]
+    fn what_was_opened_is_executed_whatever_has_taken_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("weblog");
+        std::fs::copy("/bin/echo", &path).unwrap();
+        let name = path.to_str().unwrap();
+        let line = ["weblog-starter", "--lanes", "2", "--user", "#12345", "--broker", name];
+        let program = Program::installed(&Args::try_parse_from(line).unwrap()).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        std::fs::copy("/bin/false", &path).unwrap();
+        let out = Command::new(program.path()).arg("yes").output().unwrap();
+        assert_eq!(out.stdout, b"yes\n");
     }
 }
