@@ -72,12 +72,13 @@ impl Ring {
     /// # Errors
     /// The kernel's.
     pub(crate) fn make(into: Serial) -> Result<Self, Error> {
-        let mut random = [0; NAME_BYTES];
-        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
+        // Whoever finds these has the name.
+        let mut random = Zeroizing::new([0_u8; NAME_BYTES]);
+        rustix::rand::getrandom(random.as_mut_slice(), rustix::rand::GetRandomFlags::empty())
             .map_err(|e| failed("getrandom")(e.raw_os_error()))?;
         let mut name = Zeroizing::new(Vec::with_capacity(7 + 2 * NAME_BYTES + 1));
         name.extend_from_slice(b"afsweb.");
-        for byte in random {
+        for byte in random.iter() {
             for nibble in [byte >> 4, byte & 15] {
                 name.push(if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 });
             }
