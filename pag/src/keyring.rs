@@ -244,11 +244,13 @@ impl Pool {
     /// # Errors
     /// [`Error::NoPagLeft`]
     pub(crate) fn take(&self) -> Result<u32, Error> {
-        let id = self
-            .next
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_add(1))
-            .map_err(|_| Error::NoPagLeft)?;
+        // First a PAG: whoever gets none must not use up a number.
         let slot = self.free().pop().ok_or(Error::NoPagLeft)?;
+        let numbered = self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_add(1));
+        let Ok(id) = numbered else {
+            self.free().push(slot);
+            return Err(Error::NoPagLeft);
+        };
         self.used.write().unwrap_or_else(PoisonError::into_inner).insert(id, slot);
         self.meter.taken();
         Ok(id)
@@ -335,6 +337,21 @@ mod tests {
         assert_eq!(p.get(a).map(drop), Err(Error::Errno { call: "PAG", errno: libc::ESRCH }));
         assert_eq!(p.take(), Err(Error::NoPagLeft));
         assert_eq!(p.counters(), crate::client::Counters { made: 2, in_use: 2, tainted: 0, free: 0 });
+    }
+
+    #[test]
+    fn who_gets_no_pag_uses_up_no_number_and_who_gets_no_number_no_pag() {
+        let p = pool(1);
+        let a = p.take().unwrap();
+        for _ in 0..3 {
+            assert_eq!(p.take(), Err(Error::NoPagLeft));
+        }
+        assert!(p.park(p.end(a).unwrap()));
+        assert_eq!(p.take(), Ok(a + 1));
+        assert!(p.park(p.end(a + 1).unwrap()));
+        p.next.store(u32::MAX, Ordering::Relaxed);
+        assert_eq!(p.take(), Err(Error::NoPagLeft));
+        assert_eq!(p.counters(), crate::client::Counters { made: 1, in_use: 0, tainted: 0, free: 1 });
     }
 
     #[test]
