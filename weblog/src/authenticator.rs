@@ -16,7 +16,7 @@ use rustix::process::{
 };
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use weblog_proto::Failure;
 
 /// An authenticator that is not ready after so long is killed.
@@ -349,17 +349,16 @@ impl Authenticator {
             .arg(if plan.krb5 { "yes" } else { "no" })
             .arg("--parent")
             .arg(rustix::process::getpid().as_raw_nonzero().to_string());
-        let child = command
+        let spawned = command
             .env_clear()
             .stdin(Stdio::from(order_read))
             .stdout(Stdio::from(answer_write))
             .stderr(Stdio::inherit())
-            .spawn()?;
-        // Nobody else waits for children here, so the number is still this child's.
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
-        let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+            .spawn();
+        // With the command go our copies of its ends, which leaves room for the pidfd where descriptors are short.
+        drop(command);
         Ok(Self {
-            pidfd,
+            pidfd: watched(spawned?, |pid| pidfd_open(pid, PidfdFlags::empty()))?,
             order: Some(order_write),
             answer: Some(answer_read),
             collector: Collector::default(),
@@ -489,11 +488,40 @@ impl Authenticator {
     }
 }
 
+/// The pidfd of a child, by `open`.
+///
+/// # Errors
+/// `open`'s; the child is gone then.
+fn watched(mut child: Child, open: impl FnOnce(Pid) -> Result<OwnedFd, Errno>) -> Result<OwnedFd, Errno> {
+    // Nobody else waits for children here, so the number is still this child's.
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    pid.ok_or(Errno::SRCH).and_then(open).inspect_err(|_| {
+        // Whom we cannot watch we do not keep.
+        let _ = child.kill();
+        let _ = child.wait();
+    })
+}
+
 /// Exit code or signal.
 fn describe(status: &WaitIdStatus) -> String {
     match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => format!("exit code {code}"),
         (_, Some(signal)) => format!("signal {signal}"),
         _ => "unknown".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_cannot_be_watched_is_killed_and_reaped() {
+        let child =
+            Command::new("/bin/sleep").arg("60").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+        assert_eq!(watched(child, |_| Err(Errno::MFILE)).unwrap_err(), Errno::MFILE);
+        let left = waitid(WaitId::Pid(pid.unwrap()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+        assert_eq!(left.err(), Some(Errno::CHILD));
     }
 }
