@@ -463,32 +463,32 @@ impl Logins {
         let mut is_pending = false;
         let configured = Instant::now() + CONFIGURED;
         loop {
-            let mut reply = self.broker.exchange(request, deadline).map_err(|e| match e {
+            let reply = self.broker.exchange(request, deadline).map_err(|e| match e {
                 // It has answered until now. What was too short is what was left for this time.
                 NoVisitor::Away(_) if is_pending && Instant::now() >= deadline => {
                     NoVisitor::Broker(Failure::Deadline)
                 }
                 e => e,
             })?;
-            if matches!(reply, Reply::Failed(Failure::CellNotAllowed)) && Instant::now() < configured {
-                reply = Reply::Pending { retry_ms: CONFIGURED_RETRY_MS };
-            }
-            match reply {
-                Reply::Failed(failure) => return Err(NoVisitor::Broker(failure)),
-                Reply::Pending { retry_ms } => {
-                    is_pending = true;
-                    if wait.is_none() {
-                        wait = self.broker.begin(home)?;
-                    }
-                    let ms = retry_ms.clamp(*RETRY_MS.start(), *RETRY_MS.end());
-                    let pause = Duration::from_millis(u64::from(ms));
-                    if Instant::now() + pause >= deadline {
-                        return Err(NoVisitor::Broker(Failure::Deadline));
-                    }
-                    std::thread::sleep(pause);
+            // When to ask again, and what it comes to if there is no time for that.
+            let (retry_ms, else_failure) = match reply {
+                Reply::Pending { retry_ms } => (retry_ms, Failure::Deadline),
+                Reply::Failed(failure @ Failure::CellNotAllowed) if Instant::now() < configured => {
+                    (CONFIGURED_RETRY_MS, failure)
                 }
+                Reply::Failed(failure) => return Err(NoVisitor::Broker(failure)),
                 decided => return Ok(decided),
+            };
+            is_pending = true;
+            if wait.is_none() {
+                wait = self.broker.begin(home)?;
             }
+            let ms = retry_ms.clamp(*RETRY_MS.start(), *RETRY_MS.end());
+            let pause = Duration::from_millis(u64::from(ms));
+            if Instant::now() + pause >= deadline {
+                return Err(NoVisitor::Broker(else_failure));
+            }
+            std::thread::sleep(pause);
         }
     }
 

@@ -65,7 +65,32 @@ fn methods(main: &ServerConfig, servers: &[Checked<'_>]) -> Vec<Said> {
             }
         }
     }
+    for realm in known {
+        let asked = cells_of(realm, servers);
+        // One of them is enough: what a section or host inherits need not be of use there.
+        if !asked.is_empty() && asked.iter().all(|cell| main.auth_method(cell).0 == Method::Kaserver) {
+            let cells = asked.iter().map(|cell| cell.as_str()).collect::<Vec<_>>().join(" ");
+            out.push((
+                message::REALM_BY_KASERVER,
+                format!(
+                    "SetAFSRealms {realm}: its users can log in nowhere: AFSAuthMethod {cells} is kaserver, \
+                 which knows the cell's own users only; set krb5 or auto, or take the realm away"
+                ),
+            ));
+        }
+    }
     out
+}
+
+/// The cells in which users of a realm log in: the default ones of servers that let them in.
+fn cells_of<'a>(realm: &Realm, servers: &[Checked<'a>]) -> Vec<&'a Cell> {
+    let configs = servers.iter().map(|s| s.config);
+    let let_in = configs.filter(|c| c.uses_afs() && c.realms().iter().any(|r| r.is_called(realm.as_str())));
+    let mut cells: Vec<&Cell> =
+        let_in.flat_map(|c| c.default_cell.iter().chain(c.location_cells.iter().flatten())).collect();
+    cells.sort_unstable();
+    cells.dedup();
+    cells
 }
 
 /// What contradicts itself in one server.
@@ -519,6 +544,36 @@ mod tests {
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(found[0].contains("nobody may log in") && found[1].contains("P.EXAMPLE elsewhere"));
         assert!(check(main).contains("in which cell its users log in"));
+    }
+
+    #[test]
+    fn users_of_a_realm_need_a_cell_where_they_are_not_asked_of_a_kaserver() {
+        let kaserver = |name| AuthMethod { cell: cell(name), method: Method::Kaserver, realm: None };
+        let main = ServerConfig {
+            uses_afs: Some(true),
+            cells: Some(vec![cell("a.example"), cell("b.example")].into()),
+            default_cell: Some(cell("a.example")),
+            auth_methods: Some(vec![kaserver("a.example")]),
+            realms: Some(vec![Realm::new("P.EXAMPLE").unwrap()].into()),
+            ..ServerConfig::EMPTY
+        };
+        let found = |hosts: &[&ServerConfig]| {
+            let servers: Vec<_> =
+                hosts.iter().map(|config| Checked { name: "host".to_owned(), config }).collect();
+            texts(methods(hosts[0], &servers))
+        };
+        let said = found(&[&main]);
+        assert!(said.len() == 1 && said[0].contains("P.EXAMPLE: its users can log in nowhere"), "{said:?}");
+        assert!(said[0].contains("AFSAuthMethod a.example is kaserver"), "{said:?}");
+        // A section, or another server, where KDCs are asked.
+        let section = ServerConfig { location_cells: Some(vec![cell("b.example")]), ..main.clone() };
+        assert_eq!(found(&[&section]), [""; 0]);
+        let host = ServerConfig { default_cell: Some(cell("b.example")), ..main.clone() };
+        assert_eq!(found(&[&main, &host]), [""; 0]);
+        let unused = ServerConfig { uses_afs: None, ..host };
+        assert_eq!(found(&[&main, &unused]).len(), 1);
+        let auto = ServerConfig { auth_methods: None, ..main };
+        assert_eq!(found(&[&auto]), [""; 0]);
     }
 
     #[test]

@@ -72,6 +72,8 @@ pub const PAG_INHERITED: Message = Message::new("AFS0121", Level::Warning);
 pub const DIRECTIVE: Message = Message::new("AFS0122", Level::Alert);
 /// A program is of another version than the module.
 pub const OTHER_VERSION: Message = Message::new("AFS0123", Level::Alert);
+/// SetAFSRealms, but users of that realm would only be asked of kaservers.
+pub const REALM_BY_KASERVER: Message = Message::new("AFS0124", Level::Alert);
 
 // The AFS client, children.
 

@@ -127,7 +127,7 @@ fn log_in<'a>(
     let of_realm = credentials.who.realm().is_some();
     let is_key = matches!(credentials.secret, Secret::KeyFile(_));
     let by_krb5 = match way.method {
-        Method::Kaserver if of_realm => return Err(Refusal::local(Failure::CellNotAllowed)),
+        Method::Kaserver if of_realm => return Err(Refusal::local(Failure::NotAcceptable)),
         Method::Kaserver => false,
         Method::Krb5 => true,
         Method::Auto if is_key => is_keytab(credentials.secret),

@@ -75,6 +75,8 @@ struct Broker {
     revokes_meanwhile: bool,
     cell: &'static str,
     full: bool,
+    /// So many are told first that the cell is not allowed.
+    unconfigured: AtomicU32,
     /// After what is pending no answer comes, until the asker's deadline.
     is_slow: bool,
 }
@@ -92,6 +94,7 @@ impl Default for Broker {
             revokes_meanwhile: false,
             cell: "example.com",
             full: false,
+            unconfigured: AtomicU32::new(0),
             is_slow: false,
         }
     }
@@ -112,6 +115,10 @@ impl Ask for Arc<Broker> {
         if self.pending.load(SeqCst) > 0 {
             self.pending.fetch_sub(1, SeqCst);
             return Ok(Reply::Pending { retry_ms: 10 });
+        }
+        if self.unconfigured.load(SeqCst) > 0 {
+            self.unconfigured.fetch_sub(1, SeqCst);
+            return Ok(Reply::Failed(Failure::CellNotAllowed));
         }
         if self.is_slow {
             std::thread::sleep(deadline.saturating_duration_since(Instant::now()));
@@ -376,6 +383,22 @@ fn a_pending_login_is_asked_for_again() {
     let (broker, _, logins) = set_up(Broker { pending: 3.into(), ..Broker::default() }, Client::default());
     assert!(logins.visitor(&claim("alice", "right"), &terms(5000)).is_ok());
     assert_eq!(broker.asked.load(SeqCst), 4);
+}
+
+#[test]
+fn a_broker_that_does_not_know_the_cell_yet_is_asked_again_while_there_is_time() {
+    let (broker, _, logins) =
+        set_up(Broker { unconfigured: 2.into(), ..Broker::default() }, Client::default());
+    assert!(logins.visitor(&claim("alice", "right"), &terms(30_000)).is_ok());
+    assert_eq!(broker.asked.load(SeqCst), 3);
+    // However little time there is: the cell is not allowed, which is not a broker that is late.
+    for ms in [100, 500, 30_000] {
+        let (broker, _, logins) =
+            set_up(Broker { unconfigured: 100_000.into(), ..Broker::default() }, Client::default());
+        let outcome = logins.visitor(&claim("alice", "right"), &terms(ms));
+        assert_eq!(outcome.unwrap_err(), NoVisitor::Broker(Failure::CellNotAllowed), "{ms} ms");
+        assert!(broker.asked.load(SeqCst) <= 11, "no longer than a configuration takes");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use crate::clock::Now;
 use crate::config::Settings;
 use crate::outcome::{Outcome, Refusal, Success};
 use pag::{Cell, Principal, Realm, Token};
-use weblog_proto::{Failure, GetToken};
+use weblog_proto::{Failure, GetToken, Method};
 
 /// Whether this may be asked of a cell at all, and for whom. Workers have checked it too; they are not believed.
 ///
@@ -19,6 +19,10 @@ pub(super) fn check(settings: &Settings, get: &GetToken) -> Result<Principal, Fa
         let realm = realm.ok_or(Failure::CellNotAllowed)?;
         // Who names the cell's own realm is the same user, and has no guesses more for it.
         if its.realm.as_ref() != Some(&realm) {
+            // Nobody there knows him, whatever is asked. Not the cell's name: after that a worker asks again.
+            if its.method == Method::Kaserver {
+                return Err(Failure::NotAcceptable);
+            }
             who = who.of_realm(realm);
         }
     }

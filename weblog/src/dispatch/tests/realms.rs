@@ -1,6 +1,12 @@
 //! Users of realms that they name.
 
 use super::*;
+use weblog_proto::Method;
+
+/// The cell asks KDCs: a kaserver knows its own users only.
+fn by_krb5(config: &mut BrokerConfig) {
+    config.cells[0].method = Method::Krb5;
+}
 
 /// Alice of a realm that is not the cell's own.
 fn foreign_alice(realm: &str) -> GetToken {
@@ -9,7 +15,7 @@ fn foreign_alice(realm: &str) -> GetToken {
 
 #[test]
 fn users_of_an_allowed_realm_are_others_than_those_of_the_cell() {
-    let mut w = World::new(|_| ());
+    let mut w = World::new(by_krb5);
     let a = w.ask(0, foreign_alice("ELSEWHERE.EXAMPLE"));
     assert_eq!(w.failure(a), Failure::CellNotAllowed);
     let a = w.ask(0, foreign_alice("partner.example"));
@@ -28,7 +34,7 @@ fn users_of_an_allowed_realm_are_others_than_those_of_the_cell() {
 
 #[test]
 fn a_silent_realm_holds_up_no_users_of_the_cell_and_one_that_is_no_longer_allowed_is_forgotten() {
-    let mut w = World::new(|_| ());
+    let mut w = World::new(by_krb5);
     for i in 0..4 {
         w.ask(i, GetToken { user: format!("u{i}"), ..foreign_alice("PARTNER.EXAMPLE") });
         w.answer(|_| Err(Failure::CellUnreachable));
@@ -44,6 +50,7 @@ fn a_silent_realm_holds_up_no_users_of_the_cell_and_one_that_is_no_longer_allowe
     w.granted(there);
     assert_eq!(w.broker.cache.len(), 2);
     let mut config = sample();
+    by_krb5(&mut config);
     config.realms.clear();
     let now = w.now();
     w.broker.configure(Settings::new(&config).unwrap(), now);
@@ -54,7 +61,7 @@ fn a_silent_realm_holds_up_no_users_of_the_cell_and_one_that_is_no_longer_allowe
 #[test]
 fn who_names_the_cell_s_own_realm_is_the_same_user() {
     let mut w = World::new(|c| {
-        c.cells[0].method = weblog_proto::Method::Krb5;
+        by_krb5(c);
         c.cells[0].realm = Some("EXAMPLE.ORG".to_owned());
         c.realms = vec!["EXAMPLE.ORG".to_owned()];
     });
@@ -64,4 +71,17 @@ fn who_names_the_cell_s_own_realm_is_the_same_user() {
     let a = w.ask(0, foreign_alice("EXAMPLE.ORG"));
     w.granted(a);
     assert_eq!((w.started, w.broker.cache.len()), (1, 1));
+}
+
+#[test]
+fn where_a_kaserver_is_asked_users_of_realms_are_refused_at_once() {
+    let mut w = World::new(|_| ());
+    for _ in 0..20 {
+        let a = w.ask(0, foreign_alice("PARTNER.EXAMPLE"));
+        assert_eq!(w.failure(a), Failure::NotAcceptable, "not what a worker asks again after");
+    }
+    assert_eq!(w.started, 0);
+    let mut w = World::new(|c| c.cells[0].method = Method::Auto);
+    w.ask(0, foreign_alice("PARTNER.EXAMPLE"));
+    assert_eq!(w.started, 1, "KDCs may know him");
 }
