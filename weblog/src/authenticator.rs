@@ -7,6 +7,7 @@ use crate::frames::{Collected, Collector, Order, READY, decode_answer};
 use crate::logins::{Job, LoginId};
 use crate::message;
 use crate::outcome::{Answer, Refusal};
+use core::num::NonZeroUsize;
 use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
@@ -34,6 +35,10 @@ const PAUSE_MS: u64 = 100;
 const PAUSE_MAX_MS: u64 = 10_000;
 /// A login that takes longer is replaced before it is done. A start beside it would take the processors from it.
 const HOLD_MS: u64 = 20;
+/// So many may start at the same time in any case.
+const AT_ONCE_MIN: usize = 2;
+/// One that takes longer to start hangs, maybe, and no longer keeps others from starting.
+const SLOW_MS: u64 = 2_000;
 /// So long a replacement waits once the login is done: whoever gets the answer may wake up on the processor that starts it.
 const REST_MS: u64 = 3;
 
@@ -46,7 +51,7 @@ pub struct Plan {
     pub conf_dir: PathBuf,
     /// Whether they need libkrb5.
     pub krb5: bool,
-    /// Kept started ahead.
+    /// Kept started ahead, while no login waits for one.
     pub ahead: usize,
 }
 
@@ -79,6 +84,10 @@ struct Authenticator {
 /// All of them.
 pub struct Pool {
     plan: Plan,
+    /// What starts one.
+    command: fn(&Plan) -> Command,
+    /// Most that start at the same time: more would only be late together, since a start is work for a processor.
+    at_once: usize,
     processes: Vec<Authenticator>,
     waiting: VecDeque<(LoginId, Job)>,
     /// How many in a row have died before they were ready.
@@ -88,6 +97,8 @@ pub struct Pool {
     done_ms: Vec<u64>,
     /// When the next replacement is due that waits for its login.
     held_until_ms: Option<u64>,
+    /// When it was last looked what is missing.
+    looked_ms: u64,
 }
 
 impl core::fmt::Debug for Pool {
@@ -117,14 +128,23 @@ impl Pool {
     /// Empty; nothing is started before it is [planned](Pool::set_plan).
     #[must_use]
     pub fn new() -> Self {
+        let processors = std::thread::available_parallelism().map_or(AT_ONCE_MIN, NonZeroUsize::get);
+        Self::of(command, processors.max(AT_ONCE_MIN))
+    }
+
+    /// One whose authenticators are started by that command, so many at the same time.
+    fn of(command: fn(&Plan) -> Command, at_once: usize) -> Self {
         Self {
             plan: Plan::default(),
+            command,
+            at_once,
             processes: Vec::new(),
             waiting: VecDeque::new(),
             failures: 0,
             not_before_ms: 0,
             done_ms: Vec::new(),
             held_until_ms: None,
+            looked_ms: 0,
         }
     }
 
@@ -241,6 +261,10 @@ impl Pool {
             }
         }
         self.processes = alive;
+        if self.failures == 0 {
+            // One got ready: whatever died before it, starts are worth trying.
+            self.not_before_ms = 0;
+        }
         self.done_ms.extend(ended.iter().map(|_| now_ms));
         self.hand_out(now_ms, &mut handed, &mut ended);
         if self.failures >= FAILURES {
@@ -266,21 +290,23 @@ impl Pool {
         }
     }
 
-    /// Starts as many as are missing, unless they die at their start. Takes a millisecond each, so answer askers first.
+    /// Starts as many as are missing and may start, unless they die at their start. Takes a millisecond each, so answer
+    /// askers first. The next ones get their turn when one is ready or dead, which [`Pool::poll_fds`] tells.
     pub fn fill(&mut self, now_ms: u64, log: &mut Log) {
         let (starting, ready, _) = self.counts();
         self.done_ms.retain(|done| now_ms < done.saturating_add(REST_MS));
         let (held, due) = self.held(now_ms);
         self.held_until_ms = due;
-        let wanted = self.plan.ahead.saturating_sub(held).saturating_add(self.waiting.len());
-        let missing = wanted.saturating_sub(starting.saturating_add(ready));
+        self.looked_ms = now_ms;
+        let missing = self.wanted(held).saturating_sub(starting.saturating_add(ready));
+        let missing = missing.min(self.at_once.saturating_sub(self.turns(now_ms).count()));
         if now_ms < self.not_before_ms || self.plan.ahead == 0 {
             return;
         }
         // After a death at the start only one is tried.
         let missing = if self.failures == 0 { missing } else { missing.min(usize::from(starting == 0)) };
         for _ in 0..missing {
-            match Authenticator::spawn(&self.plan, now_ms) {
+            match Authenticator::spawn((self.command)(&self.plan), now_ms) {
                 Ok(a) => self.processes.push(a),
                 Err(error) => {
                     self.failures = self.failures.saturating_add(1);
@@ -293,6 +319,18 @@ impl Pool {
                 }
             }
         }
+    }
+
+    /// How many are to be ready or about to be, where `held` are not replaced yet: while logins wait, one for each of
+    /// them and no spare ones, which would take the processors from theirs.
+    fn wanted(&self, held: usize) -> usize {
+        if self.waiting.is_empty() { self.plan.ahead.saturating_sub(held) } else { self.waiting.len() }
+    }
+
+    /// When those that start and keep others from it do so no longer.
+    fn turns(&self, now_ms: u64) -> impl Iterator<Item = u64> {
+        let starting = self.processes.iter().filter(|a| a.state == State::Starting);
+        starting.map(|a| a.since_ms.saturating_add(SLOW_MS)).filter(move |end| now_ms < *end)
     }
 
     /// How many replacements wait for their logins, and when the first of them will wait no longer.
@@ -309,10 +347,11 @@ impl Pool {
     pub fn next_turn_ms(&self) -> Option<u64> {
         let clocks = self.processes.iter().filter_map(Authenticator::limit_ms).chain(self.held_until_ms);
         let (starting, ready, _) = self.counts();
-        let short = starting.saturating_add(ready) < self.plan.ahead.saturating_add(self.waiting.len());
+        let short = starting.saturating_add(ready) < self.wanted(0);
         // While the one that is tried starts, there is no other to start.
         let alone = self.failures > 0 && starting == 0;
-        clocks.chain((short && alone).then_some(self.not_before_ms)).min()
+        let turn = self.turns(self.looked_ms).min().filter(|_| short);
+        clocks.chain((short && alone).then_some(self.not_before_ms)).chain(turn).min()
     }
 }
 
@@ -320,6 +359,21 @@ impl Default for Pool {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Starts an authenticator.
+fn command(plan: &Plan) -> Command {
+    // The same file, even if another version was installed meanwhile.
+    let mut command = Command::new("/proc/self/exe");
+    command
+        .arg("--authenticator")
+        .arg("--conf-dir")
+        .arg(&plan.conf_dir)
+        .arg("--krb5")
+        .arg(if plan.krb5 { "yes" } else { "no" })
+        .arg("--parent")
+        .arg(rustix::process::getpid().as_raw_nonzero().to_string());
+    command
 }
 
 /// What became of an order.
@@ -334,21 +388,11 @@ impl Authenticator {
     ///
     /// # Errors
     /// The calls'.
-    fn spawn(plan: &Plan, now_ms: u64) -> std::io::Result<Self> {
+    fn spawn(mut command: Command, now_ms: u64) -> std::io::Result<Self> {
         let (order_read, order_write) = pipe_with(PipeFlags::CLOEXEC)?;
         let (answer_read, answer_write) = pipe_with(PipeFlags::CLOEXEC)?;
         rustix::io::ioctl_fionbio(&order_write, true)?;
         rustix::io::ioctl_fionbio(&answer_read, true)?;
-        // The same file, even if another version was installed meanwhile.
-        let mut command = Command::new("/proc/self/exe");
-        command
-            .arg("--authenticator")
-            .arg("--conf-dir")
-            .arg(&plan.conf_dir)
-            .arg("--krb5")
-            .arg(if plan.krb5 { "yes" } else { "no" })
-            .arg("--parent")
-            .arg(rustix::process::getpid().as_raw_nonzero().to_string());
         let spawned = command
             .env_clear()
             .stdin(Stdio::from(order_read))
@@ -514,6 +558,134 @@ fn describe(status: &WaitIdStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::logins::{Errand, Secret, Way};
+    use pag::{Cell, Principal};
+    use std::time::{Duration, Instant};
+    use weblog_proto::{Method, Password};
+    use zeroize::Zeroizing;
+
+    /// A program in the place of authenticators: each `go` in the directory makes one of them ready, each `die` ends one
+    /// that is not. A login it keeps for ever.
+    fn fake(plan: &Plan) -> Command {
+        let script = "while [ -d \"$0\" ]; do
+            [ -z \"$ready\" ] && /bin/rm \"$0/die\" 2>/dev/null && exit 1
+            [ -z \"$ready\" ] && /bin/rm \"$0/go\" 2>/dev/null && { ready=1; printf R; /bin/cat >/dev/null; }
+            /bin/sleep 0.01
+        done";
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]).arg(&plan.conf_dir);
+        command
+    }
+
+    /// A pool of fakes.
+    struct World {
+        pool: Pool,
+        dir: tempfile::TempDir,
+        log: Log,
+        now_ms: u64,
+    }
+
+    impl World {
+        /// Four are kept ahead, two may start at the same time.
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let mut pool = Pool::of(fake, 2);
+            pool.set_plan(Plan { version: 1, conf_dir: dir.path().to_owned(), krb5: false, ahead: 4 });
+            Self { pool, dir, log: Log::new("test"), now_ms: 0 }
+        }
+
+        /// A login is to be done.
+        fn ask(&mut self, number: u64) {
+            let password = Password::new(Zeroizing::new(b"secret".to_vec())).unwrap();
+            let way = Way { method: Method::Kaserver, realm: None, keytab: None };
+            let errand = Errand::Login { secret: Secret::Password(password), lifetime_s: 0, way };
+            let who = Principal::new("alice", Cell::new("example.com").unwrap()).unwrap();
+            self.pool.start(LoginId(number), Job { who, errand, deadline_ms: 10_000 });
+        }
+
+        /// As the broker's loop: what is to be done is done in a turn, then what is missing is started.
+        fn turn(&mut self) -> (usize, usize, usize) {
+            self.pool.turn(self.now_ms, &mut self.log);
+            self.pool.fill(self.now_ms, &mut self.log);
+            self.pool.counts()
+        }
+
+        /// Lets one of those that start know this, until so many are starting, ready and busy.
+        fn tell(&mut self, word: &str, want: (usize, usize, usize)) {
+            std::fs::write(self.dir.path().join(word), "").unwrap();
+            let end = Instant::now() + Duration::from_secs(30);
+            loop {
+                let counts = self.turn();
+                if counts == want {
+                    return;
+                }
+                assert!(Instant::now() < end, "{counts:?} is not {want:?}");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+
+    #[test]
+    fn while_logins_wait_no_spare_ones_start_and_each_start_makes_room_for_the_next() {
+        let mut w = World::new();
+        for number in 1..=5 {
+            w.ask(number);
+        }
+        assert_eq!(w.turn(), (2, 0, 0), "no more at the same time");
+        assert_eq!(w.turn(), (2, 0, 0));
+        w.tell("go", (2, 0, 1));
+        w.tell("go", (2, 0, 2));
+        w.tell("go", (2, 0, 3));
+        w.tell("go", (1, 0, 4));
+        w.now_ms = 1_000;
+        assert_eq!(w.turn(), (1, 0, 4), "no spare one beside the last login's");
+        w.tell("go", (2, 0, 5));
+        w.now_ms = 2_000;
+        w.tell("go", (2, 1, 5));
+        w.tell("go", (2, 2, 5));
+        w.tell("go", (1, 3, 5));
+        w.tell("go", (0, 4, 5));
+        assert_eq!(w.turn(), (0, 4, 5));
+    }
+
+    #[test]
+    fn those_that_hang_at_their_start_keep_others_from_it_for_a_moment_only() {
+        let mut w = World::new();
+        for number in 1..=5 {
+            w.ask(number);
+        }
+        assert_eq!(w.turn(), (2, 0, 0));
+        assert_eq!(w.pool.next_turn_ms(), Some(SLOW_MS));
+        w.now_ms = SLOW_MS - 1;
+        assert_eq!(w.turn(), (2, 0, 0));
+        w.now_ms = SLOW_MS;
+        assert_eq!(w.turn(), (4, 0, 0));
+        assert_eq!(w.pool.next_turn_ms(), Some(2 * SLOW_MS));
+    }
+
+    #[test]
+    fn one_that_gets_ready_ends_the_pause_after_one_that_died() {
+        let mut w = World::new();
+        for number in 1..=3 {
+            w.ask(number);
+        }
+        assert_eq!(w.turn(), (2, 0, 0));
+        w.tell("die", (1, 0, 0));
+        assert_eq!(w.turn(), (1, 0, 0), "a pause");
+        w.tell("go", (2, 0, 1));
+    }
+
+    #[test]
+    fn after_one_that_died_alone_the_next_turn_is_at_the_end_of_the_pause() {
+        let mut w = World::new();
+        w.ask(1);
+        assert_eq!(w.turn(), (1, 0, 0));
+        w.tell("die", (0, 0, 0));
+        assert_eq!(w.pool.next_turn_ms(), Some(PAUSE_MS));
+        w.now_ms = PAUSE_MS;
+        assert_eq!(w.turn(), (1, 0, 0));
+        w.tell("go", (2, 0, 1));
+    }
 
     #[test]
     fn whoever_cannot_be_watched_is_killed_and_reaped() {
