@@ -7,7 +7,7 @@ use crate::httpd::{FileInfo, FileKind, ReadAt};
 use crate::kernel_files;
 use crate::standing::Standing;
 use crate::stores::Stores;
-use crate::waiting::{Directory, Waiting};
+use crate::waiting::{Directory, Wait, Waiting};
 use pag::userspace::{File, Files, Kind, Stat, Userspace};
 use pag::{ClientKind, Pag, PagScope};
 use std::mem::MaybeUninit;
@@ -169,15 +169,16 @@ impl Afs {
         user: impl FnOnce(&Files<'_>, &PagScope<'_>) -> Result<T, pag::Error>,
         kernel: impl FnOnce() -> Result<T, i32>,
     ) -> Result<T, i32> {
-        let _wait = self.waiting.map(|waiting| waiting.begin(self.directory(path)));
-        match &self.client {
+        let wait = self.waiting.map(|waiting| waiting.begin(self.directory(path)));
+        let result = match &self.client {
             Client::Userspace(client) => {
                 let scope = self.pag(who).enter().map_err(|e| errno(&e))?;
                 let files = client.files(&scope).map_err(|e| errno(&e))?;
                 user(&files, &scope).map_err(|e| errno(&e))
             }
             Client::Kernel(standing) => standing.within(self.pag(who), kernel),
-        }
+        };
+        waited(wait, result)
     }
 
     /// Makes a call as `who` that only a client in the kernel can have been asked for.
@@ -190,9 +191,9 @@ impl Afs {
         path: &[u8],
         f: impl FnOnce() -> Result<T, i32>,
     ) -> Result<T, i32> {
-        let _wait = self.waiting.map(|waiting| waiting.begin(self.directory(path)));
+        let wait = self.waiting.map(|waiting| waiting.begin(self.directory(path)));
         let Client::Kernel(standing) = &self.client else { return Err(libc::EBADF) };
-        standing.within(self.pag(who), f)
+        waited(wait, standing.within(self.pag(who), f))
     }
 
     /// Waits for a turn at storing so many bytes, with a client that wants them taken one by one.
@@ -399,9 +400,9 @@ impl Content {
 
 impl ReadAt for Content {
     fn read_at<'b>(&mut self, at: u64, to: &'b mut [MaybeUninit<u8>]) -> Result<&'b mut [u8], i32> {
-        let _wait = self.afs.waiting.map(|waiting| waiting.begin(self.directory));
+        let wait = self.afs.waiting.map(|waiting| waiting.begin(self.directory));
         let pag = self.afs.pag(&self.who);
-        match (&self.file, &self.afs.client) {
+        let read = match (&self.file, &self.afs.client) {
             (Opened::Userspace(file), _) => {
                 let scope = pag.enter().map_err(|e| errno(&e))?;
                 let read = file.pread_uninit(&scope, to, at).map_err(|e| errno(&e))?;
@@ -412,8 +413,22 @@ impl ReadAt for Content {
                 self.unchanged(read, kernel_files::version(file)?)
             }),
             (Opened::Kernel(_), Client::Userspace(_)) => Err(libc::EBADF),
-        }
+        };
+        waited(wait, read)
     }
+}
+
+/// What a wait has come to; others are told of it where it was not in vain.
+///
+/// # Errors
+/// That of `result`.
+fn waited<T>(wait: Option<Wait>, result: Result<T, i32>) -> Result<T, i32> {
+    if result.is_ok()
+        && let Some(wait) = wait
+    {
+        wait.answered();
+    }
+    result
 }
 
 /// Whether `path` is `mount` or below it.

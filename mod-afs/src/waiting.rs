@@ -2,12 +2,19 @@
 //!
 //! A file server that is silent holds whoever asks it until the client gives it up. So each worker says in shared
 //! memory since when it waits and below which directory; when too many wait there, the next is told at once.
+//!
+//! A server that is only slow answers some of them meanwhile. So they say that as well, and nobody is told so then.
 
 use core::cell::{Cell, RefCell};
 use weblog_fds::{SlotGuard, WaitTable};
 
 /// Who waits for longer seems to wait for a dead server, milliseconds.
 const SUSPICIOUS_MS: u64 = 1_000;
+/// Who waited for so long for an answer, from and to, milliseconds, has heard of a server that is there but slow. Sooner it
+/// could be what the client remembers; and a server that is slower holds as many as a silent one.
+const SLOW_MS: (u64, u64) = (500, 2_000);
+/// So long ago somebody has heard of it, at most, milliseconds.
+const LATELY_MS: u64 = 1_000;
 /// Components of a path, behind the mount directory, that make the directory which is counted: cell and two more.
 const COMPONENTS: usize = 3;
 
@@ -43,7 +50,9 @@ impl Waiting {
     /// Do too many workers wait below `directory` already?
     #[must_use]
     pub fn is_full(&self, directory: Directory) -> bool {
-        self.table.count(directory.0, SUSPICIOUS_MS, now_ms()) >= self.limit
+        let now = now_ms();
+        self.table.count(directory.0, SUSPICIOUS_MS, now) >= self.limit
+            && !self.table.is_given(directory.0, now.saturating_sub(LATELY_MS))
     }
 
     /// How many workers wait for anything at all, for longer than is usual.
@@ -111,6 +120,21 @@ impl Directory {
     }
 }
 
+/// The worker's slot has the answer that the present wait has come to, if that tells something.
+fn note_answer() {
+    let Ok(Some((key, since_ms))) = NOW.try_with(Cell::get) else { return };
+    let now = now_ms();
+    if (SLOW_MS.0..=SLOW_MS.1).contains(&now.saturating_sub(since_ms)) {
+        let _ = SLOT.try_with(|slot| {
+            if let Ok(slot) = slot.try_borrow()
+                && let Some(slot) = &*slot
+            {
+                slot.given(key, now);
+            }
+        });
+    }
+}
+
 /// Writes into the slot of this worker what it waits for, if it has one.
 fn note(wait: Option<(u64, u64)>) {
     // A thread that is ending has freed its slot already.
@@ -132,6 +156,14 @@ fn note(wait: Option<(u64, u64)>) {
 pub struct Wait {
     /// That.
     before: Option<(u64, u64)>,
+}
+
+impl Wait {
+    /// The wait is over, and was not in vain: whoever was asked is there.
+    pub fn answered(self) {
+        note_answer();
+        drop(self);
+    }
 }
 
 impl Drop for Wait {
@@ -184,6 +216,45 @@ mod tests {
             over.wait();
         });
         assert!(!waiting.is_full(dead));
+    }
+
+    #[test]
+    fn a_server_that_is_slow_is_not_silent() {
+        let waiting = Waiting::new(WaitTable::create(8).unwrap(), 4);
+        let (slow, silent) = (Directory::of("/afs/a/b/c", "/afs"), Directory::of("/afs/a/b/d", "/afs"));
+        let (begun, over) = (Barrier::new(3), Barrier::new(3));
+        let pause = |ms| std::thread::sleep(Duration::from_millis(ms));
+        std::thread::scope(|scope| {
+            for directory in [slow, silent] {
+                let (begun, over, waiting) = (&begun, &over, &waiting);
+                scope.spawn(move || {
+                    let wait = waiting.begin(directory);
+                    begun.wait();
+                    over.wait();
+                    drop(wait);
+                });
+            }
+            begun.wait();
+            pause(SUSPICIOUS_MS);
+            waiting.begin(slow).answered();
+            assert!(waiting.is_full(slow), "at once, from what is remembered");
+            let wait = waiting.begin(slow);
+            pause(SLOW_MS.0);
+            wait.answered();
+            assert!(!waiting.is_full(slow));
+            assert!(waiting.is_full(silent));
+            pause(LATELY_MS + 50);
+            assert!(waiting.is_full(slow), "nobody has heard of it lately");
+            let wait = waiting.begin(slow);
+            pause(SLOW_MS.0);
+            drop(wait);
+            assert!(waiting.is_full(slow), "in vain");
+            let wait = waiting.begin(slow);
+            pause(SLOW_MS.1 + 50);
+            wait.answered();
+            assert!(waiting.is_full(slow), "as good as silent");
+            over.wait();
+        });
     }
 
     #[test]

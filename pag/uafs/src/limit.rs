@@ -6,19 +6,27 @@
 //! functions come here first (`build.rs`): nobody begins another call to a server once he has been [`PATIENCE`] dead
 //! times without an answer, whether he waited for a server or for a lock.
 //!
+//! How long it sleeps before it asks a server again that called itself busy is decided here, too.
+//!
 //! # Safety
 //! Arguments are handed on as they came. The state is the thread's own; of a request one byte is written, whose place
 //! the start has checked.
 
 use crate::lock::Glock;
+use crate::raw;
 use core::cell::Cell;
 use core::ffi::{c_int, c_ushort, c_void};
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicU64, Ordering};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::{Duration, Instant};
 
 /// After so many dead times without an answer nothing is asked any more: one for a server that is silent, one for another.
 const PATIENCE: u32 = 2;
+/// How long the first sleep before a busy server is asked again is, and the longest, milliseconds; up to a half is added or
+/// taken off. A server says so for as long as it takes to ask this process who it is, when more than five connections of
+/// it are new at the same time (OpenAFS `src/viced/host.c`, `h_GetHost_r`), and while a volume is moved.
+const BUSY_MS: (u32, u32) = (20, 1_000);
 /// `SHARED_LOCK` (OpenAFS `src/afs/lock.h`).
 const SHARED_LOCK: i32 = 4;
 
@@ -52,11 +60,33 @@ enum State {
 
 thread_local! {
     static STATE: Cell<State> = const { Cell::new(State::Idle) };
+    /// How often in turn it has slept because of a busy server.
+    static SLEPT: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Sets the patience, by the dead time.
+/// Sets the patience, by the dead time. No thread of the archive may run yet.
 pub(crate) fn set(dead_s: u32) {
     DEAD_MS.store(u64::from(dead_s) * 1_000, Ordering::Relaxed);
+    // SAFETY: no thread of the archive runs yet.
+    unsafe { raw::afs_BusyWaitPeriod = 0 };
+}
+
+/// How long to sleep before a busy server is asked again, having slept `slept` times; `chance` is any number. Twice as
+/// long each time, and not as long as the others who were sent away at the same moment.
+fn busy_ms(slept: u32, chance: u64) -> u32 {
+    let (first, last) = BUSY_MS;
+    let about = first.saturating_mul(1 << slept.min(16)).min(last);
+    let more = u32::try_from(chance % u64::from(about)).unwrap_or(0);
+    about / 2 + more
+}
+
+/// Sleeps before a busy server is asked again. The thread has the global lock, and has it again afterwards.
+fn sleep_as_busy() {
+    let slept = SLEPT.get();
+    SLEPT.set(slept.saturating_add(1));
+    let ms = busy_ms(slept, RandomState::new().build_hasher().finish());
+    // SAFETY: it takes null for an event that never comes, and releases the lock for as long as it sleeps.
+    unsafe { raw::afs_osi_Wait(i32::try_from(ms).unwrap_or(0), null_mut(), 0) };
 }
 
 /// How long a thread asks without an answer.
@@ -78,6 +108,7 @@ pub(crate) struct Limited(State);
 impl Limited {
     /// Begins.
     pub(crate) fn begin() -> Self {
+        SLEPT.set(0);
         Self(STATE.replace(called()))
     }
 }
@@ -123,6 +154,9 @@ fn may_ask() -> bool {
 fn told(well: bool, again: bool) {
     if again {
         TROUBLE.fetch_add(1, Ordering::Relaxed);
+    }
+    if well {
+        SLEPT.set(0);
     }
     let now = Instant::now();
     match STATE.get() {
@@ -269,10 +303,17 @@ unsafe extern "C" fn afsweb_analyze(
         // SAFETY: a request, by the archive; the start has checked its layout.
         unsafe { (*request.cast::<Request>()).network_error = 1 };
     }
+    // Marked by its own last call, or by `afs_Conn`, which found that the server had told another thread so.
+    // SAFETY: as above.
+    let busy =
+        connection.is_null() && !request.is_null() && unsafe { (*request.cast::<Request>()).busy_count } > 0;
     // SAFETY: as they came.
     let again = unsafe { __real_afs_Analyze(connection, rx, code, fid, request, operation, lock_type, cell) };
     let again = if over { 0 } else { again };
     told(code == 0, again != 0);
+    if busy && again != 0 {
+        sleep_as_busy();
+    }
     again
 }
 

@@ -17,9 +17,6 @@ use std::collections::HashSet;
 use std::ffi::CString;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
-/// Seconds before a call is made again that a server calls busy. Servers also say so to one of two first calls of a user
-/// that come at the same time, which the library's own 15 seconds would hold up for nothing.
-const BUSY_WAIT_S: i32 = 1;
 /// Least seconds that Rx takes for the death of a server (OpenAFS `src/rx/rx.c`, `rxi_CheckConnTimeouts`).
 const DEAD_MIN: u32 = 6;
 /// The PAG in which the root is looked at; ended at once.
@@ -112,8 +109,6 @@ fn set_deadlines(config: &StartConfig) {
     unsafe { raw::afs_rx_idledead = idle.max(dead) };
     // SAFETY: as above.
     unsafe { raw::afs_rx_idledead_rep = idle.max(dead) };
-    // SAFETY: as above.
-    unsafe { raw::afs_BusyWaitPeriod = BUSY_WAIT_S };
 }
 
 /// Tells all file servers that no callback is wanted any more.

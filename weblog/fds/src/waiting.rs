@@ -1,7 +1,7 @@
 //! The table of waiting workers: who waits since when, and for what.
 //!
 //! One slot per worker, in memory that all children share. What they wait for is a number (a hash of a directory);
-//! nothing here knows more of it. Times are milliseconds of CLOCK_MONOTONIC, the same in all processes.
+//! nothing here knows more of it. A slot keeps, too, what its worker has been given last that is worth telling. Times are milliseconds of CLOCK_MONOTONIC, the same in all processes.
 
 use crate::rows::{Rows, kept_as_numbers};
 use crate::{Error, children};
@@ -26,6 +26,10 @@ struct Slot {
     since_ms: AtomicU64,
     /// What it waits for.
     key_hash: AtomicU64,
+    /// When it told last that it had been given what it waited for; 0 = never.
+    given_ms: AtomicU64,
+    /// What that was.
+    given_hash: AtomicU64,
 }
 
 const _: () = assert!(size_of::<Slot>() == STRIDE);
@@ -84,6 +88,24 @@ impl WaitTable {
         if let Some(s) = self.slot(slot) {
             s.since_ms.store(0, Ordering::Release);
         }
+    }
+
+    /// The worker of slot `slot` was given `key_hash` after all.
+    pub fn given(&self, slot: usize, key_hash: u64, now_ms: u64) {
+        if let Some(s) = self.slot(slot) {
+            // Who reads in between takes the old time for the new one, or the other way round: both are of this worker.
+            s.given_hash.store(key_hash, Ordering::Relaxed);
+            s.given_ms.store(now_ms.max(1), Ordering::Release);
+        }
+    }
+
+    /// Whether any worker has told since `since_ms` that he was given `key_hash`; he may be dead by now.
+    #[must_use]
+    pub fn is_given(&self, key_hash: u64, since_ms: u64) -> bool {
+        (0..self.slots()).filter_map(|i| self.slot(i)).any(|s| {
+            s.given_ms.load(Ordering::Acquire) >= since_ms.max(1)
+                && s.given_hash.load(Ordering::Relaxed) == key_hash
+        })
     }
 
     /// How many workers wait for `key_hash` since `older_than_ms` or longer. Slots of dead processes are freed.
@@ -169,6 +191,11 @@ impl SlotGuard {
         self.table.begin(self.index, key_hash, now_ms);
     }
 
+    /// The worker was given `key_hash` after all.
+    pub fn given(&self, key_hash: u64, now_ms: u64) {
+        self.table.given(self.index, key_hash, now_ms);
+    }
+
     /// The worker waits no more.
     pub fn end(&self) {
         self.table.end(self.index);
@@ -222,6 +249,22 @@ mod tests {
         let s = t.claim().unwrap();
         s.begin(7, 0);
         assert_eq!(t.count(7, 0, 5), 1);
+    }
+
+    #[test]
+    fn what_was_given_is_known_to_all_and_by_its_time() {
+        let t = WaitTable::create(2).unwrap();
+        assert!(!t.is_given(0, 0), "nothing was");
+        let s = t.claim().unwrap();
+        s.given(7, 1_000);
+        assert!(t.is_given(7, 1_000) && t.is_given(7, 500));
+        assert!(!t.is_given(7, 1_001) && !t.is_given(8, 500));
+        s.begin(8, 1_100);
+        assert!(t.is_given(7, 1_000), "it waits for something else now");
+        drop(s);
+        assert!(t.is_given(7, 1_000), "its worker has gone");
+        t.claim().unwrap().given(8, 0);
+        assert!(t.is_given(8, 0) && !t.is_given(7, 0));
     }
 
     #[test]
