@@ -308,8 +308,10 @@ impl<D: Dir> Put<D> {
     /// Why it is not there; a temporary name is removed then.
     pub fn commit(mut self) -> Result<Option<String>, Problem> {
         let done = self.flush().and_then(|()| self.place());
-        if done.is_err() {
-            self.abandon();
+        match &done {
+            Err(Problem::Afs(errno)) if Fault::of(*errno) == Fault::Unreachable => self.leave(),
+            Err(_) => self.abandon(),
+            Ok(()) => {}
         }
         self.ended = true;
         let replaced = done.is_ok() && matches!(self.way, Way::Temporary { .. });
@@ -429,6 +431,16 @@ impl<D: Dir> Put<D> {
     /// The body did not come to its end: nothing of it stays.
     pub fn abort(mut self) {
         self.abandon();
+    }
+
+    /// Has the temporary name removed later: the server did not answer just now, so nobody waits for another answer of it.
+    fn leave(&mut self) {
+        match &self.way {
+            Way::Temporary { name, sink: None, .. } if !core::mem::replace(&mut self.ended, true) => {
+                self.dir.do_later(Task::Remove { name: name.clone(), which: None });
+            }
+            _ => self.abandon(),
+        }
     }
 
     /// Removes the temporary name.

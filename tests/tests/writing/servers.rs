@@ -142,3 +142,76 @@ fn a_server_that_is_away_is_503_and_nothing_half_written_stays() {
     .unwrap();
     httpd.stop(&[]).unwrap();
 }
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn what_is_stored_in_a_volume_that_is_busy_is_whole_or_as_it_was() {
+    /// Longer than the user-space client asks; a client in the kernel may ask for longer.
+    const LONG_S: u64 = 5 * FILE_DEADLINE_S;
+    let world = world();
+    let httpd = start(&world, "");
+    let machine = &world.cell(FIRST_CELL).unwrap().machines[0];
+    let address = machine.address.to_string();
+    let paths = ["busy", "in-place/file.txt"].map(|name| first(&format!("write/quota/{name}")));
+    for seconds in [3, LONG_S] {
+        let (old, new) = (format!("old {seconds} ").repeat(60_000), format!("new {seconds} ").repeat(60_000));
+        let (beginning, rest) = new.as_bytes().split_at(300_000);
+        for path in &paths {
+            let r = put(&world, &httpd, "alice", path, old.as_bytes());
+            assert!([201, 204].contains(&r.status), "{path}: {}", r.status);
+        }
+        let length = format!("Content-Length: {}", new.len());
+        let mut sent = paths.each_ref().map(|path| begin(&world, &httpd, path, &length, beginning));
+        wait::until_true("the temporary name", Duration::from_secs(30), || {
+            Ok(seen::names(FIRST_CELL, "write/quota")?.len() == 3)
+        })
+        .unwrap();
+        let answers = std::thread::scope(|s| {
+            let seconds = seconds.to_string();
+            let (machine, address) = (&machine, &address);
+            let busy = s.spawn(move || {
+                let volume = ["-server", address, "-partition", "a", "-id", "vol.quota", "-localauth"];
+                let how = ["offline", "-busy", "-sleep", &seconds];
+                machine.run("vos", how.into_iter().chain(volume)).unwrap();
+            });
+            wait::until_true("a busy volume", Duration::from_secs(20), || {
+                let status = machine.run("vos", ["status", "-server", address, "-localauth"])?;
+                Ok(status.contains("Total transactions: 1"))
+            })
+            .unwrap();
+            for c in &mut sent {
+                c.send_raw(rest).unwrap();
+            }
+            let answers = sent.each_mut().map(|c| timed(|| c.receive(false).unwrap()));
+            busy.join().unwrap();
+            answers
+        });
+        for (path, (r, took)) in paths.iter().zip(answers) {
+            report(&format!(
+                "the end of a body for a volume that is busy for {seconds} s: {} after {took:?}",
+                r.status
+            ));
+            match (seconds, afs_client().as_str()) {
+                (LONG_S, "userspace") => {
+                    assert_eq!(r.status, 503, "{path}");
+                    assert!(took < Duration::from_secs(4 * FILE_DEADLINE_S), "{path}: {took:?}");
+                }
+                (LONG_S, _) => assert!([204, 503].contains(&r.status), "{path}: {}", r.status),
+                _ => assert_eq!(r.status, 204, "{path}: {}", r.text()),
+            }
+            let there = if r.status == 204 { &new } else { &old };
+            wait::until_true("the volume", Duration::from_secs(60), || {
+                let now = get_as(&world, &httpd, path, "alice");
+                assert!(now.status == 503 || now.body == there.as_bytes(), "{path}: {}", now.status);
+                Ok(now.status == 200)
+            })
+            .unwrap();
+        }
+        wait::until_true("no temporary name", Duration::from_secs(60), || {
+            Ok(seen::names(FIRST_CELL, "write/quota")?.len() == 2)
+        })
+        .unwrap();
+    }
+    assert_eq!(status(&world, &httpd, "alice", "DELETE", &paths[0]), 204);
+    httpd.stop(&[]).unwrap();
+}
