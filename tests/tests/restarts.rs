@@ -6,8 +6,8 @@ mod common;
 use common::installed::{Installed, maps_present, runs_present};
 use common::uploads;
 use common::visits::{
-    PAGE, WHO, all_processes, descriptors, logins, many_workers, start_wide, under_load, under_writing_load,
-    writable,
+    PAGE, SLOW, WHO, all_processes, descriptors, logins, many_workers, start_wide, under_load,
+    under_writing_load, writable,
 };
 use common::{
     broker_of, first, first_line, get_as, kaserver, long, nanny_of, password, report, start_with, world,
@@ -65,12 +65,13 @@ fn graceful_restarts_under_load_log_nobody_out_and_answer_nothing_with_5xx() {
     report(&format!(
         "{restarts} graceful restarts under {visitors} logged-in visitors in {:.0?}: {} answers, each right and his own, \
          {} of them that a file is stored, and {} uploads over a restart; \
-         0 asked to log in again, 0 answers 5xx; {asked} logins at the cell; {} kept connections closed; slowest {} ms",
+         0 asked to log in again, 0 answers 5xx; {asked} logins at the cell; {} kept connections closed; {} took over {SLOW:?}, slowest {} ms",
         began.elapsed(),
         count(&tally.right),
         count(&tally.stored),
         restarts * uploaders.len(),
         count(&tally.kept_closed),
+        count(&tally.slow),
         count(&tally.slowest_ms)
     ));
     assert_eq!(asked, people.len() as u64, "one login each, before the first restart");

@@ -63,6 +63,9 @@ pub(crate) fn all_processes() -> BTreeSet<u32> {
     ["apache2", "weblog", "weblog-starter", "weblog-login"].iter().flat_map(|n| process::named(n)).collect()
 }
 
+/// An answer that takes longer is counted, and no fault.
+pub(crate) const SLOW: Duration = Duration::from_secs(3);
+
 /// What came of a load.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
@@ -71,6 +74,8 @@ pub(crate) struct Tally {
     pub(crate) stored: AtomicU32,
     /// Connections that had been kept from an earlier answer, and were closed: httpd may do that at any time.
     pub(crate) kept_closed: AtomicU32,
+    /// Answers that took longer than [`SLOW`].
+    pub(crate) slow: AtomicU32,
     pub(crate) slowest_ms: AtomicU32,
     pub(crate) faults: Faults,
 }
@@ -160,6 +165,7 @@ impl Visitor<'_> {
         let opened = kept.map_or_else(|| Connection::open_within(self.httpd, answer_limit()), Ok);
         let answer = opened.and_then(|mut c| Ok((c.send(&request)?, c)));
         let took = begin.elapsed();
+        tally.slow.fetch_add(u32::from(took > SLOW), Ordering::Relaxed);
         tally.slowest_ms.fetch_max(u32::try_from(took.as_millis()).unwrap(), Ordering::Relaxed);
         match answer {
             Ok((r, c)) => {
