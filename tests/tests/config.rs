@@ -39,6 +39,10 @@ fn wrong_configurations_are_refused_with_a_useful_sentence() {
         (format!("{good}SetAFSDefaultCell bad..cell\n"), &["SetAFSDefaultCell", "letters"]),
         (format!("{good}SetAFSDefaultCell third.example\n"), &["third.example", "SetAFSCells"]),
         (format!("{good}SetAFSCells cell.example nowhere.example\n"), &["nowhere.example", "CellServDB"]),
+        (
+            format!("{good}SetAFSRealms PARTNER.EXAMPLE\n"),
+            &["SetAFSRealms PARTNER.EXAMPLE", "AFSAuthMethod cell.example", "kaserver", "auto"],
+        ),
         (format!("{good}SetAFSCacheExpiration soon\n"), &["SetAFSCacheExpiration", "seconds"]),
         (format!("{good}SetAFSTokenExpiration -5\n"), &["SetAFSTokenExpiration", "seconds"]),
         (format!("{good}SetAFSWeblogPath /nonexistent/weblog-starter\n"), &["/nonexistent/weblog-starter"]),
