@@ -3,7 +3,7 @@
 //! A file server that is silent holds whoever asks it until the client gives it up. So each worker says in shared
 //! memory since when it waits and below which directory; when too many wait there, the next is told at once.
 //!
-//! A server that is only slow answers some of them meanwhile. So they say that as well, and nobody is told so then.
+//! A server that is only slow answers some of them meanwhile. So they say that as well, and where enough do, more may wait.
 
 use core::cell::{Cell, RefCell};
 use weblog_fds::{SlotGuard, WaitTable};
@@ -13,8 +13,12 @@ const SUSPICIOUS_MS: u64 = 1_000;
 /// Who waited for so long for an answer, from and to, milliseconds, has heard of a server that is there but slow. Sooner it
 /// could be what the client remembers; and a server that is slower holds as many as a silent one.
 const SLOW_MS: (u64, u64) = (500, 2_000);
-/// So long ago somebody has heard of it, at most, milliseconds.
+/// So long ago they have heard of it, at most, milliseconds.
 const LATELY_MS: u64 = 1_000;
+/// For one who has heard of it so many may wait: below one directory there may be a silent server and one that is slow.
+const WAIT_FOR_EACH: usize = 4;
+/// So many times as many as may wait for a silent server may wait for a slow one: a quarter of the workers is left to others.
+const SLOW_FACTOR: usize = 3;
 /// Components of a path, behind the mount directory, that make the directory which is counted: cell and two more.
 const COMPONENTS: usize = 3;
 
@@ -51,8 +55,12 @@ impl Waiting {
     #[must_use]
     pub fn is_full(&self, directory: Directory) -> bool {
         let now = now_ms();
-        self.table.count(directory.0, SUSPICIOUS_MS, now) >= self.limit
-            && !self.table.is_given(directory.0, now.saturating_sub(LATELY_MS))
+        let waiting = self.table.count(directory.0, SUSPICIOUS_MS, now);
+        if waiting < self.limit {
+            return false;
+        }
+        let heard = self.table.count_given(directory.0, now.saturating_sub(LATELY_MS));
+        waiting >= self.limit * SLOW_FACTOR || waiting > heard * WAIT_FOR_EACH
     }
 
     /// How many workers wait for anything at all, for longer than is usual.
@@ -220,7 +228,7 @@ mod tests {
 
     #[test]
     fn a_server_that_is_slow_is_not_silent() {
-        let waiting = Waiting::new(WaitTable::create(8).unwrap(), 4);
+        let waiting = Waiting::new(WaitTable::create(20).unwrap(), 4);
         let (slow, silent) = (Directory::of("/afs/a/b/c", "/afs"), Directory::of("/afs/a/b/d", "/afs"));
         let (begun, over) = (Barrier::new(3), Barrier::new(3));
         let pause = |ms| std::thread::sleep(Duration::from_millis(ms));
@@ -243,6 +251,12 @@ mod tests {
             wait.answered();
             assert!(!waiting.is_full(slow));
             assert!(waiting.is_full(silent));
+            let more: Vec<_> = (0..2).map(|_| waiting.table.claim().unwrap()).collect();
+            more[0].begin(slow.0, now_ms() - SUSPICIOUS_MS);
+            assert!(!waiting.is_full(slow), "two wait");
+            more[1].begin(slow.0, now_ms() - SUSPICIOUS_MS);
+            assert!(waiting.is_full(slow), "three of four workers may not");
+            drop(more);
             pause(LATELY_MS + 50);
             assert!(waiting.is_full(slow), "nobody has heard of it lately");
             let wait = waiting.begin(slow);
@@ -255,6 +269,33 @@ mod tests {
             assert!(waiting.is_full(slow), "as good as silent");
             over.wait();
         });
+    }
+
+    #[test]
+    fn a_slow_server_does_not_hide_a_silent_one_beside_it() {
+        let waiting = Waiting::new(WaitTable::create(60).unwrap(), 40);
+        let directory = Directory::of("/afs/a/b/c", "/afs");
+        let slots: Vec<_> = (0..29).map(|_| waiting.table.claim().unwrap()).collect();
+        let wait =
+            |n: usize| slots.iter().take(n).for_each(|s| s.begin(directory.0, now_ms() - SUSPICIOUS_MS));
+        wait(9);
+        assert!(!waiting.is_full(directory));
+        wait(10);
+        assert!(waiting.is_full(directory));
+        for slot in &slots[..3] {
+            slot.given(directory.0, now_ms());
+        }
+        assert!(!waiting.is_full(directory));
+        wait(12);
+        assert!(!waiting.is_full(directory));
+        wait(13);
+        assert!(waiting.is_full(directory), "three have heard of it");
+        slots.iter().for_each(|slot| slot.given(directory.0, now_ms()));
+        wait(29);
+        assert!(!waiting.is_full(directory));
+        let last = waiting.table.claim().unwrap();
+        last.begin(directory.0, now_ms() - SUSPICIOUS_MS);
+        assert!(waiting.is_full(directory), "the others are for other servers");
     }
 
     #[test]

@@ -77,6 +77,8 @@ pub struct Put<D: Dir> {
     mode: u32,
     /// Whether it has ended, in whatever way.
     ended: bool,
+    /// Whether its server did not answer for as long as is waited.
+    silent: bool,
 }
 
 impl<D: Dir> core::fmt::Debug for Put<D> {
@@ -263,7 +265,8 @@ impl<D: Dir> Put<D> {
         let mode = mode.or(target.map(|look| look.mode)).unwrap_or(MODE) & 0o777;
         let way = way(&dir, name, target, mode)?;
         let (name, buffer) = (name.to_vec(), Vec::new());
-        let mut put = Self { dir, name, way, buffer, written: 0, condition, mode, ended: false };
+        let mut put =
+            Self { dir, name, way, buffer, written: 0, condition, mode, ended: false, silent: false };
         if let Way::Temporary { body, .. } = &mut put.way
             && put.dir.stores_in_turn()
         {
@@ -289,7 +292,10 @@ impl<D: Dir> Put<D> {
         let bytes = core::mem::take(&mut self.buffer);
         match &mut self.way {
             Way::Temporary { sink, body: None, .. } => {
-                sink.as_mut().ok_or(Problem::Afs(libc::EBADF))?.write_at(&bytes, self.written)?;
+                let sink = sink.as_mut().ok_or(Problem::Afs(libc::EBADF))?;
+                let done = sink.write_at(&bytes, self.written).map_err(Into::into);
+                self.note_silence(&done);
+                done?;
             }
             Way::Temporary { body: Some(body), .. } | Way::Kept { body, .. } => {
                 let done = body.write_all_at(&bytes, self.written);
@@ -305,13 +311,11 @@ impl<D: Dir> Put<D> {
     /// The body is whole: puts it in its place, and says how the file validates now, if that can be had.
     ///
     /// # Errors
-    /// Why it is not there; a temporary name is removed then.
+    /// Why it is not there; a temporary name is removed then, or noted to be.
     pub fn commit(mut self) -> Result<Option<String>, Problem> {
         let done = self.flush().and_then(|()| self.place());
-        match &done {
-            Err(Problem::Afs(errno)) if Fault::of(*errno) == Fault::Unreachable => self.leave(),
-            Err(_) => self.abandon(),
-            Ok(()) => {}
+        if done.is_err() {
+            self.abandon();
         }
         self.ended = true;
         let replaced = done.is_ok() && matches!(self.way, Way::Temporary { .. });
@@ -328,6 +332,16 @@ impl<D: Dir> Put<D> {
     fn place(&mut self) -> Result<(), Problem> {
         // Taken before it is looked what is there and whether there is room: it may be long in coming.
         let _turn = self.dir.turn_to_store(self.written)?;
+        let done = self.place_in_turn();
+        self.note_silence(&done);
+        done
+    }
+
+    /// The same when its turn has come.
+    ///
+    /// # Errors
+    /// What AFS says.
+    fn place_in_turn(&mut self) -> Result<(), Problem> {
         if let Way::Temporary { sink, body, .. } = &mut self.way {
             let body = body.take();
             let mut taken = sink.take().ok_or(Problem::Afs(libc::EBADF))?;
@@ -394,9 +408,18 @@ impl<D: Dir> Put<D> {
             Some(_) => self.dir.open_to_write(&self.name)?,
             None => self.dir.create(&self.name, self.mode)?,
         };
-        // Cut once it is open, so that its server hears of it with the first bytes. Who may only insert cannot cut.
-        let cut = if existing.is_some() { sink.truncate(0).map_err(Problem::Afs) } else { Ok(()) };
-        let written = cut.and_then(|()| self.pour(body, sink.as_mut()));
+        // Who may only insert cannot cut.
+        let is_cut = existing.is_some();
+        let written = if is_cut && self.dir.cuts_at_once() {
+            sink.truncate(0).map_err(Problem::Afs).and_then(|()| self.pour(body, sink.as_mut()))
+        } else {
+            // Cut last: a client that keeps the cut for the next store keeps it also where it says that it has failed, and
+            // would empty the file when it is closed. The length is part of what is stored.
+            let poured = self.pour(body, sink.as_mut());
+            poured.and_then(
+                |()| if is_cut { sink.truncate(self.written).map_err(Problem::Afs) } else { Ok(()) },
+            )
+        };
         let stored = sink.close();
         if let Err(problem) = written.and(stored.map_err(Into::into)) {
             if existing.is_none() {
@@ -433,17 +456,12 @@ impl<D: Dir> Put<D> {
         self.abandon();
     }
 
-    /// Has the temporary name removed later: the server did not answer just now, so nobody waits for another answer of it.
-    fn leave(&mut self) {
-        match &self.way {
-            Way::Temporary { name, sink: None, .. } if !core::mem::replace(&mut self.ended, true) => {
-                self.dir.do_later(Task::Remove { name: name.clone(), which: None });
-            }
-            _ => self.abandon(),
-        }
+    /// Notes whether the server was waited for in vain. Other errors that mean that it is away come at once.
+    fn note_silence(&mut self, done: &Result<(), Problem>) {
+        self.silent |= matches!(done, Err(Problem::Afs(libc::ETIMEDOUT)));
     }
 
-    /// Removes the temporary name.
+    /// Removes the temporary name; later, where the server has just been waited for in vain.
     fn abandon(&mut self) {
         if core::mem::replace(&mut self.ended, true) {
             return;
@@ -454,7 +472,11 @@ impl<D: Dir> Put<D> {
             let _ = sink.truncate(0);
             let _ = sink.close();
         }
-        let _ = or_later(&self.dir, name, self.dir.unlink(name));
+        if self.silent {
+            self.dir.do_later(Task::Remove { name: name.clone(), which: None });
+        } else {
+            let _ = or_later(&self.dir, name, self.dir.unlink(name));
+        }
     }
 }
 

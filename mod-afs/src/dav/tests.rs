@@ -79,13 +79,18 @@ fn a_temporary_name_that_cannot_be_removed_now_is_noted() {
 
 #[test]
 fn a_server_that_did_not_answer_is_not_waited_for_again() {
-    for step in [Step::Close, Step::Rename] {
+    for step in [Step::Write, Step::Close, Step::Rename] {
         let m = Memory::with(&[]).fail(step, libc::ETIMEDOUT);
         assert_eq!(m.put("a", "new", false), Err(Problem::Afs(libc::ETIMEDOUT)));
         let later = m.state().later.clone();
         let [Task::Remove { name, which: None }] = later.as_slice() else { panic!("{later:?}") };
         assert!(m.state().nodes.contains_key(&join(b"/afs/c", name)), "{step:?}: it was asked to remove it");
     }
+    // One that answers at once that it cannot may be able to do that.
+    let m = Memory::with(&[]).fail(Step::Close, libc::EIO);
+    assert_eq!(m.put("a", "new", false), Err(Problem::Afs(libc::EIO)));
+    assert_eq!(m.shown(), "");
+    assert!(m.state().later.is_empty());
 }
 
 #[test]

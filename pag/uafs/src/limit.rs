@@ -12,7 +12,7 @@
 //! Arguments are handed on as they came. The state is the thread's own; of a request one byte is written, whose place
 //! the start has checked.
 
-use crate::lock::Glock;
+use crate::lock::{self, Glock};
 use crate::raw;
 use core::cell::Cell;
 use core::ffi::{c_int, c_ushort, c_void};
@@ -24,8 +24,8 @@ use std::time::{Duration, Instant};
 /// After so many dead times without an answer nothing is asked any more: one for a server that is silent, one for another.
 const PATIENCE: u32 = 2;
 /// How long the first sleep before a busy server is asked again is, and the longest, milliseconds; up to a half is added or
-/// taken off. A server says so for as long as it takes to ask this process who it is, when more than five connections of
-/// it are new at the same time (OpenAFS `src/viced/host.c`, `h_GetHost_r`), and while a volume is moved.
+/// taken off. A server says so for as long as it takes to ask this process who it is, when more than two to
+/// five connections of it are new at the same time (OpenAFS `src/viced/host.c`, `h_GetHost_r`), and while a volume is moved.
 const BUSY_MS: (u32, u32) = (20, 1_000);
 /// `SHARED_LOCK` (OpenAFS `src/afs/lock.h`).
 const SHARED_LOCK: i32 = 4;
@@ -80,13 +80,17 @@ fn busy_ms(slept: u32, chance: u64) -> u32 {
     about / 2 + more
 }
 
-/// Sleeps before a busy server is asked again. The thread has the global lock, and has it again afterwards.
-fn sleep_as_busy() {
+/// Sleeps before a busy server is asked again.
+///
+/// # Safety
+/// The thread has the global lock, which is released meanwhile.
+unsafe fn sleep_as_busy() {
     let slept = SLEPT.get();
     SLEPT.set(slept.saturating_add(1));
     let ms = busy_ms(slept, RandomState::new().build_hasher().finish());
-    // SAFETY: it takes null for an event that never comes, and releases the lock for as long as it sleeps.
-    unsafe { raw::afs_osi_Wait(i32::try_from(ms).unwrap_or(0), null_mut(), 0) };
+    // Not the archive's own sleep, which lasts as long as the time of day says.
+    // SAFETY: the caller vouches for the lock.
+    unsafe { lock::without(|| std::thread::sleep(Duration::from_millis(ms.into()))) };
 }
 
 /// How long a thread asks without an answer.
@@ -312,7 +316,8 @@ unsafe extern "C" fn afsweb_analyze(
     let again = if over { 0 } else { again };
     told(code == 0, again != 0);
     if busy && again != 0 {
-        sleep_as_busy();
+        // SAFETY: the archive calls with the lock held.
+        unsafe { sleep_as_busy() };
     }
     again
 }

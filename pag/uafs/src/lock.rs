@@ -7,6 +7,7 @@
 
 use crate::raw;
 use core::marker::PhantomData;
+use core::mem::ManuallyDrop;
 
 /// The calling thread has the global lock. Not `Send`.
 pub(crate) struct Glock(PhantomData<*const ()>);
@@ -24,6 +25,17 @@ impl Glock {
         unsafe { raw::afs_global_owner = me };
         Self(PhantomData)
     }
+}
+
+/// Releases the lock while `f` runs.
+///
+/// # Safety
+/// The calling thread has it, as a function has that the archive calls.
+pub(crate) unsafe fn without<T>(f: impl FnOnce() -> T) -> T {
+    drop(Glock(PhantomData));
+    let result = f();
+    let _kept = ManuallyDrop::new(Glock::take());
+    result
 }
 
 impl Drop for Glock {

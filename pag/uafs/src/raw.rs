@@ -255,7 +255,6 @@ unsafe extern "C" {
         to: *mut c_char,
         cred: *mut Ucred,
     ) -> c_int;
-    pub(crate) fn afs_osi_Wait(ms: i32, event: *mut c_void, interruptible: c_int) -> c_int;
     pub(crate) fn afs_FlushVCBs(lockit: c_int) -> c_int;
     pub(crate) fn afs_HandlePioctl(
         vc: *mut Vnode,

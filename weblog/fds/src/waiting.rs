@@ -99,13 +99,16 @@ impl WaitTable {
         }
     }
 
-    /// Whether any worker has told since `since_ms` that he was given `key_hash`; he may be dead by now.
+    /// How many workers have told since `since_ms` that they were given `key_hash`; they may be dead by now.
     #[must_use]
-    pub fn is_given(&self, key_hash: u64, since_ms: u64) -> bool {
-        (0..self.slots()).filter_map(|i| self.slot(i)).any(|s| {
-            s.given_ms.load(Ordering::Acquire) >= since_ms.max(1)
-                && s.given_hash.load(Ordering::Relaxed) == key_hash
-        })
+    pub fn count_given(&self, key_hash: u64, since_ms: u64) -> usize {
+        (0..self.slots())
+            .filter_map(|i| self.slot(i))
+            .filter(|s| {
+                s.given_ms.load(Ordering::Acquire) >= since_ms.max(1)
+                    && s.given_hash.load(Ordering::Relaxed) == key_hash
+            })
+            .count()
     }
 
     /// How many workers wait for `key_hash` since `older_than_ms` or longer. Slots of dead processes are freed.
@@ -254,17 +257,19 @@ mod tests {
     #[test]
     fn what_was_given_is_known_to_all_and_by_its_time() {
         let t = WaitTable::create(2).unwrap();
-        assert!(!t.is_given(0, 0), "nothing was");
-        let s = t.claim().unwrap();
+        assert_eq!(t.count_given(0, 0), 0, "nothing was");
+        let (s, other) = (t.claim().unwrap(), t.claim().unwrap());
         s.given(7, 1_000);
-        assert!(t.is_given(7, 1_000) && t.is_given(7, 500));
-        assert!(!t.is_given(7, 1_001) && !t.is_given(8, 500));
-        s.begin(8, 1_100);
-        assert!(t.is_given(7, 1_000), "it waits for something else now");
+        assert_eq!((t.count_given(7, 1_000), t.count_given(7, 500)), (1, 1));
+        assert_eq!((t.count_given(7, 1_001), t.count_given(8, 500)), (0, 0));
+        other.given(7, 1_200);
+        assert_eq!((t.count_given(7, 500), t.count_given(7, 1_100)), (2, 1));
+        s.begin(8, 1_300);
+        assert_eq!(t.count_given(7, 500), 2, "it waits for something else now");
         drop(s);
-        assert!(t.is_given(7, 1_000), "its worker has gone");
+        assert_eq!(t.count_given(7, 500), 2, "its worker has gone");
         t.claim().unwrap().given(8, 0);
-        assert!(t.is_given(8, 0) && !t.is_given(7, 0));
+        assert_eq!((t.count_given(8, 0), t.count_given(7, 0)), (1, 1));
     }
 
     #[test]
