@@ -128,33 +128,22 @@ impl Directory {
     }
 }
 
-/// The worker's slot has the answer that the present wait has come to, if that tells something.
-fn note_answer() {
-    let Ok(Some((key, since_ms))) = NOW.try_with(Cell::get) else { return };
-    let now = now_ms();
-    if (SLOW_MS.0..=SLOW_MS.1).contains(&now.saturating_sub(since_ms)) {
-        let _ = SLOT.try_with(|slot| {
-            if let Ok(slot) = slot.try_borrow()
-                && let Some(slot) = &*slot
-            {
-                slot.given(key, now);
-            }
-        });
-    }
-}
-
-/// Writes into the slot of this worker what it waits for, if it has one.
-fn note(wait: Option<(u64, u64)>) {
-    // A thread that is ending has freed its slot already.
+/// Does something with the slot of this worker, if it has one. A thread that is ending has freed its slot already.
+fn with_slot(f: impl FnOnce(&SlotGuard)) {
     let _ = SLOT.try_with(|slot| {
         if let Ok(slot) = slot.try_borrow()
             && let Some(slot) = &*slot
         {
-            match wait {
-                Some((key, since_ms)) => slot.begin(key, since_ms),
-                None => slot.end(),
-            }
+            f(slot);
         }
+    });
+}
+
+/// Writes into the slot of this worker what it waits for.
+fn note(wait: Option<(u64, u64)>) {
+    with_slot(|slot| match wait {
+        Some((key, since_ms)) => slot.begin(key, since_ms),
+        None => slot.end(),
     });
     let _ = NOW.try_with(|now| now.set(wait));
 }
@@ -167,10 +156,13 @@ pub struct Wait {
 }
 
 impl Wait {
-    /// The wait is over, and was not in vain: whoever was asked is there.
+    /// The wait is over, and was not in vain: whoever was asked is there. Others are told, if that tells them something.
     pub fn answered(self) {
-        note_answer();
-        drop(self);
+        let Ok(Some((key, since_ms))) = NOW.try_with(Cell::get) else { return };
+        let now = now_ms();
+        if (SLOW_MS.0..=SLOW_MS.1).contains(&now.saturating_sub(since_ms)) {
+            with_slot(|slot| slot.given(key, now));
+        }
     }
 }
 

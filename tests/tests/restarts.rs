@@ -65,7 +65,8 @@ fn graceful_restarts_under_load_log_nobody_out_and_answer_nothing_with_5xx() {
     report(&format!(
         "{restarts} graceful restarts under {visitors} logged-in visitors in {:.0?}: {} answers, each right and his own, \
          {} of them that a file is stored, and {} uploads over a restart; \
-         0 asked to log in again, 0 answers 5xx; {asked} logins at the cell; {} kept connections closed; {} took over {SLOW:?}, slowest {} ms",
+         0 asked to log in again, 0 answers 5xx; {asked} logins at the cell; {} kept connections closed; \
+         {} took over {SLOW:?}, slowest {} ms",
         began.elapsed(),
         count(&tally.right),
         count(&tally.stored),

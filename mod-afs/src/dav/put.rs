@@ -409,16 +409,16 @@ impl<D: Dir> Put<D> {
             None => self.dir.create(&self.name, self.mode)?,
         };
         // Who may only insert cannot cut.
-        let is_cut = existing.is_some();
-        let written = if is_cut && self.dir.cuts_at_once() {
-            sink.truncate(0).map_err(Problem::Afs).and_then(|()| self.pour(body, sink.as_mut()))
+        let cut = |sink: &mut dyn Sink, size| {
+            if existing.is_some() { sink.truncate(size).map_err(Problem::Afs) } else { Ok(()) }
+        };
+        let open = sink.as_mut();
+        let written = if self.dir.cuts_at_once() {
+            cut(open, 0).and_then(|()| self.pour(body, open))
         } else {
-            // Cut last: a client that keeps the cut for the next store keeps it also where it says that it has failed, and
-            // would empty the file when it is closed. The length is part of what is stored.
-            let poured = self.pour(body, sink.as_mut());
-            poured.and_then(
-                |()| if is_cut { sink.truncate(self.written).map_err(Problem::Afs) } else { Ok(()) },
-            )
+            // A client that keeps the cut for the next store keeps it also where it says that it has failed, and would empty
+            // the file when it is closed. The length is part of what is stored.
+            self.pour(body, open).and_then(|()| cut(open, self.written))
         };
         let stored = sink.close();
         if let Err(problem) = written.and(stored.map_err(Into::into)) {

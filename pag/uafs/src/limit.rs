@@ -24,8 +24,8 @@ use std::time::{Duration, Instant};
 /// After so many dead times without an answer nothing is asked any more: one for a server that is silent, one for another.
 const PATIENCE: u32 = 2;
 /// How long the first sleep before a busy server is asked again is, and the longest, milliseconds; up to a half is added or
-/// taken off. A server says so for as long as it takes to ask this process who it is, when more than two to
-/// five connections of it are new at the same time (OpenAFS `src/viced/host.c`, `h_GetHost_r`), and while a volume is moved.
+/// taken off. A server says so for as long as it takes to ask this process who it is, when more than two to five
+/// connections of it are new at the same time (OpenAFS `src/viced/host.c`, `h_GetHost_r`), and while a volume is moved.
 const BUSY_MS: (u32, u32) = (20, 1_000);
 /// `SHARED_LOCK` (OpenAFS `src/afs/lock.h`).
 const SHARED_LOCK: i32 = 4;

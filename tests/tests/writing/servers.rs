@@ -145,9 +145,9 @@ fn a_server_that_is_away_is_503_and_nothing_half_written_stays() {
     httpd.stop(&[]).unwrap();
 }
 
-/// The end of two bodies, one for a file that is replaced and one for a file that is written in place, comes while their volume is
-/// busy for so many seconds. Gives whether each was stored, and how long the answers took from then; each file is what it
-/// was or what was sent.
+/// The end of two bodies, one for a file that is replaced and one for a file that is written in place, comes while their
+/// volume is busy for so many seconds. Gives the status of each and how long its answer took; each file is what it was or
+/// what was sent.
 fn store_while_busy(world: &World, httpd: &Httpd, seconds: u64) -> [(u16, Duration); 2] {
     let machine = &world.cell(FIRST_CELL).unwrap().machines[0];
     let address = machine.address.to_string();

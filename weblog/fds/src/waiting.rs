@@ -1,7 +1,8 @@
 //! The table of waiting workers: who waits since when, and for what.
 //!
 //! One slot per worker, in memory that all children share. What they wait for is a number (a hash of a directory);
-//! nothing here knows more of it. A slot keeps, too, what its worker has been given last that is worth telling. Times are milliseconds of CLOCK_MONOTONIC, the same in all processes.
+//! nothing here knows more of it. A slot keeps, too, what its worker has been given last that is worth telling.
+//! Times are milliseconds of CLOCK_MONOTONIC, the same in all processes.
 
 use crate::rows::{Rows, kept_as_numbers};
 use crate::{Error, children};
