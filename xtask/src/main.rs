@@ -21,6 +21,7 @@ mod dist;
 mod guest_module;
 mod guest_suites;
 mod guest_tree;
+mod kept;
 mod messages;
 mod packages;
 mod plan;

@@ -3,7 +3,7 @@
 use crate::cell::{self, workspace};
 use crate::plan::Of;
 use crate::report::Line;
-use crate::{conformance, say};
+use crate::{conformance, kept, say};
 use anyhow::{Context as _, Result, bail};
 use integration::httpd::Mpm;
 use integration::method::{self, Method};
@@ -134,6 +134,7 @@ pub(crate) fn run(
     let done: Vec<Line> =
         fs::read(&report).ok().and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default();
     let known = done.len();
+    let has_failed = known < suites.len() || done.iter().any(|line| !line.passed);
     lines.extend(done);
     if known < suites.len() {
         let why = match status {
@@ -143,6 +144,12 @@ pub(crate) fn run(
         say(&why);
         for suite in suites.iter().skip(known) {
             lines.push(suite.failed(seconds));
+        }
+    }
+    if has_failed {
+        match kept::keep(&results) {
+            Ok(at) => say(&format!("[{name}] what it has left: {}", at.display())),
+            Err(e) => say(&format!("[{name}] what it has left stays until the next run only: {e:#}")),
         }
     }
     Ok(())
@@ -160,6 +167,7 @@ pub(crate) fn inside(plan: &Path, report: &Path) -> Result<ExitCode> {
         command.args(["--kill-after=5", &suite.limit_s.to_string()]).arg(&suite.program).args(&suite.args);
         command.envs(suite.env.iter().map(|(k, v)| (k, v)));
         let (passed, output) = tee(&mut command)?;
+        fs::write(report.with_file_name(format!("{}.out", suite.name)), &output)?;
         // Its own line is the last one: tests that start their program again show that one's, too.
         let counts = output.lines().rfind(|l| l.starts_with("test result:")).and_then(count);
         let line = Line {
