@@ -17,8 +17,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use weblog_fds::{Board, BoardReader, LockTable, layout};
+use weblog_proto::frame::{PACKET_MAX, fresh};
 use weblog_proto::{
-    BrokerConfig, CellConfig, Failure, GetToken, Lanes, Method, Password, Reply, Request, pipes,
+    BrokerConfig, CellConfig, Failure, GetToken, Lanes, Method, Password, Reply, Request, encode_request,
+    pipes,
 };
 use zeroize::Zeroizing;
 
@@ -31,6 +33,8 @@ const IN_TIME: Duration = Duration::from_secs(30);
 struct Broker {
     child: Child,
     lanes: Lanes,
+    /// The workers' ends of the request pipes once more: for what no worker would write.
+    requests: Vec<OwnedFd>,
     /// The broker's own ends, as the nanny keeps them: to start another broker.
     ends: Vec<OwnedFd>,
     control: OwnedFd,
@@ -64,9 +68,11 @@ impl Broker {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(dir.path(), mode).unwrap();
         let mut lanes = Vec::new();
+        let mut requests = Vec::new();
         let mut ends = Vec::new();
         for _ in 0..LANES {
             let (lane, broker) = pipes().unwrap();
+            requests.push(lane.request.try_clone().unwrap());
             lanes.push(lane);
             ends.push(broker.request);
             ends.push(broker.reply);
@@ -101,7 +107,7 @@ impl Broker {
         // Closes our copies of the broker's ends.
         drop(command);
         let locks = LockTable::create(LANES).unwrap();
-        Self { child, lanes: Lanes::new(lanes, locks), ends, control, board, dir }
+        Self { child, lanes: Lanes::new(lanes, locks), requests, ends, control, board, dir }
     }
 
     fn tell(&self, message: &[u8]) {
@@ -391,6 +397,10 @@ fn names_and_cells_that_cannot_be_never_reach_an_authenticator() {
     assert_eq!(b.failure(&other), Failure::CellNotAllowed);
     let prefix = GetToken { cell: "exa".into(), ..alice() };
     assert_eq!(b.failure(&prefix), Failure::CellNotAllowed);
+    for name in ["al ice", "alice\n", "alice@example.com", ""] {
+        let nobody = GetToken { user: name.into(), ..alice() };
+        assert_eq!(b.failure(&nobody), Failure::NotAcceptable, "{name:?}");
+    }
 }
 
 #[test]
@@ -419,20 +429,50 @@ fn administrators_see_and_revoke_and_strangers_cannot_hold_it_up() {
     assert_eq!(b.board.epoch(), epoch + 3);
 }
 
+/// Asks on all lanes, in which nobody is on his way: a thread begins with the lane of its number.
+fn all_lanes_answer(b: &Broker) {
+    let answered = std::thread::scope(|scope| {
+        let ask = || (0..5).all(|_| matches!(b.ask(&Request::Ping), Reply::Pong));
+        let askers: Vec<_> = (0..4 * LANES).map(|_| scope.spawn(ask)).collect();
+        askers.into_iter().all(|asker| asker.join().unwrap())
+    });
+    assert!(answered, "{}", b.log());
+}
+
 #[test]
-fn a_full_reply_pipe_and_rubbish_in_a_lane_hold_nobody_up() {
+fn a_reply_pipe_full_of_rubbish_holds_nobody_up() {
     let b = Broker::start();
-    assert!(matches!(b.ask(&Request::Ping), Reply::Pong));
-    // Lane 0's replies are taken by nobody from here on.
-    while rustix::io::write(&b.ends[1], &[0u8; 4096]).is_ok() {}
-    let mut answered = 0;
-    for _ in 0..40 {
-        // The worker throws away what lies in a lane that it takes.
-        if matches!(b.lanes.exchange(&Request::Ping, Instant::now() + IN_TIME), Ok(Reply::Pong)) {
-            answered += 1;
+    for reply in b.ends.iter().skip(1).step_by(2) {
+        while rustix::io::write(reply, &[0u8; 4096]).is_ok() {}
+    }
+    all_lanes_answer(&b);
+}
+
+#[test]
+fn d20_d30_packets_that_are_no_requests_are_dropped_and_counted_and_all_others_answered() {
+    let mut b = Broker::start();
+    let (id, key) = fresh().unwrap();
+    let real = encode_request(&id, &key, &Request::GetToken(alice())).unwrap();
+    let mut longer = real.to_vec();
+    longer.resize(PACKET_MAX, b'x');
+    let mut unknown = real.to_vec();
+    unknown[5] = 9;
+    let rubbish: [&[u8]; 6] =
+        [b"x", b"AFSW", &real[..real.len() - 1], &longer, &unknown, &[0xff; PACKET_MAX]];
+    for request in &b.requests {
+        for packet in rubbish {
+            rustix::io::write(request, packet).unwrap();
         }
     }
-    assert_eq!(answered, 40, "{}", b.log());
+    all_lanes_answer(&b);
+    assert_eq!(b.child.try_wait().unwrap(), None, "{}", b.log());
+    let sent = LANES * rubbish.len();
+    let out = Command::new(PROGRAM).arg("status").arg("--socket").arg(b.socket()).output().unwrap();
+    let status = String::from_utf8(out.stdout).unwrap();
+    assert!(status.contains(&format!("bad frames: {sent}, ")), "{status}");
+    assert!(status.contains("lanes: 3 of 3"), "{status}");
+    assert_eq!(b.log().matches("request dropped").count(), sent, "{}", b.log());
+    assert!(!b.log().contains("Sesame"), "the password is in the log");
 }
 
 /// These need Debian's libafsauthent2; there is no cell, only an address where nothing or nobody answers.

@@ -153,7 +153,10 @@ impl<'a> Client<'a> {
             2 => (get(&owner_file("alice")), &[403]),
             3 => (get("auth/no-such-file"), &[404]),
             4 => (get("auth/page.html").header("Range", "bytes=3-7"), &[206]),
-            5 => (get("sizes/64k.bin"), &[200]),
+            5 => match dice.throw(2) {
+                0 => (get("sizes/64k.bin"), &[200]),
+                _ => (as_one(Request::new("HEAD", &first("sizes/64k.bin"))), &[200]),
+            },
             // Whoever guesses has to wait a little; nobody is locked out here.
             6 => (Request::get(&page).login(name, &format!("{:x}", dice.any())), &[401]),
             7 => (Request::get(&page).login(&format!("u{:x}", dice.any() >> 16), "x"), &[401]),
