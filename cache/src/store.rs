@@ -81,6 +81,18 @@ impl<K: Hash + Eq + Clone, V> Store<K, V> {
         Some(entry.value)
     }
 
+    /// The value of the entry that was not used for longest, of those for which `matches` says yes; does not count as use.
+    #[must_use]
+    pub fn oldest(&self, mut matches: impl FnMut(&K, &V) -> bool) -> Option<&V> {
+        self.map.iter().rev().find(|(k, e)| matches(k, &e.value)).map(|(_, e)| &e.value)
+    }
+
+    /// Of how many entries `matches` says yes.
+    #[must_use]
+    pub fn count(&self, mut matches: impl FnMut(&K, &V) -> bool) -> usize {
+        self.map.iter().filter(|(k, e)| matches(k, &e.value)).count()
+    }
+
     /// Takes out all entries for which `matches` says yes.
     pub fn take_matching(&mut self, mut matches: impl FnMut(&K, &V) -> bool) -> Vec<V> {
         let keys: Vec<K> =
@@ -189,6 +201,21 @@ mod tests {
         assert_eq!(s.insert(3, "c", 100, 1), Some("b"));
         assert_eq!(s.len(), 2);
         assert_eq!(s.get(&2, 1), None);
+    }
+
+    #[test]
+    fn the_oldest_that_matches_is_found_and_stays_where_it_was() {
+        let mut s = store(3);
+        for (key, value) in [(1, "a"), (2, "b"), (3, "b")] {
+            s.insert(key, value, 100, 0);
+        }
+        s.get(&2, 1);
+        let mut seen = Vec::new();
+        assert_eq!(s.oldest(|k, v| (seen.push(*k), *v == "b").1), Some(&"b"));
+        assert_eq!(seen, [1, 3]);
+        assert_eq!((s.count(|_, v| *v == "b"), s.count(|k, _| *k == 9)), (2, 0));
+        assert_eq!(s.oldest(|_, v| *v == "c"), None);
+        assert_eq!(s.insert(4, "d", 100, 1), Some("a"));
     }
 
     #[test]

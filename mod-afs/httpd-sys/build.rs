@@ -30,6 +30,7 @@ const FUNCTIONS: &[&str] = &[
     "ap_get_basic_auth_components",
     "ap_get_request_module_loglevel",
     "ap_get_server_module_loglevel",
+    "ap_get_request_note",
     "ap_get_scoreboard_.*",
     "ap_get_server_(port|name)",
     "ap_getword_conf",

@@ -6,7 +6,7 @@
 use afsweb_cache::{Store, Verifier, VerifierKey, expires_ms};
 use core::fmt;
 use core::num::NonZeroUsize;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use pag::{AfsClient, Home, Pag, Principal, Realm, Token};
 use std::collections::HashMap;
@@ -79,6 +79,15 @@ pub struct Visitor {
     pub epoch: u64,
     /// What his token is known by.
     token: Verifier,
+    /// Programs may have been started in his PAG, so nobody else will ever get it.
+    is_kept: AtomicBool,
+}
+
+impl Visitor {
+    /// From now on programs may be started in his PAG.
+    pub fn keep_pag(&self) {
+        self.is_kept.store(true, Ordering::Release);
+    }
 }
 
 /// Why credentials made no visitor.
@@ -501,6 +510,7 @@ impl Logins {
         principal: &Principal,
         granted: &Granted,
         epoch: u64,
+        verifier: &Verifier,
         earlier: Option<&Arc<Visitor>>,
     ) -> Outcome {
         let token: &Token = &granted.token;
@@ -518,7 +528,15 @@ impl Logins {
         if let Some(earlier) = earlier.filter(same) {
             return Ok(Arc::clone(earlier));
         }
-        let pag = Arc::clone(&self.client).new_pag().map_err(NoVisitor::Client)?;
+        // He may have come from another address, too.
+        let elsewhere = |state: &State| {
+            let entry = state.store.oldest(|_, e| e.verifier == *verifier && same(&&e.visitor));
+            entry.map(|entry| Arc::clone(&entry.visitor))
+        };
+        if let Some(elsewhere) = elsewhere(&lock(&self.state)) {
+            return Ok(elsewhere);
+        }
+        let pag = self.new_pag().map_err(NoVisitor::Client)?;
         pag.set_token(token).map_err(NoVisitor::Client)?;
         Ok(Arc::new(Visitor {
             principal: principal.clone(),
@@ -529,7 +547,35 @@ impl Logins {
             password_expires_days: granted.password_expires_days,
             epoch,
             token: known_by,
+            is_kept: AtomicBool::new(false),
         }))
+    }
+
+    /// A PAG; if none is free, that of whoever has not been here for longest and has no request under way.
+    ///
+    /// # Errors
+    /// The client's.
+    fn new_pag(&self) -> Result<Pag, pag::Error> {
+        loop {
+            match Arc::clone(&self.client).new_pag() {
+                Err(pag::Error::NoPagLeft) => {}
+                made => return made,
+            }
+            let mut state = lock(&self.state);
+            let store = &state.store;
+            let is_idle = |visitor: &Arc<Visitor>| {
+                let entries = || store.count(|_, entry| Arc::ptr_eq(&entry.visitor, visitor));
+                !visitor.is_kept.load(Ordering::Acquire) && Arc::strong_count(visitor) == entries()
+            };
+            let idle = store.oldest(|key, entry| matches!(key, Key::Login { .. }) && is_idle(&entry.visitor));
+            let Some(idle) = idle.map(|entry| Arc::clone(&entry.visitor)) else {
+                return Err(pag::Error::NoPagLeft);
+            };
+            let gone = state.store.take_matching(|_, entry| Arc::ptr_eq(&entry.visitor, &idle));
+            state.show();
+            drop(state);
+            drop((gone, idle));
+        }
     }
 
     /// Remembers a visitor, unless something was revoked since he was asked for.
@@ -603,7 +649,8 @@ impl Lead<'_> {
     fn run(self, wanted: Wanted<'_>) -> Outcome {
         let outcome = self.logins.ask(wanted).and_then(|granted| {
             let epoch = self.flight.epoch;
-            let visitor = self.logins.admit(wanted.principal(), &granted, epoch, self.earlier.as_ref())?;
+            let (verifier, earlier) = (&self.slot.1, self.earlier.as_ref());
+            let visitor = self.logins.admit(wanted.principal(), &granted, epoch, verifier, earlier)?;
             self.logins.remember(&self.slot, epoch, &visitor, granted.valid_s);
             Ok(visitor)
         });

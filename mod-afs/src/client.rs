@@ -53,6 +53,9 @@ pub fn announce(main: Server<'_>) -> Result<ClientKind, String> {
     {
         main.log(message::CGID, warning);
     }
+    if kind != ClientKind::Userspace && mpm::children_stay() && crate::phases::programs_run_as_visitors() {
+        main.log(message::PAGS_USED_UP, &pags_used_up(pags));
+    }
     match kind {
         ClientKind::Userspace => {}
         ClientKind::OpenAfs => main.log(message::PAGS_NEEDED, &pags_needed(children, pags)),
@@ -65,6 +68,14 @@ pub fn announce(main: Server<'_>) -> Result<ClientKind, String> {
         },
     }
     Ok(kind)
+}
+
+/// What becomes of PAGs in which programs ran, for an administrator.
+fn pags_used_up(pags: usize) -> String {
+    format!(
+        "each login of a visitor for whom a program is run uses up one of the {pags} PAGs of a child (SetAFSPags), and \
+         without any a child answers 503 to whoever logs in: let children be replaced (MaxConnectionsPerChild, which is 0)"
+    )
 }
 
 /// What the PAGs of all children come to, for an administrator.

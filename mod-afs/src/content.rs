@@ -234,6 +234,13 @@ impl Afs {
         }
     }
 
+    /// May something be there of which the client says that it is not? kAFS says so also of what a symbolic link leads to, if this
+    /// visitor may not see it.
+    #[must_use]
+    pub fn may_hide(&self, who: &Who, path: &[u8]) -> bool {
+        self.is_kafs() && self.lstat(who, path).is_ok_and(|found| found.info.kind == FileKind::Link)
+    }
+
     /// Does the path go by a second name of a cell, for which no rule of httpd's was written?
     #[must_use]
     pub fn is_alias(&self, who: &Who, path: &[u8]) -> bool {

@@ -105,6 +105,8 @@ pub const NO_TALLY: Message = Message::new("AFS0212", Level::Warning);
 pub const STAYS_DUMPABLE: Message = Message::new("AFS0213", Level::Crit);
 /// mod_cgid is loaded, which runs programs as nobody.
 pub const CGID: Message = Message::new("AFS0214", Level::Warning);
+/// Programs run as visitors in children that live for ever.
+pub const PAGS_USED_UP: Message = Message::new("AFS0215", Level::Warning);
 
 // Nanny and broker, as httpd's parent sees them.
 

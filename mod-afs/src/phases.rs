@@ -32,7 +32,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-pub(crate) use programs::warning as warning_of_programs;
+pub(crate) use programs::{run_as_visitors as programs_run_as_visitors, warning as warning_of_programs};
 pub(crate) use settle::{by_service_in_afs, has_credentials, terms_in_afs, visitor_in_afs};
 
 /// The module.
@@ -132,6 +132,10 @@ impl Phases for Module {
         be_nobody();
     }
 
+    fn connection_changes() {
+        be_nobody();
+    }
+
     fn connection_resumes() {
         be_nobody();
     }
@@ -215,6 +219,9 @@ impl Phases for Module {
         };
         match afs.read_small(&who, &path) {
             Ok(bytes) => Htaccess::Content(bytes),
+            // httpd refuses this as well: where the name of the access file is too long, those of others are not.
+            Err(libc::ENAMETOOLONG) => Htaccess::Error(libc::ENAMETOOLONG),
+            Err(libc::ENOENT) if afs.may_hide(&who, &path) => Htaccess::Error(stops_walk(r, libc::EACCES)),
             Err(errno) => Htaccess::Error(stops_walk(r, errno)),
         }
     }
@@ -281,6 +288,18 @@ impl Phases for Module {
         Status::DECLINED
     }
 
+    fn put_in_place(r: &mut Request<'_>) -> Status {
+        let holds =
+            |name: &CStr| child().and_then(|c| c.afs.as_ref()).is_some_and(|afs| afs.holds(name.to_bytes()));
+        if r.state::<Visit>().is_some_and(|visit| visit.in_afs)
+            || r.dir_config().auth_type() != AuthType::Afs
+            || !r.filename().is_some_and(holds)
+        {
+            return Status::DECLINED;
+        }
+        looked_up(r, settle_by_file).map_or_else(|status| status, |()| Status::DECLINED)
+    }
+
     fn policy(r: &mut Request<'_>) -> Option<Arc<str>> {
         // Also a file in AFS that httpd puts in the place of another one (DirectoryIndex).
         let holds =
@@ -329,13 +348,7 @@ fn answer(r: &mut Request<'_>) -> Status {
     if r.dir_config().auth_type() != AuthType::Afs && r.state::<Visit>().is_none_or(|v| !v.in_afs) {
         return stand_for_program(r).map_or_else(|status| status, |()| Status::DECLINED);
     }
-    // Settled long ago, unless httpd has put a file in AFS in the place of another one (DirectoryIndex): then by what
-    // the file's own Location says.
-    if r.state::<Visit>().is_none() {
-        let location = (r.dir_configs(), r.dir_config().clone());
-        r.set_state(Visit { location: Some(location), ..Visit::default() });
-    }
-    if let Err(status) = settle(r, false).and_then(|()| stand(r)) {
+    if let Err(status) = settle_by_file(r) {
         return status;
     }
     if let Some(status) = crate::dav::hand_over(r) {
@@ -347,6 +360,21 @@ fn answer(r: &mut Request<'_>) -> Status {
         return answer.unwrap_or_else(|status| status);
     }
     serve(r, afs, &name).unwrap_or_else(|status| status)
+}
+
+/// Settles who asks for a file in AFS. That has been done long ago, unless httpd has put the file in the place of another one
+/// (DirectoryIndex): then it is done by what the file's own Location says.
+///
+/// # Errors
+/// The status that ends the request.
+fn settle_by_file(r: &mut Request<'_>) -> Result<(), Status> {
+    if r.state::<Visit>().is_none() {
+        let location = (r.dir_configs(), r.dir_config().clone());
+        r.set_state(Visit { location: Some(location), ..Visit::default() });
+    }
+    settle(r, false).and_then(|()| stand(r))?;
+    hide_credentials(r);
+    Ok(())
 }
 
 /// The state of this request, made if it has none.
@@ -394,6 +422,7 @@ fn walk(r: &mut Request<'_>) -> Result<(), Status> {
     }
     // Who asks by a sub-request may have looked himself, and so have followed a link in AFS to a file of this machine.
     r.forget_file();
+    let known = r.known_access_files();
     let status = match r.directory_walk() {
         Status::OK => r.file_walk(),
         other => other,
@@ -401,6 +430,8 @@ fn walk(r: &mut Request<'_>) -> Result<(), Status> {
     let (trouble, links) =
         r.state_mut::<Visit>().map_or((None, None), |visit| (visit.trouble.take(), visit.links.take()));
     if let Some(errno) = trouble {
+        // Of what could not be read httpd has been told that it is not there; an error document beside it is another one's.
+        r.forget_access_files_since(&known);
         return Err(afs_says(r, errno));
     }
     if status != Status::OK {
@@ -413,6 +444,7 @@ fn walk(r: &mut Request<'_>) -> Result<(), Status> {
         let options = r.options_in(parent)?;
         // An access file that cannot be read this time must not count as none.
         if let Some(errno) = r.state_mut::<Visit>().and_then(|visit| visit.trouble.take()) {
+            r.forget_access_files_since(&known);
             return Err(afs_says(r, errno));
         }
         if !options.follow_links {

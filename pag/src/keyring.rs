@@ -134,6 +134,14 @@ fn known_by(token: &Token) -> Zeroizing<Vec<u8>> {
     known
 }
 
+/// A token that a PAG was given.
+struct Given {
+    /// What it is known by, since a process in the PAG could have changed it.
+    known_by: Zeroizing<Vec<u8>>,
+    /// When it ends, seconds since 1970.
+    end: i64,
+}
+
 /// A PAG that was made when the process started.
 pub(crate) struct Slot {
     /// Its keyring.
@@ -142,8 +150,8 @@ pub(crate) struct Slot {
     pub(crate) key: Option<Serial>,
     /// Whether a process may have been started in it.
     forkable: AtomicBool,
-    /// What its token is known by, where a process in it could have changed that.
-    given: Mutex<Option<Zeroizing<Vec<u8>>>>,
+    /// The token that it was given.
+    given: Mutex<Option<Given>>,
 }
 
 impl fmt::Debug for Slot {
@@ -160,7 +168,14 @@ impl Slot {
 
     /// Notes which token it was given; `None` = none.
     pub(crate) fn note_given(&self, token: Option<&Token>) {
-        *self.given.lock().unwrap_or_else(PoisonError::into_inner) = token.map(known_by);
+        let given = token.map(|token| Given { known_by: known_by(token), end: token.end });
+        *self.given.lock().unwrap_or_else(PoisonError::into_inner) = given;
+    }
+
+    /// Whether the token that it was given had ended by then.
+    pub(crate) fn has_ended_by(&self, then_s: i64) -> bool {
+        let given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        given.as_ref().is_some_and(|given| given.end <= then_s)
     }
 
     /// Whether these tokens are what it was given.
@@ -168,7 +183,7 @@ impl Slot {
         let given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
         match (given.as_ref(), tokens) {
             (None, []) => true,
-            (Some(given), [token]) => *given == known_by(token),
+            (Some(given), [token]) => given.known_by == known_by(token),
             _ => false,
         }
     }
@@ -394,8 +409,9 @@ mod tests {
         for others in [vec![], vec![token(2)], vec![token(1), token(1)]] {
             assert!(!slot.was_given(&others), "{others:?}");
         }
+        assert!(slot.has_ended_by(7) && !slot.has_ended_by(6));
         slot.note_given(None);
-        assert!(slot.was_given(&[]));
+        assert!(slot.was_given(&[]) && !slot.has_ended_by(i64::MAX));
     }
 
     #[test]

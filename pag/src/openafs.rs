@@ -29,12 +29,18 @@ use crate::{Cell, Error, Token, VolumeStatus};
 use std::ffi::CString;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{SystemTime, UNIX_EPOCH};
 use zeroize::Zeroizing;
 
 /// What VIOC_GETPAG says of a thread without a PAG.
 const NO_PAG: u32 = 0xffff_ffff;
 /// Room for a token: a ticket of 12,000 bytes and what is around it.
 const TOKEN_ROOM: usize = 12_288;
+/// So long after its token's end a PAG may still be given to somebody else, seconds.
+///
+/// Two hours after it the client forgets (every ten minutes, `afs_GCUserData`) that there was a token, but not what rights
+/// it gave to the PAG's number; and dropping tokens makes it forget those only where it knows of a token.
+const GIVEN_ON_S: i64 = 60 * 60;
 /// Room for the status of a volume and its three texts.
 const STATUS_ROOM: usize = 2_048;
 /// Most cells whose tokens are looked at.
@@ -276,6 +282,12 @@ impl OpenAfs {
     }
 }
 
+/// Seconds since 1970; as late as can be if there is no telling.
+fn now_s() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.ok().and_then(|since| i64::try_from(since.as_secs()).ok()).unwrap_or(i64::MAX)
+}
+
 /// A path for the client.
 ///
 /// # Errors
@@ -325,11 +337,15 @@ impl AfsClient for OpenAfs {
 
     fn end(&self, pag: u32) {
         let Some(slot) = self.pool.end(pag) else { return };
+        let lapsed = slot.has_ended_by(now_s().saturating_sub(GIVEN_ON_S));
         match self.inside(&slot, || self.unlog()) {
             Ok(()) => {
                 slot.note_given(None);
                 let ring = slot.ring.serial();
-                if !self.pool.park(slot) {
+                if lapsed {
+                    self.pool.discard();
+                }
+                if lapsed || !self.pool.park(slot) {
                     // It ends with the last process in it.
                     let _ = keyctl::unlink(ring, Serial::PROCESS);
                 }

@@ -4,8 +4,8 @@
 mod common;
 
 use common::{
-    answer_limit, ask, broker_of, first, get_as, nanny_of, password, raw_authorization, start, start_with,
-    timed, world,
+    afs_client, answer_limit, ask, broker_of, first, get_as, nanny_of, password, raw_authorization, start,
+    start_with, timed, world,
 };
 use integration::content::{owner_file, owner_line};
 use integration::http::{Connection, Request, base64};
@@ -471,15 +471,26 @@ fn one_level_counts_for_the_lines_of_module_and_broker_unless_httpd_has_one_for_
 fn whoever_may_write_htaccess_learns_no_password_of_who_reads_his_pages() {
     let world = world();
     let dir = format!("write/anybody/sub/steals-{}", std::process::id());
+    let at = |name: &str| first(&format!("{dir}/{name}"));
+    // Places on this machine's disk that lead there: by an index file, by what is in the place of what is not there, by a link.
+    let site = std::path::Path::new("/srv/httpd/steals");
+    std::fs::create_dir_all(site).unwrap();
+    let link = site.join("link");
+    let _ = std::fs::remove_file(&link);
+    std::os::unix::fs::symlink(at(""), &link).unwrap();
     let more = format!(
         "<Location /afs/{FIRST_CELL}/write>\nDav afs\n</Location>\n\
-         <Directory /afs/{FIRST_CELL}/write/anybody>\nAllowOverride All\nOptions +FollowSymLinks\n</Directory>\n"
+         <Directory /afs/{FIRST_CELL}/write/anybody>\nAllowOverride All\nOptions +FollowSymLinks\n</Directory>\n\
+         Alias /index {0}\nAlias /fallback {0}\nAlias /linked {0}/link\n<Location /linked>\nAFSAuthType AFS\n</Location>\n\
+         <Directory {0}>\nRequire all granted\nOptions +FollowSymLinks\nAllowOverride All\n</Directory>\n\
+         <Location /index>\nDirectoryIndex {1}\n</Location>\n<Location /fallback>\nFallbackResource {1}\n</Location>\n",
+        site.display(),
+        at("page.html"),
     );
     let httpd = start_with(&world, &more, |mut o| {
         o.modules.extend(["dav", "rewrite", "headers", "setenvif"].map(str::to_owned));
         o
     });
-    let at = |name: &str| first(&format!("{dir}/{name}"));
     assert_eq!(ask(&world, &httpd, "bob", Request::new("MKCOL", &first(&dir))).status, 201);
     assert_eq!(ask(&world, &httpd, "bob", Request::new("PUT", &at("page.html")).body(b"<p>")).status, 201);
     // The header of the mark shows that each of these ways works.
@@ -487,18 +498,102 @@ fn whoever_may_write_htaccess_learns_no_password_of_who_reads_his_pages() {
                     RewriteRule ^go$ http://elsewhere.example/%{HTTP:X-Mark}/%{HTTP:Authorization} [R,L]\n\
                     SetEnvIf X-Mark (.+) MARK=$1\nSetEnvIf Authorization (.+) STOLEN=$1\n\
                     Header always set X-By-Env \"%{MARK}e %{STOLEN}e\"\n\
+                    RequestHeader set X-Copy \"expr=%{req:X-Mark} %{req:Authorization}\"\n\
+                    Header always set X-By-Copy \"expr=%{req:X-Copy}\"\n\
                     Header always set X-By-Expr \"expr=%{req:X-Mark} %{req:Authorization}\"\n\
                     CGIPassAuth On\n";
     seen::change(FIRST_CELL, &format!("{dir}/.htaccess"), htaccess).unwrap();
     let secret = base64(format!("alice:{}", password(world.cell(FIRST_CELL).unwrap(), "alice")).as_bytes());
-    for name in ["go", "page.html", "absent"] {
-        let request = Request::get(&at(name)).header("X-Mark", "a-mark");
+    let mut paths: Vec<(String, &str)> = ["go", "page.html", "absent"].map(|name| (at(name), name)).to_vec();
+    paths.extend([("/index/".to_owned(), "index"), ("/fallback/none".to_owned(), "fallback")]);
+    if afs_client() != "userspace" {
+        paths.extend([("/linked/page.html".to_owned(), "linked"), ("/linked/go".to_owned(), "go")]);
+    }
+    for (path, name) in paths {
+        let request = Request::get(&path).header("X-Mark", "a-mark");
         let r = ask(&world, &httpd, "alice", request);
         let head = format!("{:?}", r.headers);
-        assert_eq!(r.header("X-By-Env").map(str::trim_end), Some("a-mark (null)"), "{name}: {head}");
+        // mod_setenvif is done before another file takes the place of what was asked for.
+        let by_env = if matches!(name, "index" | "fallback") { "(null) (null)" } else { "a-mark (null)" };
+        assert_eq!(r.header("X-By-Env").map(str::trim_end), Some(by_env), "{name}: {head}");
         assert_eq!(r.header("X-By-Expr").map(str::trim_end), Some("a-mark"), "{name}: {head}");
         assert_eq!(r.header("Location").is_some_and(|to| to.contains("/a-mark/")), name == "go", "{head}");
+        let copied = r.header("X-By-Copy").map(str::trim_end);
+        assert_eq!(copied, Some(if name == "go" { "" } else { "a-mark" }), "{name}: {head}");
         assert!(!head.contains(&secret) && !head.contains("Basic"), "{name}: {head}");
+    }
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn a_directory_whose_access_file_has_too_long_a_name_is_not_served_as_if_it_had_none() {
+    let world = world();
+    let more = format!("<Location /afs/{FIRST_CELL}/write>\nDav afs\nOptions +Indexes\n</Location>\n");
+    let httpd = start_with(&world, &more, |mut o| {
+        o.modules.push("dav".to_owned());
+        o
+    });
+    // httpd takes names of up to 4,092 bytes (APR's limit), and AFS clients of 4,095.
+    const DEEP: usize = 4_090;
+    let mut path = first(&format!("write/anybody/sub/deep-{}", std::process::id()));
+    let mut made = Vec::new();
+    loop {
+        let r = ask(&world, &httpd, "bob", Request::new("MKCOL", &path));
+        assert_eq!(r.status, 201, "{} bytes: {}", path.len(), r.text());
+        made.push(path.clone());
+        let left = DEEP - path.len();
+        if left == 0 {
+            break;
+        }
+        path = format!(
+            "{path}/{}",
+            "d".repeat(if left > 300 {
+                240
+            } else if left > 251 {
+                150
+            } else {
+                left - 1
+            })
+        );
+    }
+    for path in &made {
+        let r = ask(&world, &httpd, "bob", Request::get(&format!("{path}/")));
+        let is_too_long = path.len() + "/.htaccess".len() > 4_095;
+        assert_eq!(r.status, if is_too_long { 403 } else { 200 }, "{} bytes: {}", path.len(), r.text());
+    }
+    assert_eq!(ask(&world, &httpd, "bob", Request::new("DELETE", &made[0])).status, 204);
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn where_an_access_file_cannot_be_read_neither_the_page_nor_an_error_document_beside_it_is_served() {
+    let world = world();
+    let dir = format!("write/anybody/sub/rules-{}", std::process::id());
+    let at = |name: &str| first(&format!("{dir}/{name}"));
+    let more = format!(
+        "<Location /afs/{FIRST_CELL}/write>\nDav afs\n</Location>\nErrorDocument 401 {0}\nErrorDocument 403 {0}\n",
+        at("error.html"),
+    );
+    let httpd = start_with(&world, &more, |mut o| {
+        o.modules.push("dav".to_owned());
+        o
+    });
+    assert_eq!(ask(&world, &httpd, "bob", Request::new("MKCOL", &first(&dir))).status, 201);
+    for name in ["page.html", "error.html"] {
+        let put = Request::new("PUT", &at(name)).body(b"what the rules are for");
+        assert_eq!(ask(&world, &httpd, "bob", put).status, 201, "{name}");
+    }
+    // Everybody may see that this file is there, and nobody may read it. To kAFS it seems not to be there at all.
+    seen::link(FIRST_CELL, &format!("{dir}/.htaccess"), "../../../../lookup/file.txt").unwrap();
+    for name in ["page.html", "error.html"] {
+        let nobodys = httpd.get(&at(name)).unwrap();
+        let bobs = get_as(&world, &httpd, &at(name), "bob");
+        assert_eq!((nobodys.status, bobs.status), (401, 403), "{name}");
+        for r in [nobodys, bobs] {
+            assert!(!r.text().contains("what the rules are for"), "{name}: {}", r.text());
+        }
     }
     httpd.stop(&[]).unwrap();
 }

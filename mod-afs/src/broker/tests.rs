@@ -13,6 +13,8 @@ use zeroize::Zeroizing;
 struct Client {
     made: AtomicU32,
     ended: Mutex<Vec<u32>>,
+    /// So many at a time; 0: as many as anybody wants.
+    limit: usize,
     refuses_tokens: Option<pag::Error>,
 }
 
@@ -21,6 +23,10 @@ impl AfsClient for Client {
         ClientKind::Userspace
     }
     fn new_pag(self: Arc<Self>) -> Result<Pag, pag::Error> {
+        let live = self.made.load(SeqCst) as usize - lock(&self.ended).len();
+        if self.limit > 0 && live >= self.limit {
+            return Err(pag::Error::NoPagLeft);
+        }
         let id = self.made.fetch_add(1, SeqCst) + 1;
         Ok(Pag::adopt(id, self))
     }
@@ -321,6 +327,45 @@ fn who_comes_again_with_the_same_token_keeps_his_pag_and_another_token_gets_its_
     broker.epoch.fetch_add(1, SeqCst);
     logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
     assert_eq!((client.made.load(SeqCst), lock(&client.ended).clone()), (2, vec![1]));
+}
+
+#[test]
+fn one_login_has_one_pag_whatever_addresses_it_comes_from() {
+    let broker = Broker { token_end: Some(unix_now() + 3600), ..Broker::default() };
+    let (broker, client, logins) = set_up(broker, Client::default());
+    let come = |password: &str, last: u8| {
+        let terms = Terms { address: IpAddr::from([192, 0, 2, last]), ..terms(1000) };
+        logins.visitor(&claim("alice", password), &terms).unwrap();
+    };
+    (1..=3).for_each(|last| come("right", last));
+    assert_eq!((broker.asked.load(SeqCst), client.made.load(SeqCst)), (3, 1));
+    come("new", 4);
+    assert_eq!(client.made.load(SeqCst), 2, "another password is another login");
+}
+
+#[test]
+fn where_no_pag_is_left_the_one_who_was_away_for_longest_gives_his() {
+    let (broker, client, logins) = set_up(Broker::default(), Client { limit: 3, ..Client::default() });
+    let come = |user: &str| logins.visitor(&claim(user, "right"), &terms(1000));
+    // The first has a request under way, in the PAG of the second a program was started.
+    let alice = come("alice").unwrap();
+    come("bob").unwrap().keep_pag();
+    drop(come("carol").unwrap());
+    drop(come("dave").unwrap());
+    assert_eq!(*lock(&client.ended), [3], "carol's");
+    drop(come("carol").unwrap());
+    assert_eq!(*lock(&client.ended), [3, 4], "dave's");
+    let asked = broker.asked.load(SeqCst);
+    for user in ["alice", "bob"] {
+        come(user).unwrap();
+    }
+    assert_eq!(broker.asked.load(SeqCst), asked, "they are known as before");
+    let carol = come("carol").unwrap();
+    assert_eq!(come("dave").unwrap_err(), NoVisitor::Client(pag::Error::NoPagLeft));
+    drop(carol);
+    drop(alice);
+    come("dave").unwrap();
+    assert_eq!(*lock(&client.ended), [3, 4, 1], "alice's now, since carol has come after her");
 }
 
 #[test]

@@ -76,6 +76,9 @@ pub trait Phases {
     /// A connection begins, on the thread that will serve its first request.
     fn connection_begins() {}
 
+    /// A request makes its connection one of another protocol, which its thread serves from now on (HTTP/2 by Upgrade).
+    fn connection_changes() {}
+
     /// A thread takes up a connection (event).
     fn connection_resumes() {}
 
@@ -152,6 +155,12 @@ pub trait Phases {
         Status::DECLINED
     }
 
+    /// httpd may have put another file in the place of the one that was asked for (DirectoryIndex, FallbackResource), with all
+    /// that the access files beside it say. DECLINED to go on, or an error.
+    fn put_in_place(_r: &mut Request<'_>) -> Status {
+        Status::DECLINED
+    }
+
     /// The Content-Security-Policy that the answer is to have, whatever mod_headers makes of its headers.
     fn policy(_r: &mut Request<'_>) -> Option<Arc<str>> {
         None
@@ -200,6 +209,7 @@ request_phase!(type_checker);
 request_phase!(access_checker_ex);
 request_phase!(auth_checker);
 request_phase!(fixups);
+request_phase!(put_in_place);
 request_phase!(handler);
 
 /// A trampoline of a phase of a request that has no say.
@@ -357,6 +367,20 @@ unsafe extern "C" fn pre_connection(c: *mut sys::conn_rec, _socket: *mut c_void)
 ///
 /// # Safety
 /// Called by httpd.
+unsafe extern "C" fn protocol_switch(
+    _c: *mut sys::conn_rec,
+    _r: *mut sys::request_rec,
+    _s: *mut sys::server_rec,
+    _protocol: *const c_char,
+) -> c_int {
+    guard("protocol_switch", (), Module::connection_changes);
+    Status::DECLINED.code()
+}
+
+/// Trampoline.
+///
+/// # Safety
+/// Called by httpd.
 unsafe extern "C" fn resume_connection(_c: *mut sys::conn_rec, _r: *mut sys::request_rec) {
     guard("resume_connection", (), Module::connection_resumes);
 }
@@ -487,6 +511,11 @@ unsafe impl Sync for Names {}
 /// The module whose daemon is forked in its `post_config`.
 static BEFORE_DAEMON: Names = Names([c"mod_cgid.c".as_ptr(), ptr::null()]);
 
+/// The module that puts other files in the place of directories, and of files that are not there.
+static BEHIND_DIR: Names = Names([c"mod_dir.c".as_ptr(), ptr::null()]);
+/// The one that is behind it, and by which an access file can read headers of the request.
+static BEFORE_HEADERS: Names = Names([c"mod_headers.c".as_ptr(), ptr::null()]);
+
 /// Hooks everything in.
 ///
 /// # Safety
@@ -523,6 +552,7 @@ pub(super) unsafe extern "C" fn register(p: *mut sys::apr_pool_t) {
         sys::ap_hook_child_stopping(Some(child_stopping), NONE, NONE, first);
         sys::ap_hook_monitor(Some(monitor), NONE, NONE, middle);
         sys::ap_hook_pre_connection(Some(pre_connection), NONE, NONE, really_first);
+        sys::ap_hook_protocol_switch(Some(protocol_switch), NONE, NONE, really_first);
         sys::ap_hook_resume_connection(Some(resume_connection), NONE, NONE, really_first);
         sys::ap_hook_suspend_connection(Some(suspend_connection), NONE, NONE, really_last);
         sys::ap_hook_create_request(Some(create_request), NONE, NONE, really_first);
@@ -540,6 +570,7 @@ pub(super) unsafe extern "C" fn register(p: *mut sys::apr_pool_t) {
         sys::ap_hook_check_access_ex(Some(access_checker_ex), NONE, NONE, really_first, per_conf);
         sys::ap_hook_check_authz(Some(auth_checker), NONE, NONE, really_first, per_conf);
         sys::ap_hook_fixups(Some(fixups), NONE, NONE, first);
+        sys::ap_hook_fixups(Some(put_in_place), BEHIND_DIR.0.as_ptr(), BEFORE_HEADERS.0.as_ptr(), last);
         sys::ap_hook_handler(Some(handler), NONE, NONE, really_first);
         sys::ap_hook_log_transaction(Some(log_transaction), NONE, NONE, middle);
     }

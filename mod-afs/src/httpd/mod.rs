@@ -87,7 +87,7 @@ pub use kept::{
 pub use log::{Level, log_anywhere, log_traced};
 pub use pool::{Pool, Process};
 pub use record::afs_module;
-pub use request::{Ancestor, Part, ReadAt, Request};
+pub use request::{Ancestor, KnownAccessFiles, Part, ReadAt, Request};
 pub use rules::{DirConfigs, Method, Options};
 pub use server::Server;
 pub use spawn::{Ended, output, start, watch};

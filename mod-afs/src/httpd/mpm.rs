@@ -75,6 +75,12 @@ pub fn threads_per_child() -> usize {
     query(sys::AP_MPMQ_MAX_THREADS).and_then(|n| usize::try_from(n).ok()).unwrap_or(1).max(1)
 }
 
+/// Does a child live as long as httpd (`MaxConnectionsPerChild 0`)?
+#[must_use]
+pub fn children_stay() -> bool {
+    query(sys::AP_MPMQ_MAX_REQUESTS_DAEMON) == Some(0)
+}
+
 /// Is httpd stopping (so that what ended need not be started again)? Also true when the MPM does not say.
 #[must_use]
 pub fn is_stopping() -> bool {

@@ -18,6 +18,8 @@ pub struct Options {
     pub multi_views: bool,
     /// `Indexes`.
     pub indexes: bool,
+    /// `Includes`, and not `IncludesNOEXEC`.
+    pub exec: bool,
 }
 
 /// Methods, as far as we tell them apart.
@@ -68,6 +70,7 @@ impl Request<'_> {
             links_of_owner: has(sys::OPT_SYM_OWNER),
             multi_views: has(sys::OPT_MULTI),
             indexes: has(sys::OPT_INDEXES),
+            exec: has(sys::OPT_INC_WITH_EXEC),
         }
     }
 

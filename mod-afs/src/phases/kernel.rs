@@ -1,7 +1,7 @@
 //! A request where the AFS client is in the kernel: the worker is its visitor while it is served, and httpd's own modules
 //! list directories and run programs as him. Where we serve the files ourselves, nothing here does anything.
 
-use super::programs::{exec_is_nobodys, may_start_programs, run_as_nobody, would_run};
+use super::programs::{exec_is_nobodys, may_start, may_start_programs, run_as_nobody, would_run};
 use super::settle::settled;
 use super::{afs_says, refuse};
 use crate::answer::Answer;
@@ -106,9 +106,12 @@ pub(super) fn stand_for_program(r: &mut Request<'_>) -> Result<(), Status> {
         }
         return Ok(());
     };
-    let Some(what) = would_run(r) else { return Ok(()) };
+    let Some(what) = would_run(r).filter(|what| may_start(r, what)) else { return Ok(()) };
     let ready = match settled.who.holder() {
-        Some(holder) => standing.take_on_with_programs(&holder.pag),
+        Some(holder) => {
+            holder.keep_pag();
+            standing.take_on_with_programs(&holder.pag)
+        }
         None => standing.take_on_for_programs(r.initial_number()),
     };
     ready.map_err(|e| {

@@ -32,6 +32,11 @@ fn daemon_runs_exec() -> bool {
     first_handler(&[BY_DAEMON]).is_some()
 }
 
+/// Is there a module of httpd's that starts programs as the visitor?
+pub(crate) fn run_as_visitors() -> bool {
+    first_handler(&[BY_WORKER, BY_DAEMON]) == Some(BY_WORKER)
+}
+
 /// What an administrator should know of the daemon, if there is one and the client is in the kernel.
 pub(crate) fn warning() -> Option<&'static str> {
     match first_handler(&[BY_WORKER, BY_DAEMON]) {
@@ -76,7 +81,12 @@ const HARMLESS: [&str; 10] = [
 
 /// Might a program be started from this worker, for a request that has nothing to do with AFS?
 pub(super) fn may_start_programs(r: &Request<'_>) -> bool {
-    would_run(r).is_some_and(|what| can_start(&what)) && run_as_nobody(r).is_none()
+    would_run(r).is_some_and(|what| may_start(r, &what)) && run_as_nobody(r).is_none()
+}
+
+/// Might what would run here, as it is called, start one?
+pub(super) fn may_start(r: &Request<'_>, what: &str) -> bool {
+    can_start(what) && (what != "includes" || r.options().exec)
 }
 
 /// Might what is so called start one?

@@ -125,10 +125,14 @@ pub(super) fn look_at_location(r: &mut Request<'_>, encoded: bool) -> Status {
         }
         return Status::DECLINED;
     }
-    match settle(r, true).and_then(|()| stand(r)) {
-        Ok(()) => Status::DECLINED,
-        Err(status) => status,
+    if let Err(status) = settle(r, true).and_then(|()| stand(r)) {
+        return status;
     }
+    // While the URL is encoded, it may still turn out that another Location is meant.
+    if !encoded {
+        hide_credentials(r);
+    }
+    Status::DECLINED
 }
 
 /// Settles who the request is from, once: anonymous, a visitor, or refused.
