@@ -109,12 +109,52 @@ fn install(deb: &str) {
     // From the harness; the package brings its own.
     let _ = fs::remove_dir_all("/usr/lib/afsweb");
     must("userdel", &["weblog"]);
+    apache_is_installed();
     must("dpkg-deb", &["--extract", deb, "/"]);
     must("dpkg-deb", &["--control", deb, "/run/afsweb-control"]);
     must("/run/afsweb-control/postinst", &["configure"]);
     let account = must("getent", &["passwd", "weblog"]);
     let uid: u32 = account.split(':').nth(2).unwrap().parse().unwrap();
     assert!((1..1000).contains(&uid) && account.trim_end().ends_with("/nologin"), "{account}");
+}
+
+/// Runs a script of the package's as dpkg does.
+fn as_dpkg(script: &str, what: &str) {
+    let mut command = Command::new(format!("/run/afsweb-control/{script}"));
+    command.arg(what).env("DPKG_MAINTSCRIPT_NAME", script);
+    command.env("DPKG_MAINTSCRIPT_PACKAGE", "libapache2-mod-afs");
+    let out = process::output(&mut command, COMMAND_LIMIT).unwrap();
+    assert!(out.status.success(), "{script} {what}: {}", said(&out));
+}
+
+/// As on a machine where apt has installed apache2: its helper for packages of modules asks dpkg.
+fn apache_is_installed() {
+    let status = Path::new("/var/lib/dpkg/status");
+    let known = fs::read_to_string(status).unwrap_or_default();
+    if !known.contains("Package: apache2\n") {
+        let apache = "\nPackage: apache2\nStatus: install ok installed\nVersion: 2.4\nArchitecture: amd64\n\
+             Maintainer: nobody\nDescription: it lies in this world\n";
+        fs::write(status, known + apache).unwrap();
+    }
+}
+
+/// What admin.md says of mod_userdir.
+fn users_directories_are_there_by_the_page_s_lines(alice: &str) {
+    let page = include_str!("../../docs/admin.md");
+    let block =
+        page.split("```apache\n").find_map(|rest| rest.split("```").next().filter(|b| b.contains("UserDir")));
+    let block = block.expect("admin.md has lines for UserDir").replace("example.com", FIRST_CELL);
+    // Where this world's users have their pages.
+    let block = block.replace("user/*/public_html", "home/*");
+    let site = fs::read_to_string(SITE).unwrap();
+    fs::write(SITE, site.replace("</VirtualHost>", &format!("{block}</VirtualHost>"))).unwrap();
+    must("a2enmod", &["-q", "userdir"]);
+    must("apachectl", &["configtest"]);
+    must("apachectl", &["-k", "graceful"]);
+    wait::until_true("users' directories", answer_limit(), || Ok(https("/~alice/owner.txt", None).0 == 401))
+        .unwrap();
+    let (status, body) = https("/~alice/owner.txt", Some(("alice", alice)));
+    assert_eq!((status, body.starts_with(&owner_line("alice", FIRST_CELL))), (200, true), "{body}");
 }
 
 /// A site with TLS, and in it the README's lines.
@@ -178,6 +218,7 @@ fn the_package_serves_on_a_stock_apache_with_the_readme_s_ten_lines() {
     assert!(!run("weblog", &["forget", "bob"]).status.success());
 
     the_configuration_can_be_reloaded(&own, alice);
+    users_directories_are_there_by_the_page_s_lines(alice);
 
     let log = Path::new("/var/log/apache2/error.log");
     let crashes = if rest(&named("apache2")) { Crashes::Never } else { Crashes::from_now_on(log) };
@@ -189,7 +230,13 @@ fn the_package_serves_on_a_stock_apache_with_the_readme_s_ten_lines() {
     drop(guard);
     error_log::check(log, &[], crashes).unwrap();
 
-    must("/run/afsweb-control/postrm", &["purge"]);
+    as_dpkg("prerm", "remove");
+    assert!(!Path::new("/etc/apache2/mods-enabled/afs.load").exists(), "httpd would look for what has gone");
+    let left = run("apachectl", &["configtest"]);
+    assert!(said(&left).contains("Invalid command 'SetAFS"), "{}", said(&left));
+    must("a2dissite", &["-q", "afs-test"]);
+    must("apachectl", &["configtest"]);
+    as_dpkg("postrm", "purge");
     assert!(!run("getent", &["passwd", "weblog"]).status.success(), "the broker's user has stayed");
 }
 

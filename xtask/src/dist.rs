@@ -37,8 +37,14 @@ const TEXTS: &[(&str, &str)] = &[
     ("docs/privsep.md", "usr/share/doc/libapache2-mod-afs/privsep.md"),
     ("docs/architecture.md", "usr/share/doc/libapache2-mod-afs/architecture.md"),
     ("docs/protocol.md", "usr/share/doc/libapache2-mod-afs/protocol.md"),
+    ("docs/features.md", "usr/share/doc/libapache2-mod-afs/features.md"),
+    ("docs/mod_waklog.md", "usr/share/doc/libapache2-mod-afs/mod_waklog.md"),
+    ("docs/testing.md", "usr/share/doc/libapache2-mod-afs/testing.md"),
     ("docs/facts.md", "usr/share/doc/libapache2-mod-afs/facts.md"),
 ];
+
+/// What dpkg runs, in `xtask/dist`.
+const SCRIPTS: &[&str] = &["postinst", "prerm", "postrm"];
 
 /// Pages of the manual in `docs/man`, and where they go, compressed.
 const PAGES: &[&str] = &["weblog.8", "weblog-starter.8", "mod_afs.8"];
@@ -99,8 +105,9 @@ pub(crate) fn run(root: &Path, target: &Path) -> Result<Dist> {
         debian.join("conffiles"),
         "/etc/apache2/mods-available/afs.load\n/etc/apache2/mods-available/afs.conf\n",
     )?;
-    place(&root.join("xtask/dist/postinst"), &debian.join("postinst"), 0o755)?;
-    place(&root.join("xtask/dist/postrm"), &debian.join("postrm"), 0o755)?;
+    for script in SCRIPTS {
+        place(&root.join("xtask/dist").join(script), &debian.join(script), 0o755)?;
+    }
     let deb = dist.join(format!("libapache2-mod-afs_{version}_amd64.deb"));
     let out = Command::new("dpkg-deb")
         .args(["--root-owner-group", "-Zgzip", "--build"])
@@ -143,4 +150,25 @@ fn tree_size(dir: &Path) -> Result<u64> {
         sum += if meta.is_dir() { tree_size(&entry.path())? } else { meta.len() };
     }
     Ok(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_package_s_pages_link_to_is_in_the_package() {
+        let has = |name: &str| TEXTS.iter().any(|(from, _)| *from == format!("docs/{name}"));
+        let pages: Vec<&str> =
+            TEXTS.iter().map(|(from, _)| *from).filter(|from| from.starts_with("docs/")).collect();
+        assert!(pages.len() > 5, "{pages:?}");
+        let mut missing = Vec::new();
+        for page in pages {
+            let text = fs::read_to_string(cell::workspace().join(page)).unwrap();
+            let links = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+            let others = links.filter(|to| to.ends_with(".md") && !to.contains('/') && !has(to));
+            missing.extend(others.map(|to| format!("{page}: {to}")));
+        }
+        assert_eq!(missing, Vec::<String>::new());
+    }
 }
