@@ -97,6 +97,7 @@ const TYPES: &[&str] = &[
     "ap_filter_rec_t",
     "apr_bucket_refcount",
     "apr_finfo_t",
+    "apr_table_entry_t",
     "apr_proc_t",
     "conn_state_t",
     "apr_filetype_e",

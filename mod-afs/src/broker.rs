@@ -558,24 +558,28 @@ impl Logins {
     fn new_pag(&self) -> Result<Pag, pag::Error> {
         loop {
             match Arc::clone(&self.client).new_pag() {
-                Err(pag::Error::NoPagLeft) => {}
+                Err(pag::Error::NoPagLeft) if self.free_a_pag() => {}
                 made => return made,
             }
-            let mut state = lock(&self.state);
-            let store = &state.store;
-            let is_idle = |visitor: &Arc<Visitor>| {
-                let entries = || store.count(|_, entry| Arc::ptr_eq(&entry.visitor, visitor));
-                !visitor.is_kept.load(Ordering::Acquire) && Arc::strong_count(visitor) == entries()
-            };
-            let idle = store.oldest(|key, entry| matches!(key, Key::Login { .. }) && is_idle(&entry.visitor));
-            let Some(idle) = idle.map(|entry| Arc::clone(&entry.visitor)) else {
-                return Err(pag::Error::NoPagLeft);
-            };
-            let gone = state.store.take_matching(|_, entry| Arc::ptr_eq(&entry.visitor, &idle));
-            state.show();
-            drop(state);
-            drop((gone, idle));
         }
+    }
+
+    /// Forgets the visitor who has not been here for longest, of those who have no request under way and no program in their
+    /// PAG: that ends, and may be free then. `false`: there is none.
+    pub fn free_a_pag(&self) -> bool {
+        let mut state = lock(&self.state);
+        let store = &state.store;
+        let is_idle = |visitor: &Arc<Visitor>| {
+            let entries = || store.count(|_, entry| Arc::ptr_eq(&entry.visitor, visitor));
+            !visitor.is_kept.load(Ordering::Acquire) && Arc::strong_count(visitor) == entries()
+        };
+        let idle = store.oldest(|key, entry| matches!(key, Key::Login { .. }) && is_idle(&entry.visitor));
+        let Some(idle) = idle.map(|entry| Arc::clone(&entry.visitor)) else { return false };
+        let gone = state.store.take_matching(|_, entry| Arc::ptr_eq(&entry.visitor, &idle));
+        state.show();
+        drop(state);
+        drop((gone, idle));
+        true
     }
 
     /// Remembers a visitor, unless something was revoked since he was asked for.

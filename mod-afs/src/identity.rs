@@ -109,22 +109,36 @@ impl CellRules<'_> {
 /// [`Refusal`] says why it is nobody's.
 pub fn claim(header: Option<&[u8]>, cells: CellRules<'_>) -> Result<Claim, Refusal> {
     let Some(header) = header else { return Ok(Claim::Anonymous) };
-    let header = header.trim_ascii();
-    let scheme_len = header.iter().position(|b| *b == b' ' || *b == b'\t').unwrap_or(header.len());
-    let (scheme, rest) = header.split_at(scheme_len);
+    let (scheme, rest) = parts(header);
     if scheme.is_empty() || !scheme.iter().all(|b| is_token(*b)) {
         return Err(Refusal::Undecodable);
     }
     if !scheme.eq_ignore_ascii_case(b"basic") {
         return Err(Refusal::UnsupportedScheme);
     }
-    let plain = decode(rest.trim_ascii())?;
+    let plain = decode(rest)?;
     let colon = plain.iter().position(|b| *b == b':').ok_or(Refusal::Undecodable)?;
     let (name, password) = plain.split_at(colon);
     let principal = principal(name, cells)?;
     let bytes = password.get(1..).unwrap_or_default();
     let password = Password::new(Zeroizing::new(bytes.to_vec())).ok_or(Refusal::NotAcceptable)?;
     Ok(Claim::Credentials(Credentials { principal, password }))
+}
+
+/// Scheme and credentials.
+fn parts(header: &[u8]) -> (&[u8], &[u8]) {
+    let header = header.trim_ascii();
+    let scheme_len = header.iter().position(|b| *b == b' ' || *b == b'\t').unwrap_or(header.len());
+    let (scheme, rest) = header.split_at(scheme_len);
+    (scheme, rest.trim_ascii())
+}
+
+/// Of an Authorization header what has a password in it; empty if none can be in there, so that nobody can make it a word
+/// of his choice.
+#[must_use]
+pub fn secret_part(header: &[u8]) -> &[u8] {
+    let (_, rest) = parts(header);
+    if decode(rest).is_ok_and(|plain| plain.contains(&b':')) { rest } else { b"" }
 }
 
 /// Whether `byte` may stand in a token (RFC 9110, 5.6.2), as the name of a scheme is one.
@@ -206,6 +220,21 @@ mod tests {
     /// As [`claim`].
     fn check(plain: &[u8]) -> Result<(String, Vec<u8>), Refusal> {
         read(&header(plain))
+    }
+
+    #[test]
+    fn what_has_a_password_in_it_is_told_from_words_that_somebody_chose() {
+        for (header, secret) in [
+            ("Basic YWxpY2U6c2VjcmV0", "YWxpY2U6c2VjcmV0"),
+            ("  basic \t YTo= ", "YTo="),
+            ("Bearer YWxpY2U6c2VjcmV0", "YWxpY2U6c2VjcmV0"),
+            ("Basic on", ""),
+            ("Basic YWxpY2U=", ""),
+            ("Basic", ""),
+            ("", ""),
+        ] {
+            assert_eq!(secret_part(header.as_bytes()), secret.as_bytes(), "{header}");
+        }
     }
 
     #[test]

@@ -27,7 +27,9 @@ use core::ffi::CStr;
 use kernel::{answered_in_part, be_nobody, left_to_others, looked_up, stand, stand_for_program};
 use pag::Cell;
 use serve::serve;
-use settle::{Settled, effective, hide_credentials, look_at_location, settle, settled};
+use settle::{
+    Settled, effective, give_credentials_back, hide_credentials, look_at_location, settle, settled,
+};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use zeroize::Zeroizing;
@@ -132,8 +134,11 @@ impl Phases for Module {
         be_nobody();
     }
 
-    fn connection_changes() {
+    fn connection_changes(r: Option<&mut Request<'_>>) {
         be_nobody();
+        if let Some(r) = r {
+            give_credentials_back(r);
+        }
     }
 
     fn connection_resumes() {
@@ -173,10 +178,11 @@ impl Phases for Module {
             return Status::DECLINED;
         }
         looked_up(r, |r| {
-            if let Err(status) = settle(r, true).and_then(|()| stand(r)) {
+            let settled = settle(r, true).and_then(|()| stand(r));
+            hide_credentials(r);
+            if let Err(status) = settled {
                 return status;
             }
-            hide_credentials(r);
             walk(r).map_or_else(|status| status, |()| Status::OK)
         })
     }
@@ -289,15 +295,22 @@ impl Phases for Module {
     }
 
     fn put_in_place(r: &mut Request<'_>) -> Status {
-        let holds =
-            |name: &CStr| child().and_then(|c| c.afs.as_ref()).is_some_and(|afs| afs.holds(name.to_bytes()));
-        if r.state::<Visit>().is_some_and(|visit| visit.in_afs)
-            || r.dir_config().auth_type() != AuthType::Afs
-            || !r.filename().is_some_and(holds)
-        {
+        if r.dir_config().auth_type() != AuthType::Afs || settled(r).is_some() {
             return Status::DECLINED;
         }
-        looked_up(r, settle_by_file).map_or_else(|status| status, |()| Status::DECLINED)
+        // Where that is said of the whole server, it is meant of what lies in AFS.
+        let holds =
+            |name: &CStr| child().and_then(|c| c.afs.as_ref()).is_some_and(|afs| afs.holds(name.to_bytes()));
+        if r.default_dir_config().auth_type() == AuthType::Afs && !r.filename().is_some_and(holds) {
+            return Status::DECLINED;
+        }
+        if let Err(status) = looked_up(r, settle_by_file) {
+            return status;
+        }
+        if let Some(Settled { who: Who::Visitor(visitor), .. }) = settled(r) {
+            show_user(r, &visitor);
+        }
+        Status::DECLINED
     }
 
     fn policy(r: &mut Request<'_>) -> Option<Arc<str>> {
@@ -372,9 +385,9 @@ fn settle_by_file(r: &mut Request<'_>) -> Result<(), Status> {
         let location = (r.dir_configs(), r.dir_config().clone());
         r.set_state(Visit { location: Some(location), ..Visit::default() });
     }
-    settle(r, false).and_then(|()| stand(r))?;
+    let settled = settle(r, false).and_then(|()| stand(r));
     hide_credentials(r);
-    Ok(())
+    settled
 }
 
 /// The state of this request, made if it has none.

@@ -477,3 +477,41 @@ fn twenty_streams_of_different_visitors_on_one_http2_connection_keep_apart() {
         httpd.stop(&[]).unwrap();
     }
 }
+
+/// The connection begins with HTTP/1.1, and the request that changes it is answered behind that; if it is refused, nothing is
+/// changed.
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn who_changes_to_http2_by_upgrade_is_served_as_himself() {
+    use std::io::Write as _;
+
+    let world = world();
+    let cell = world.cell(FIRST_CELL).unwrap();
+    let httpd = common::start_with(&world, "Protocols h2c http/1.1", |mut o| {
+        o.modules.push("http2".to_owned());
+        o
+    });
+    for (user, owner, wanted) in
+        [("alice", "alice", "200 2"), ("bob", "bob", "200 2"), ("bob", "alice", "403 1.1")]
+    {
+        let path = first(&owner_file(owner));
+        let config = format!(
+            "silent\nshow-error\nhttp2\nmax-time = 60\nurl = \"http://{}{path}\"\nuser = \"{user}:{}\"\n\
+             write-out = \"%{{http_code}} %{{http_version}}\"\n",
+            httpd.address(),
+            password(cell, user)
+        );
+        let mut curl = std::process::Command::new("curl")
+            .args(["--config", "-"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        curl.stdin.take().unwrap().write_all(config.as_bytes()).unwrap();
+        let out = curl.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&out.stdout).into_owned();
+        assert!(text.ends_with(wanted), "{user}: {path}: {text}");
+        assert_eq!(text.starts_with(&owner_line(owner, FIRST_CELL)), user == owner, "{user}: {path}: {text}");
+    }
+    httpd.stop(&[]).unwrap();
+}

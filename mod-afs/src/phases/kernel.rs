@@ -5,6 +5,7 @@ use super::programs::{exec_is_nobodys, may_start, may_start_programs, run_as_nob
 use super::settle::settled;
 use super::{afs_says, refuse};
 use crate::answer::Answer;
+use crate::broker::Logins;
 use crate::child::child;
 use crate::content::Afs;
 use crate::httpd::{FileKind, Request, Status};
@@ -102,23 +103,37 @@ pub(super) fn stand_for_program(r: &mut Request<'_>) -> Result<(), Status> {
         }
         // What cannot be had for it, it does not need.
         if may_start_programs(r) {
-            let _ = standing.take_on_for_programs(r.initial_number());
+            let _ = run_for_nobody(standing, r.initial_number());
         }
         return Ok(());
     };
-    let Some(what) = would_run(r).filter(|what| may_start(r, what)) else { return Ok(()) };
+    let Some(what) = would_run(r).filter(|_| may_start(r)) else { return Ok(()) };
     let ready = match settled.who.holder() {
         Some(holder) => {
             holder.keep_pag();
             standing.take_on_with_programs(&holder.pag)
         }
-        None => standing.take_on_for_programs(r.initial_number()),
+        None => run_for_nobody(standing, r.initial_number()),
     };
     ready.map_err(|e| {
         crate::tally::count_refused(&e);
         r.log(message::PROGRAM_NOT_RUN, &format!("{what} is not run: {e}"));
         refuse(r, Answer::Unavailable, "no-pag", None)
     })
+}
+
+/// As [`Standing::take_on_for_programs`]; the first time, a visitor who is away may have to give his PAG for that.
+///
+/// # Errors
+/// The client's.
+fn run_for_nobody(standing: &Standing, owner: usize) -> Result<(), pag::Error> {
+    loop {
+        match standing.take_on_for_programs(owner) {
+            Err(pag::Error::NoPagLeft)
+                if child().and_then(|child| child.logins.as_ref()).is_some_and(Logins::free_a_pag) => {}
+            done => return done,
+        }
+    }
 }
 
 /// What httpd's own modules answer where the client is in the kernel: listings, and what runs. `None`: we serve it.

@@ -8,6 +8,9 @@ const BY_WORKER: &CStr = c"mod_cgi.c";
 /// Its module that has a daemon start them, which is none of the visitor's processes.
 const BY_DAEMON: &CStr = c"mod_cgid.c";
 
+/// Others whose pages can start programs.
+const OTHERS: [&CStr; 3] = [c"mod_php.c", c"mod_perl.c", c"mod_lua.c"];
+
 /// The handler by which a program would be run here, if a daemon starts it, who is nobody whoever asks.
 pub(super) fn run_as_nobody(r: &Request<'_>) -> Option<String> {
     let (handler, media_type) = asked_for(r);
@@ -32,9 +35,9 @@ fn daemon_runs_exec() -> bool {
     first_handler(&[BY_DAEMON]).is_some()
 }
 
-/// Is there a module of httpd's that starts programs as the visitor?
+/// Is there a module that starts programs as the visitor, or may do so?
 pub(crate) fn run_as_visitors() -> bool {
-    first_handler(&[BY_WORKER, BY_DAEMON]) == Some(BY_WORKER)
+    first_handler(&[BY_WORKER, BY_DAEMON]) == Some(BY_WORKER) || first_handler(&OTHERS).is_some()
 }
 
 /// What an administrator should know of the daemon, if there is one and the client is in the kernel.
@@ -52,8 +55,10 @@ pub(crate) fn warning() -> Option<&'static str> {
     }
 }
 
+/// The filter of server-side includes, which starts programs where Options let it.
+const INCLUDES: &CStr = c"includes";
 /// Output filters that run what stands in a file.
-const RUNNING_FILTERS: [&CStr; 2] = [c"includes", c"php"];
+const RUNNING_FILTERS: [&CStr; 2] = [INCLUDES, c"php"];
 
 /// The handler or filter that httpd would run on this file instead of sending it, if there is one.
 pub(super) fn would_run(r: &Request<'_>) -> Option<String> {
@@ -81,12 +86,16 @@ const HARMLESS: [&str; 10] = [
 
 /// Might a program be started from this worker, for a request that has nothing to do with AFS?
 pub(super) fn may_start_programs(r: &Request<'_>) -> bool {
-    would_run(r).is_some_and(|what| may_start(r, &what)) && run_as_nobody(r).is_none()
+    may_start(r) && run_as_nobody(r).is_none()
 }
 
-/// Might what would run here, as it is called, start one?
-pub(super) fn may_start(r: &Request<'_>, what: &str) -> bool {
-    can_start(what) && (what != "includes" || r.options().exec)
+/// Might what would run here start one?
+pub(super) fn may_start(r: &Request<'_>) -> bool {
+    let (handler, media_type) = asked_for(r);
+    runs(handler, media_type).is_some_and(|name| can_start(&String::from_utf8_lossy(name)))
+        || RUNNING_FILTERS
+            .iter()
+            .any(|name| r.has_output_filter(name) && (*name != INCLUDES || r.options().exec))
 }
 
 /// Might what is so called start one?

@@ -125,14 +125,12 @@ pub(super) fn look_at_location(r: &mut Request<'_>, encoded: bool) -> Status {
         }
         return Status::DECLINED;
     }
-    if let Err(status) = settle(r, true).and_then(|()| stand(r)) {
-        return status;
-    }
+    let settled = settle(r, true).and_then(|()| stand(r));
     // While the URL is encoded, it may still turn out that another Location is meant.
     if !encoded {
         hide_credentials(r);
     }
-    Status::DECLINED
+    settled.map_or_else(|status| status, |()| Status::DECLINED)
 }
 
 /// Settles who the request is from, once: anonymous, a visitor, or refused.
@@ -250,15 +248,25 @@ pub(crate) fn has_credentials(r: &Request<'_>) -> bool {
 }
 
 /// Takes the Authorization header away before the first `.htaccess` is read: whoever may write one there could have it sent
-/// to himself, by mod_rewrite, mod_headers, mod_setenvif or CGIPassAuth. Where nobody logs in here, another module may ask.
+/// to himself, by mod_rewrite, mod_headers, mod_setenvif or CGIPassAuth. So does what was made of it already, as Debian's
+/// php-fpm.conf makes a variable. Where nobody logs in here, another module may ask.
 pub(super) fn hide_credentials(r: &mut Request<'_>) {
-    if settled(r).is_none_or(|settled| settled.authority.login == Login::None) {
+    if effective(r).login() == Login::None {
         return;
     }
-    let known = credentials(r).map(|value| Zeroizing::new(value.to_vec()));
+    let Some(known) = credentials(r).map(|value| Zeroizing::new(value.to_vec())) else { return };
     r.remove_header_in(c"Authorization");
+    r.unset_env_with(identity::secret_part(&known));
     if let Some(visit) = visit(r) {
-        visit.credentials = known;
+        visit.credentials = Some(known);
+    }
+}
+
+/// The same request is made once more, on a connection of another protocol.
+pub(super) fn give_credentials_back(r: &mut Request<'_>) {
+    let Some(visit) = r.state_mut::<Visit>() else { return };
+    if let Some(known) = visit.credentials.take() {
+        r.restore_header_in(c"Authorization", &known);
     }
 }
 

@@ -81,6 +81,7 @@ scenes! {
     }
     tokens {
         an_expired_token_is_none;
+        a_pag_whose_token_ended_long_ago_is_given_to_nobody_else;
         a_token_is_renewed_while_threads_are_inside;
         tokens_come_back_as_they_were_set;
     }

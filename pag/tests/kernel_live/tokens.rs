@@ -25,6 +25,20 @@ pub(super) fn an_expired_token_is_none() {
     assert_eq!(stage.all(&pag), ALICE);
 }
 
+pub(super) fn a_pag_whose_token_ended_long_ago_is_given_to_nobody_else() {
+    // OpenAFS alone goes by the PAG's number; kAFS takes no token that has ended.
+    let keeps = kind() == ClientKind::Kafs;
+    let stage = Stage::open(1);
+    for (ended_s, free) in [(60, 1), (3_700, usize::from(keeps))] {
+        let pag = stage.afs().new_pag().unwrap();
+        let set = pag.set_token(&stage.token_at("alice", -300 - ended_s, 300));
+        assert_eq!(set.is_ok(), !keeps, "{set:?}");
+        drop(pag);
+        let counters = stage.afs().counters();
+        assert_eq!((counters.free, counters.tainted), (free, 1 - free), "{ended_s} s ago");
+    }
+}
+
 pub(super) fn a_token_is_renewed_while_threads_are_inside() {
     let stage = &Stage::open(2);
     let pag = &stage.afs().new_pag().unwrap();
