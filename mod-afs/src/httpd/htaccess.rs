@@ -1,7 +1,9 @@
-//! A configuration file that comes out of memory: .htaccess files that an AFS client has read.
+//! A configuration file that comes out of memory: .htaccess files that an AFS client has read. And what httpd has noted of them.
 
 use super::pool::Pool;
+use super::request::Request;
 use core::ffi::{CStr, c_char, c_void};
+use core::ptr;
 use httpd_sys as sys;
 
 /// What `open_htaccess` found.
@@ -13,6 +15,30 @@ pub enum Htaccess {
     Error(i32),
     /// These bytes, limited by whoever read them.
     Content(Vec<u8>),
+}
+
+/// The access files that a request knows of: the head of httpd's list.
+#[derive(Debug)]
+pub struct KnownAccessFiles(*const sys::htaccess_result);
+
+impl Request<'_> {
+    /// What this request knows of access files, also of those that are not there.
+    #[must_use]
+    pub fn known_access_files(&self) -> KnownAccessFiles {
+        KnownAccessFiles(self.rec().htaccess)
+    }
+
+    /// Forgets what has become known since, and what a walk has come to by it. What is made in this request's place (an
+    /// internal redirect) would go by that.
+    pub fn forget_access_files_since(&mut self, known: &KnownAccessFiles) {
+        self.rec_mut().htaccess = known.0;
+        // SAFETY: the request is alive, and has room for each of httpd's own notes.
+        let note = unsafe { sys::ap_get_request_note(self.raw(), sys::AP_NOTE_DIRECTORY_WALK as usize) };
+        // SAFETY: NULL, or a place in the request's configuration; with NULL in it, httpd's walk begins anew.
+        if let Some(note) = unsafe { note.as_mut() } {
+            *note = ptr::null_mut();
+        }
+    }
 }
 
 /// Bytes and how far they have been read.

@@ -79,7 +79,7 @@ pub use authz::Verdict;
 pub use file_info::{FileInfo, FileKind, Look};
 pub use handlers::first_handler;
 pub use hook::Phases;
-pub use htaccess::Htaccess;
+pub use htaccess::{Htaccess, KnownAccessFiles};
 pub use kept::{
     KeptFd, attach_children, attach_locks, attach_waiting, in_run_directory, in_server_root, piped_log,
     with_main_server,
@@ -87,7 +87,7 @@ pub use kept::{
 pub use log::{Level, log_anywhere, log_traced};
 pub use pool::{Pool, Process};
 pub use record::afs_module;
-pub use request::{Ancestor, KnownAccessFiles, Part, ReadAt, Request};
+pub use request::{Ancestor, Part, ReadAt, Request};
 pub use rules::{DirConfigs, Method, Options};
 pub use server::Server;
 pub use spawn::{Ended, output, start, watch};

@@ -59,7 +59,7 @@ impl<'r> Request<'r> {
     }
 
     /// The record, for writing.
-    fn rec_mut(&mut self) -> &mut sys::request_rec {
+    pub(super) fn rec_mut(&mut self) -> &mut sys::request_rec {
         // SAFETY: alive (`from_raw`), and this is the only borrow.
         unsafe { self.raw.as_mut() }
     }
@@ -239,24 +239,6 @@ impl<'r> Request<'r> {
         // SAFETY: a request always has its server, and the vector lives as long as that.
         let defaults = unsafe { (*self.rec().server).lookup_defaults };
         self.rec_mut().per_dir_config = defaults;
-    }
-
-    /// What this request knows of access files, also of those that are not there.
-    #[must_use]
-    pub fn known_access_files(&self) -> KnownAccessFiles {
-        KnownAccessFiles(self.rec().htaccess)
-    }
-
-    /// Forgets what has become known since, and what a walk has come to by it. What is made in this request's place (an
-    /// internal redirect) would go by that.
-    pub fn forget_access_files_since(&mut self, known: &KnownAccessFiles) {
-        self.rec_mut().htaccess = known.0;
-        // SAFETY: the request is alive, and has room for each of httpd's own notes.
-        let note = unsafe { sys::ap_get_request_note(self.raw(), sys::AP_NOTE_DIRECTORY_WALK as usize) };
-        // SAFETY: NULL, or a place in the request's configuration; with NULL in it, httpd's walk begins anew.
-        if let Some(note) = unsafe { note.as_mut() } {
-            *note = ptr::null_mut();
-        }
     }
 
     /// Merges the Location sections that match the URL.
@@ -660,10 +642,6 @@ impl<'r> Request<'r> {
 fn broken_record() -> ! {
     unreachable!("a request without pool, server or configuration")
 }
-
-/// The access files that a request knows of: the head of httpd's list.
-#[derive(Debug)]
-pub struct KnownAccessFiles(*const sys::htaccess_result);
 
 /// A request that this one came of; only to be looked at.
 #[derive(Debug)]
