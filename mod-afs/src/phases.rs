@@ -299,9 +299,7 @@ impl Phases for Module {
             return Status::DECLINED;
         }
         // Where that is said of the whole server, it is meant of what lies in AFS.
-        let holds =
-            |name: &CStr| child().and_then(|c| c.afs.as_ref()).is_some_and(|afs| afs.holds(name.to_bytes()));
-        if r.default_dir_config().auth_type() == AuthType::Afs && !r.filename().is_some_and(holds) {
+        if r.default_dir_config().auth_type() == AuthType::Afs && !is_named_in_afs(r) {
             return Status::DECLINED;
         }
         if let Err(status) = looked_up(r, settle_by_file) {
@@ -315,9 +313,7 @@ impl Phases for Module {
 
     fn policy(r: &mut Request<'_>) -> Option<Arc<str>> {
         // Also a file in AFS that httpd puts in the place of another one (DirectoryIndex).
-        let holds =
-            |name: &CStr| child().and_then(|c| c.afs.as_ref()).is_some_and(|afs| afs.holds(name.to_bytes()));
-        let in_afs = r.state::<Visit>().is_some_and(|visit| visit.in_afs) || r.filename().is_some_and(holds);
+        let in_afs = r.state::<Visit>().is_some_and(|visit| visit.in_afs) || is_named_in_afs(r);
         if in_afs { r.dir_config().sandbox() } else { None }
     }
 
@@ -388,6 +384,12 @@ fn settle_by_file(r: &mut Request<'_>) -> Result<(), Status> {
     let settled = settle(r, false).and_then(|()| stand(r));
     hide_credentials(r);
     settled
+}
+
+/// Does the file name of this request lie in AFS?
+fn is_named_in_afs(r: &Request<'_>) -> bool {
+    let afs = child().and_then(|child| child.afs.as_ref());
+    afs.zip(r.filename()).is_some_and(|(afs, name)| afs.holds(name.to_bytes()))
 }
 
 /// The state of this request, made if it has none.
