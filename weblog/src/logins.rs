@@ -231,13 +231,13 @@ impl<A, T> Logins<A, T> {
         self.homes.iter().filter(move |(_, c)| c.breaker.is_open(now_ms)).map(|(name, _)| name)
     }
 
-    /// Whether a login at `home` may begin.
+    /// Whether a login of `who` may begin.
     ///
     /// # Errors
     /// [`NotBegun`] says why not.
-    pub fn may_begin(&self, home: &Home, now_ms: u64) -> Result<(), NotBegun> {
-        let Some(state) = self.homes.get(home) else { return Ok(()) };
-        if state.breaker.gate(now_ms) == Gate::Stop {
+    pub fn may_begin(&self, who: &Principal, now_ms: u64) -> Result<(), NotBegun> {
+        let Some(state) = self.homes.get(&who.home()) else { return Ok(()) };
+        if state.breaker.gate(who, now_ms) == Gate::Stop {
             return Err(NotBegun::CellSilent);
         }
         if state.queue.len() >= self.bounds.queue_per_cell {
@@ -252,8 +252,8 @@ impl<A, T> Logins<A, T> {
         self.next_id = self.next_id.wrapping_add(1);
         let home = key.who.home();
         let state = self.homes.entry(home.clone()).or_default();
-        if state.breaker.gate(now_ms) == Gate::Probe {
-            state.breaker.probe(id);
+        if state.breaker.gate(&key.who, now_ms) == Gate::Probe {
+            state.breaker.probe(id, &key.who);
         }
         state.queue.push_back(id);
         if !self.turns.contains(&home) {

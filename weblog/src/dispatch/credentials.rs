@@ -111,7 +111,7 @@ impl<A> Dispatch<A> {
         if let Some(failure) = self.refused.get(&key, now.ms).copied() {
             return self.deny(lane, asker, get, failure, Source::Memory);
         }
-        if let Err(why) = self.logins.may_begin(&key.who.home(), now.ms) {
+        if let Err(why) = self.logins.may_begin(&key.who, now.ms) {
             self.counts.stopped = self.counts.stopped.saturating_add(1);
             let (failure, word) = match why {
                 NotBegun::CellSilent => (Failure::CellUnreachable, "not asked, no answer lately"),

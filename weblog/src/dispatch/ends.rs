@@ -63,7 +63,7 @@ impl<A> Dispatch<A> {
         let breaker = self.logins.breaker(&home);
         let changed = match failure {
             Some(Failure::CellUnreachable | Failure::Deadline) if asked => breaker
-                .silent(id, login.asked_ms, now.ms)
+                .silent(id, &login.key.who, login.asked_ms, now.ms)
                 .then_some((message::CELL_SILENT, "does not answer, logins there fail at once for a while")),
             // Here it is: the reason says nothing of the servers.
             Some(

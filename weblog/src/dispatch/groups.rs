@@ -169,7 +169,7 @@ impl<A> Dispatch<A> {
         if let Some(failure) = self.groups.unanswered.get(&key, now.ms).copied() {
             return self.reply(lane, first.asker, Reply::Failed(failure));
         }
-        if let Err(why) = questions.may_begin(&key.who.home(), now.ms) {
+        if let Err(why) = questions.may_begin(&key.who, now.ms) {
             self.counts.stopped = self.counts.stopped.saturating_add(1);
             let failure = match why {
                 NotBegun::CellSilent => Failure::CellUnreachable,
@@ -237,7 +237,7 @@ impl<A> Dispatch<A> {
         let breaker = self.groups.questions.breaker(&home);
         let changed = match outcome.as_ref().err().map(|refusal| refusal.failure) {
             Some(Failure::CellUnreachable | Failure::Deadline) if asked => {
-                breaker.silent(id, question.asked_ms, now.ms).then_some((
+                breaker.silent(id, who, question.asked_ms, now.ms).then_some((
                     message::GROUPS_SILENT,
                     "does not say who is in groups, questions there fail at once for a while",
                 ))

@@ -103,3 +103,52 @@ fn an_authenticator_that_dies_costs_one_login_only() {
     w.answer(right_is_secret);
     w.granted(a);
 }
+
+#[test]
+fn one_user_whose_own_logins_get_no_answer_keeps_others_away_no_longer_than_the_first_pause() {
+    let mut w = World::new(|_| ());
+    while w.killed.len() < 4 {
+        let a = w.ask(0, alice("secret"));
+        w.advance(100);
+        let reply = w.reply(a);
+        let waits = matches!(reply, Reply::Pending { .. });
+        assert!(
+            waits || matches!(reply, Reply::Failed(Failure::Deadline | Failure::CellUnreachable)),
+            "{reply:?}"
+        );
+    }
+    assert!(w.ms >= 4 * 10_000 + 3_000 + 6_000 + 12_000, "her own pauses are longer and longer: {}", w.ms);
+    let zoes = w.ask(1, get("zoe", "example.com", "secret"));
+    assert_eq!(w.failure(zoes), Failure::CellUnreachable);
+    w.advance(3_000);
+    let zoes = w.ask(1, get("zoe", "example.com", "secret"));
+    w.answer(right_is_secret);
+    w.granted(zoes);
+    // The cell is closed again, for all.
+    for user in ["yan", "xenia"] {
+        let a = w.ask(2, get(user, "example.com", "secret"));
+        w.answer(right_is_secret);
+        w.granted(a);
+    }
+    assert!(!w.broker.status(w.now()).contains("silent: "));
+}
+
+#[test]
+fn who_comes_while_the_probe_is_of_the_one_user_without_answers_probes_in_his_place() {
+    let mut w = World::new(|_| ());
+    w.ask(0, alice("secret"));
+    w.advance(10_000);
+    w.advance(3_000);
+    w.ask(0, alice("secret"));
+    assert_eq!(w.running.len(), 1, "her probe");
+    let (probe, _) = w.running.remove(0);
+    w.advance(100);
+    let zoes = w.ask(1, get("zoe", "example.com", "secret"));
+    w.answer(right_is_secret);
+    w.granted(zoes);
+    w.advance(9_900);
+    assert_eq!(w.killed.last(), Some(&probe));
+    let yans = w.ask(2, get("yan", "example.com", "secret"));
+    w.answer(right_is_secret);
+    w.granted(yans);
+}
