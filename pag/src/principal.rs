@@ -5,7 +5,7 @@ use core::fmt;
 
 /// A user of a cell, as `name`, `name.instance` (kaserver) or `name/instance` (Kerberos 5), 1 to 63 bytes, no control characters.
 ///
-/// The name is kept as it was typed: KDCs and kaserver tell upper from lower case.
+/// The name is kept as it was typed: kaservers and most KDCs tell upper from lower case.
 /// A user who is known to the cell by a realm that is not its own has that realm as well.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Principal {
@@ -108,6 +108,19 @@ impl Principal {
         self.realm.as_ref()
     }
 
+    /// The same with the name in lower case (ASCII), to count by: protection servers take all cases for one user, and some
+    /// KDCs (Active Directory's) take them for one account.
+    #[must_use]
+    pub fn folded(&self) -> Self {
+        Self { name: self.name.to_ascii_lowercase(), ..self.clone() }
+    }
+
+    /// Whether both are the same user, whatever case their names were typed in.
+    #[must_use]
+    pub fn is_same_user(&self, other: &Self) -> bool {
+        self.name.eq_ignore_ascii_case(&other.name) && self.cell == other.cell && self.realm == other.realm
+    }
+
     /// Whose servers are asked for his password.
     #[must_use]
     pub fn home(&self) -> Home {
@@ -154,6 +167,17 @@ mod tests {
         assert_ne!(here, there);
         assert_eq!(there.to_string(), "alice@OTHER.EXAMPLE");
         assert_eq!((here.home().as_str(), there.home().as_str()), ("example.com", "OTHER.EXAMPLE"));
+    }
+
+    #[test]
+    fn a_name_in_another_case_is_the_same_user_in_the_same_cell_and_realm_only() {
+        let (here, typed) = (check("alice").unwrap(), check("aLICE").unwrap());
+        let there = typed.clone().of_realm(Realm::new("OTHER.EXAMPLE").unwrap());
+        assert_ne!(here, typed);
+        assert!(here.is_same_user(&typed) && !here.is_same_user(&there));
+        assert!(!here.is_same_user(&check("alicia").unwrap()));
+        assert_eq!(typed.folded(), here);
+        assert_eq!(there.folded().to_string(), "alice@OTHER.EXAMPLE");
     }
 
     #[test]

@@ -67,13 +67,13 @@ impl Breaker {
 
     /// Whether somebody else than `who` is alone without answers.
     fn is_beside(&self, who: &Principal) -> bool {
-        self.alone.as_ref().is_some_and(|alone| alone != who)
+        self.alone.as_ref().is_some_and(|alone| !alone.is_same_user(who))
     }
 
     /// `login` of `who` is the probe now. How one before it ends is of no interest any more, unless it is an answer.
     pub fn probe(&mut self, login: LoginId, who: &Principal) {
         if let State::Open { pause_ms, .. } | State::Probing { pause_ms, .. } = self.state {
-            let his = self.alone.as_ref() == Some(who);
+            let his = self.alone.as_ref().is_some_and(|alone| alone.is_same_user(who));
             self.state = State::Probing { probe: login, his, pause_ms };
         }
     }
@@ -286,6 +286,15 @@ mod tests {
         }
         b.probe(B, &alice());
         assert_eq!(b.gate(&zoe(), 30_000), Gate::Stop, "one probe for all");
+    }
+
+    #[test]
+    fn his_name_in_another_case_is_no_second_user() {
+        let mut b = Breaker::default();
+        b.silent(A, &alice(), 0, 0);
+        b.probe(B, &user("Alice"));
+        assert!(b.silent(B, &user("Alice"), 3_000, 3_000));
+        assert_eq!((b.gate(&user("ALICE"), 8_999), b.gate(&zoe(), 6_000)), (Gate::Stop, Gate::Probe));
     }
 
     #[test]

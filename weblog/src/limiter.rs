@@ -2,6 +2,7 @@
 //!
 //! Pure. Keeps a single attacker from guessing on, and from having the cell lock the victim out. Every attempt is
 //! counted when it begins, so that many at once do not slip through, and taken back when it did not fail.
+//! Users are counted in lower case: where a KDC takes a name in any case, each would have guesses of its own.
 //! Knows no passwords.
 
 use afsweb_cache::Store;
@@ -116,6 +117,7 @@ impl Limiter {
     /// [`Exceeded`] if it must not be.
     pub fn begin(&mut self, who: &Principal, from: IpAddr, now_ms: u64) -> Result<Attempt, Exceeded> {
         let from = Origin::new(from);
+        let who = who.folded();
         let pair = (who.clone(), from);
         if let Some(limit) = self.exceeded(&pair, now_ms) {
             return Err(limit);
@@ -124,14 +126,14 @@ impl Limiter {
         note(&mut self.pairs, pair, window, now_ms);
         note(&mut self.origins, from, window, now_ms);
         note(&mut self.users, who.clone(), window, now_ms);
-        Ok(Attempt { who: who.clone(), from, at_ms: now_ms })
+        Ok(Attempt { who, from, at_ms: now_ms })
     }
 
     /// Whether an answer from memory would help a guesser: who has used up his guesses must not learn from the cache
     /// which one is right. Where the user himself is known, an attack does not cut him off from what is cached.
     #[must_use]
     pub fn hides(&mut self, who: &Principal, from: IpAddr, now_ms: u64) -> Option<Exceeded> {
-        let pair = (who.clone(), Origin::new(from));
+        let pair = (who.folded(), Origin::new(from));
         if self.known.get(&pair, now_ms).is_some() {
             return None;
         }
@@ -356,6 +358,22 @@ mod tests {
         let a = l.begin(&user("bob"), ip("::ffff:192.0.2.7"), 0).unwrap();
         l.failed(a);
         assert!(l.begin(&user("bob"), ip("192.0.2.7"), 0).is_err());
+    }
+
+    #[test]
+    fn a_name_in_another_case_has_no_guesses_of_its_own() {
+        let mut l = limiter(3, 100);
+        for name in ["alice", "Alice", "aLICE"] {
+            let a = l.begin(&user(name), ip("192.0.2.7"), 0).unwrap();
+            l.failed(a);
+        }
+        for name in ["alice", "ALICE"] {
+            assert_eq!(l.begin(&user(name), ip("192.0.2.7"), 1).unwrap_err(), Exceeded::UserFromAddress);
+            assert_eq!(l.hides(&user(name), ip("192.0.2.7"), 1), Some(Exceeded::UserFromAddress));
+        }
+        let a = l.begin(&user("ALICE"), ip("198.51.100.1"), 1).unwrap();
+        l.succeeded(a, 1);
+        assert_eq!(l.hides(&user("Alice"), ip("198.51.100.1"), 2), None);
     }
 
     #[test]

@@ -43,10 +43,12 @@ impl<A> Dispatch<A> {
         // Workers may ask before the nanny has handed the configuration on.
         let settings = self.settings.as_ref().ok_or(Reply::Pending { retry_ms: UNCONFIGURED_RETRY_MS })?;
         let who = check(settings, get).map_err(Reply::Failed)?;
+        // Of one user's name in two cases, the verifiers tell only whether the password is the same.
+        let name = who.name().to_ascii_lowercase();
         let verifier = self.key.verifier(&[
             who.cell().as_str().as_bytes(),
             who.realm().map_or("", Realm::as_str).as_bytes(),
-            who.name().as_bytes(),
+            name.as_bytes(),
             get.password.expose(),
         ]);
         Ok(LoginKey { who, verifier })

@@ -115,8 +115,9 @@ impl<A> Dispatch<A> {
             self.reply(waiter.lane, waiter.asker, reply);
         }
         // Another password of this user has been changed since: what was kept under it is stale, here and in children.
-        let stale =
-            self.cache.take_matching(|key, _| key.who == login.key.who && key.verifier != login.key.verifier);
+        let stale = self.cache.take_matching(|key, _| {
+            key.who.is_same_user(&login.key.who) && key.verifier != login.key.verifier
+        });
         if !stale.is_empty() {
             self.out.push_back(Effect::Revoked);
         }

@@ -3,7 +3,7 @@
 //!
 //! Only who shows a visitor's credentials is told what groups he is in, so this begins with what a login begins with.
 
-use super::{Dispatch, Effect, Target, UNAVAILABLE_MS, kind};
+use super::{Dispatch, Effect, UNAVAILABLE_MS, kind};
 use crate::audit::{Line, Source};
 use crate::clock::Now;
 use crate::logins::{Bounds, Errand, Job, Login, LoginId, LoginKey, Logins, NotBegun, Waiter};
@@ -12,7 +12,7 @@ use crate::outcome::{Answer, Fruit, Refusal};
 use afsweb_cache::Store;
 use core::fmt::Write as _;
 use core::num::NonZeroUsize;
-use pag::{Home, Realm, Token};
+use pag::{Home, Principal, Realm, Token};
 use weblog_proto::{Failure, GetToken, Member, Membership, Reply};
 
 /// So long a membership is remembered, milliseconds; less where SetAFSCacheExpiration of the asking server is less.
@@ -302,11 +302,11 @@ impl<A> Dispatch<A> {
     }
 
     /// Forgets what groups somebody is in; questions that are under way for him are asked anew.
-    pub(super) fn forget_groups(&mut self, target: &Target, now: Now) {
-        drop(self.groups.known.take_matching(|key, _| target.covers(&key.who)));
-        drop(self.groups.unanswered.take_matching(|key, _| target.covers(&key.who)));
+    pub(super) fn forget_groups(&mut self, covers: impl Fn(&Principal) -> bool, now: Now) {
+        drop(self.groups.known.take_matching(|key, _| covers(&key.who)));
+        drop(self.groups.unanswered.take_matching(|key, _| covers(&key.who)));
         let retry_ms = self.retry_ms();
-        for id in self.groups.questions.matching(|question| target.covers(&question.key.who)) {
+        for id in self.groups.questions.matching(|question| covers(&question.key.who)) {
             let Some(question) = self.groups.questions.end(id) else { continue };
             if question.is_running() {
                 self.out.push_back(Effect::Kill { login: id });

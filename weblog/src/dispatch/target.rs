@@ -74,14 +74,26 @@ impl Target {
         }
     }
 
-    /// Whether it is about this user.
+    /// Whether it is about this user. In whatever case he has typed his name: the cell calls him the same.
     pub(super) fn covers(&self, who: &Principal) -> bool {
         match self {
-            Self::User(name, behind) => name == who.name() && behind.is(&who.home()),
+            Self::User(name, behind) => name.eq_ignore_ascii_case(who.name()) && behind.is(&who.home()),
             Self::Every(behind) => behind.is(&who.home()) || behind.cell.as_ref() == Some(who.cell()),
             Self::Cell(cell) => cell == who.cell(),
             Self::Realm(realm) => who.realm() == Some(realm),
             Self::All => true,
+        }
+    }
+
+    /// Whether it is about this user, whom the cell calls so.
+    pub(super) fn covers_called(&self, who: &Principal, called: &str) -> bool {
+        match self {
+            Self::User(name, behind) if behind.is(&who.home()) => {
+                // Of another realm, which stands behind his name there.
+                let called = called.split_once('@').map_or(called, |(name, _)| name);
+                name.eq_ignore_ascii_case(called) || self.covers(who)
+            }
+            _ => self.covers(who),
         }
     }
 }

@@ -108,7 +108,11 @@ impl World {
     fn answer(&mut self, how: impl Fn(&Job) -> Result<i64, Failure>) {
         for (id, job) in core::mem::take(&mut self.running) {
             let outcome = match how(&job) {
-                Ok(life_s) => Ok(Fruit::Login(success(token(job.who.cell(), self.now().unix_s + life_s)))),
+                Ok(life_s) => {
+                    let name = job.who.name().to_ascii_lowercase().replace('/', ".");
+                    let token = token(job.who.cell(), self.now().unix_s + life_s);
+                    Ok(Fruit::Login(Success { name, ..success(token) }))
+                }
                 Err(failure) => Err(Refusal { failure, step: Step::Authenticate, code: 1 }),
             };
             let now = self.now();

@@ -36,3 +36,43 @@ fn who_is_forgotten_by_the_realm_of_his_cell_is_forgotten() {
     w.forget(&Target::Every(Behind::new("STRANGE.ORG").unwrap()));
     assert_eq!(w.broker.cache.len(), 1);
 }
+
+#[test]
+fn who_is_forgotten_is_so_in_whatever_case_he_typed_his_name_and_by_the_cell_s_name_for_him() {
+    let mut w = World::new(|c| c.cells[0].method = weblog_proto::Method::Krb5);
+    for user in ["alice", "Alice"] {
+        w.ask(0, get(user, "example.com", "secret"));
+        w.answer(right_is_secret);
+    }
+    w.ask(0, get("carol/admin", "example.com", "secret"));
+    w.ask(1, get("carl/admin", "example.com", "secret"));
+    w.answer(right_is_secret);
+    w.ask(
+        0,
+        GetToken { realm: Some("PARTNER.EXAMPLE".to_owned()), ..get("carol/admin", "example.com", "x") },
+    );
+    let (id, job) = w.running.remove(0);
+    let name = "carol.admin@partner.example".to_owned();
+    let success = Success { name, ..success(token(job.who.cell(), START + 36_000)) };
+    let now = w.now();
+    w.broker.ended(id, Ok(Fruit::Login(success)), now);
+    w.drain();
+    let guess = |w: &mut World, password: &str| {
+        let get = get("carol/admin", "example.com", password);
+        let a = w.ask(0, GetToken { address: [203, 0, 113, 9].into(), ..get });
+        w.answer(right_is_secret);
+        w.failure(a)
+    };
+    for i in 0..5 {
+        assert_eq!(guess(&mut w, &format!("guess {i}")), Failure::WrongPassword);
+    }
+    assert_eq!(guess(&mut w, "guess 5"), Failure::Overload);
+    let user = |name: &str, behind: &str| Target::User(name.to_owned(), Behind::new(behind).unwrap());
+    w.forget(&user("aLICE", "example.com"));
+    assert_eq!(w.broker.cache.len(), 3);
+    w.forget(&user("Carol.admin", "example.com"));
+    assert_eq!(w.broker.cache.len(), 2, "not the one of the realm");
+    assert_eq!(guess(&mut w, "guess 6"), Failure::WrongPassword, "his failed logins are forgotten, too");
+    w.forget(&user("carol.admin", "PARTNER.EXAMPLE"));
+    assert_eq!(w.broker.cache.len(), 1);
+}

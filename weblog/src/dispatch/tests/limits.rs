@@ -57,6 +57,16 @@ fn an_attacker_is_stopped_before_the_cell_locks_the_victim_out_who_goes_on_from_
 }
 
 #[test]
+fn guesses_at_a_name_in_other_cases_count_together() {
+    let mut w = World::new(|_| ());
+    for (i, name) in ["alice", "Alice", "aLICE", "ALICE", "alicE", "AliCe", "alIce"].into_iter().enumerate() {
+        let a = w.ask(0, get(name, "example.com", &format!("guess{i}")));
+        w.answer(right_is_secret);
+        assert_eq!(w.failure(a), if i < 5 { Failure::WrongPassword } else { Failure::Overload }, "{name}");
+    }
+}
+
+#[test]
 fn simultaneous_guesses_do_not_slip_through() {
     let mut w = World::new(|c| c.logins_per_cell = 64);
     for i in 0..100 {

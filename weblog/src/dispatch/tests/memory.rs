@@ -120,6 +120,19 @@ fn d11_a_new_password_ends_what_the_old_one_left() {
 }
 
 #[test]
+fn a_name_in_another_case_is_the_same_user_of_whom_an_old_password_leaves_nothing() {
+    let mut w = World::new(|_| ());
+    for name in ["alice", "Alice"] {
+        w.ask(0, get(name, "example.com", "secret"));
+        w.answer(right_is_secret);
+    }
+    assert_eq!((w.revoked, w.broker.cache.len(), w.started), (0, 2, 2), "one password, each its own login");
+    w.ask(0, get("aLICE", "example.com", "secret-new"));
+    w.answer(|_| Ok(36_000));
+    assert_eq!((w.revoked, w.broker.cache.len()), (1, 1));
+}
+
+#[test]
 fn the_cache_is_bounded() {
     let mut w = World::new(|c| {
         c.cache_entries = 10;
