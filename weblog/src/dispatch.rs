@@ -21,7 +21,7 @@ use crate::outcome::{Answer, Fruit, Refusal};
 use crate::services::Services;
 use afsweb_cache::{Store, VerifierKey};
 use core::num::NonZeroUsize;
-use pag::{Cell, Home};
+use pag::{Cell, Home, Principal};
 use std::collections::VecDeque;
 use weblog_proto::{Failure, Reply, Request};
 
@@ -56,6 +56,12 @@ const UNCONFIGURED_RETRY_MS: u32 = 20;
 const UNAVAILABLE_MS: u64 = 1_500;
 /// Refused logins remembered.
 const REFUSED_ENTRIES: NonZeroUsize = NonZeroUsize::MIN.saturating_add(8_191);
+
+/// So long children need not be told of one user's next new password: what they hold under the one before ends by itself
+/// within that time, since they rely on no login longer without asking (`ENTRY_MAX_S` in `mod-afs/src/broker.rs`).
+const CHANGED_MS: u64 = 60_000;
+/// So many users' new passwords are remembered for that.
+const CHANGED_ENTRIES: NonZeroUsize = NonZeroUsize::MIN.saturating_add(8_191);
 
 /// Something to be done.
 #[derive(Debug)]
@@ -95,6 +101,8 @@ pub struct Dispatch<A> {
     key: VerifierKey,
     cache: Store<LoginKey, Entry>,
     refused: Store<LoginKey, Failure>,
+    /// Of whose new passwords children were told lately.
+    changed: Store<Principal, ()>,
     limiter: Limiter,
     logins: Logins<A>,
     groups: Groups<A>,
@@ -119,6 +127,7 @@ impl<A> Dispatch<A> {
             key,
             cache: Store::new(NonZeroUsize::MIN),
             refused: Store::new(REFUSED_ENTRIES),
+            changed: Store::new(CHANGED_ENTRIES),
             limiter: Limiter::new(Limits { per_user: 0, per_address: 0, window_ms: 1000 }),
             logins: Logins::new(Bounds { per_cell: 0, total: 0, queue_per_cell: 0 }, LoginId(1)),
             groups: Groups::new(),
@@ -200,6 +209,7 @@ impl<A> Dispatch<A> {
         self.tick_groups(now);
         drop(self.cache.sweep(now.ms));
         drop(self.refused.sweep(now.ms));
+        drop(self.changed.sweep(now.ms));
         self.limiter.sweep(now.ms);
         self.serve_services(now);
         self.run_next();

@@ -1,13 +1,14 @@
 //! The consequences of a login that is over.
 
 use super::entry::{Entry, usable};
-use super::{Dispatch, Effect, UNAVAILABLE_MS, kind};
+use super::{CHANGED_MS, Dispatch, Effect, UNAVAILABLE_MS, kind};
 use crate::audit::{self, Source, Verdict};
 use crate::clock::Now;
 use crate::logins::{Login, LoginId};
 use crate::message;
 use crate::outcome::{Outcome, Refusal, Step, Success};
 use afsweb_cache::expires_ms;
+use pag::Principal;
 use weblog_proto::reply::FailureClass;
 use weblog_proto::{Failure, Reply};
 
@@ -119,10 +120,22 @@ impl<A> Dispatch<A> {
             key.who.is_same_user(&login.key.who) && key.verifier != login.key.verifier
         });
         if !stale.is_empty() {
-            self.out.push_back(Effect::Revoked);
+            self.tell_changed(&login.key.who, now);
         }
         self.refused.remove(&login.key);
         drop(self.cache.insert(login.key, entry, expires, now.ms));
+    }
+
+    /// Somebody has a new password: children must forget the old one's logins, which costs them everybody's.
+    ///
+    /// So once a while is enough: a password may have two forms that the cell takes, which its owner could use by turns.
+    fn tell_changed(&mut self, who: &Principal, now: Now) {
+        let who = who.folded();
+        if self.changed.get(&who, now.ms).is_none() {
+            let until_ms = now.ms.saturating_add(CHANGED_MS);
+            let _ = self.changed.insert(who, (), until_ms, now.ms);
+            self.out.push_back(Effect::Revoked);
+        }
     }
 
     /// Remembers the refusal and answers those who wait.

@@ -120,6 +120,31 @@ fn d11_a_new_password_ends_what_the_old_one_left() {
 }
 
 #[test]
+fn d11_two_passwords_by_turns_make_children_forget_once_a_minute_and_the_broker_each_time() {
+    let mut w = World::new(|c| c.limit_per_address = 0);
+    let both = |_: &Job| Ok(36_000);
+    let change = |w: &mut World, user: &str, password: &str| {
+        w.ask(0, get(user, "example.com", password));
+        w.answer(both);
+        w.revoked
+    };
+    for user in ["alice", "bob"] {
+        assert_eq!(change(&mut w, user, "secret"), 0);
+    }
+    assert_eq!(change(&mut w, "alice", "secret-new"), 1, "the first one at once");
+    for password in ["secret", "secret-new", "secret"] {
+        w.advance(19_999);
+        assert_eq!(change(&mut w, "alice", password), 1);
+        assert_eq!(w.broker.cache.len(), 2, "one of hers, one of bob's");
+    }
+    assert_eq!(change(&mut w, "bob", "secret-new"), 2, "another user's first one, too");
+    w.advance(3);
+    assert_eq!(change(&mut w, "alice", "secret-new"), 3);
+    w.forget(&Target::All);
+    assert_eq!(w.revoked, 4, "an administrator's word at once");
+}
+
+#[test]
 fn a_name_in_another_case_is_the_same_user_of_whom_an_old_password_leaves_nothing() {
     let mut w = World::new(|_| ());
     for name in ["alice", "Alice"] {
