@@ -111,19 +111,21 @@ impl Settings {
         if cells.is_empty() {
             return Err(ConfigError::NoCell);
         }
+        let realms: BTreeSet<_> = sent.realms.iter().map(|name| realm(name)).collect::<Result<_, _>>()?;
         let per_cell = size(sent.logins_per_cell, 1, RUNNING_MAX);
+        let homes = cells.len().saturating_add(realms.len());
         let cache_entries = size(sent.cache_entries, 1, 1_000_000);
         Ok(Self {
             version: sent.version,
             conf_dir,
-            realms: sent.realms.iter().map(|name| realm(name)).collect::<Result<_, _>>()?,
+            realms,
             keytab: sent.keytab.as_ref().map(PathBuf::from),
             services: sent.services.iter().filter_map(ServiceConfig::service).collect(),
             login_deadline_ms: sent.login_deadline_ms.max(1),
             bounds: Bounds {
                 per_cell,
-                // Cells that are silent at the same time must not hold up one more.
-                total: per_cell.saturating_mul(cells.len()).clamp(per_cell, RUNNING_MAX),
+                // Cells and realms that are silent at the same time must not hold up one more.
+                total: per_cell.saturating_mul(homes).clamp(per_cell, RUNNING_MAX),
                 queue_per_cell: QUEUE_PER_CELL,
             },
             cells,
@@ -170,7 +172,7 @@ pub(crate) mod tests {
     #[test]
     fn takes_what_is_right() {
         let s = Settings::new(&sample()).unwrap();
-        assert_eq!(s.bounds.total, 8);
+        assert_eq!(s.bounds.total, 12, "two cells, one realm");
         assert_eq!(s.limits.window_ms, 300_000);
         assert!(s.cells.contains_key(&Cell::new("EXAMPLE.com").unwrap()));
     }

@@ -59,6 +59,26 @@ fn a_silent_realm_holds_up_no_users_of_the_cell_and_one_that_is_no_longer_allowe
 }
 
 #[test]
+fn a_realm_whose_kdcs_let_all_its_logins_wait_leaves_the_cell_its_own() {
+    let mut w = World::new(|c| {
+        by_krb5(c);
+        c.cells.truncate(1);
+    });
+    for i in 0..8 {
+        w.ask(i, GetToken { user: format!("u{i}"), ..foreign_alice("PARTNER.EXAMPLE") });
+    }
+    assert_eq!(w.started, 4, "as many as of a cell");
+    let here = w.ask(8, alice("secret"));
+    assert_eq!(w.started, 5);
+    let (id, job) = w.running.remove(4);
+    assert!(job.who.realm().is_none());
+    let now = w.now();
+    w.broker.ended(id, Ok(Fruit::Login(success(token(job.who.cell(), START + 36_000)))), now);
+    w.drain();
+    w.granted(here);
+}
+
+#[test]
 fn who_names_the_cell_s_own_realm_is_the_same_user() {
     let mut w = World::new(|c| {
         by_krb5(c);
