@@ -19,12 +19,13 @@ pub(super) fn check(settings: &Settings, get: &GetToken) -> Result<Principal, Fa
         let realm = realm.ok_or(Failure::CellNotAllowed)?;
         // Who names the cell's own realm is the same user, and has no guesses more for it.
         if its.realm.as_ref() != Some(&realm) {
-            // Nobody there knows him, whatever is asked. Not the cell's name: after that a worker asks again.
-            if its.method == Method::Kaserver {
-                return Err(Failure::NotAcceptable);
-            }
             who = who.of_realm(realm);
         }
+    }
+    // A kaserver knows nobody of a realm, and instances behind a dot only. Not the cell's name: after that a worker asks
+    // again.
+    if its.method == Method::Kaserver && (who.realm().is_some() || who.name().contains('/')) {
+        return Err(Failure::NotAcceptable);
     }
     let password = get.password.expose();
     if password.is_empty() || password.len() > weblog_proto::Password::MAX || password.contains(&0) {

@@ -29,8 +29,8 @@ impl<A> Dispatch<A> {
             Source::Login(step, code, took_ms),
         );
         self.out.push_back(Effect::Log(line));
+        self.tell_breaker(id, &login, outcome.as_ref().err(), now);
         let failure = outcome.as_ref().err().map(|refusal| refusal.failure);
-        self.tell_breaker(id, &login, failure, now);
         let attempt = login.attempt.clone();
         match failure {
             None => {
@@ -58,21 +58,25 @@ impl<A> Dispatch<A> {
     }
 
     /// What the end of a login says about its cell.
-    fn tell_breaker(&mut self, id: LoginId, login: &Login<A>, failure: Option<Failure>, now: Now) {
+    fn tell_breaker(&mut self, id: LoginId, login: &Login<A>, refusal: Option<&Refusal>, now: Now) {
         let home = login.key.who.home();
         let asked = login.is_handed();
         let breaker = self.logins.breaker(&home);
-        let changed = match failure {
-            Some(Failure::CellUnreachable | Failure::Deadline) if asked => breaker
+        let changed = match refusal.map(|refusal| (refusal.failure, refusal.step)) {
+            Some((Failure::CellUnreachable | Failure::Deadline, _)) if asked => breaker
                 .silent(id, &login.key.who, login.asked_ms, now.ms)
                 .then_some((message::CELL_SILENT, "does not answer, logins there fail at once for a while")),
             // Here it is: the reason says nothing of the servers.
             Some(
-                Failure::NoKdc
-                | Failure::Internal
-                | Failure::Overload
-                | Failure::CellUnreachable
-                | Failure::Deadline,
+                (
+                    Failure::NoKdc
+                    | Failure::Internal
+                    | Failure::Overload
+                    | Failure::CellUnreachable
+                    | Failure::Deadline,
+                    _,
+                )
+                | (Failure::NotAcceptable | Failure::CellNotAllowed | Failure::ClockSkew, Step::Local),
             ) => {
                 breaker.inconclusive(id, now.ms);
                 None

@@ -8,7 +8,7 @@ use crate::audit::{Line, Source};
 use crate::clock::Now;
 use crate::logins::{Bounds, Errand, Job, Login, LoginId, LoginKey, Logins, NotBegun, Waiter};
 use crate::message;
-use crate::outcome::{Answer, Fruit, Refusal};
+use crate::outcome::{Answer, Fruit, Refusal, Step};
 use afsweb_cache::Store;
 use core::fmt::Write as _;
 use core::num::NonZeroUsize;
@@ -235,14 +235,17 @@ impl<A> Dispatch<A> {
         // Names of groups come from the configuration, and can be one: no blanks, nothing but ASCII.
         self.log(Line { message, text: format!("group {group} of {who}: {what} ({took_ms} ms)") });
         let breaker = self.groups.questions.breaker(&home);
-        let changed = match outcome.as_ref().err().map(|refusal| refusal.failure) {
-            Some(Failure::CellUnreachable | Failure::Deadline) if asked => {
+        let changed = match outcome.as_ref().err().map(|refusal| (refusal.failure, refusal.step)) {
+            Some((Failure::CellUnreachable | Failure::Deadline, _)) if asked => {
                 breaker.silent(id, who, question.asked_ms, now.ms).then_some((
                     message::GROUPS_SILENT,
                     "does not say who is in groups, questions there fail at once for a while",
                 ))
             }
-            Some(Failure::Internal | Failure::Overload | Failure::CellUnreachable | Failure::Deadline) => {
+            Some(
+                (Failure::Internal | Failure::Overload | Failure::CellUnreachable | Failure::Deadline, _)
+                | (Failure::NotAcceptable | Failure::CellNotAllowed, Step::Local),
+            ) => {
                 breaker.inconclusive(id, now.ms);
                 None
             }

@@ -12,6 +12,8 @@ fn what_nobody_can_be_never_reaches_a_cell() {
         ("al ice", "example.com", Failure::NotAcceptable),
         ("alice\n", "example.com", Failure::NotAcceptable),
         ("", "example.com", Failure::NotAcceptable),
+        // A kaserver's instances stand behind a dot.
+        ("carol/admin", "example.com", Failure::NotAcceptable),
     ] {
         let a = w.ask(0, get(user, cell, "secret"));
         assert_eq!(w.failure(a), want, "{user}@{cell}");

@@ -155,6 +155,22 @@ fn a_silent_protection_server_ends_at_the_deadline_and_is_not_asked_again_for_a_
 }
 
 #[test]
+fn a_question_that_is_refused_here_is_no_answer_of_a_silent_protection_server() {
+    let mut w = World::with_alice();
+    w.ask_for_group(0, alice("secret"), "staff");
+    w.protection_server_says(Err(Failure::CellUnreachable));
+    w.advance(3_000);
+    w.ask_for_group(0, alice("secret"), "other");
+    let (id, _) = w.running.remove(0);
+    let now = w.now();
+    w.broker.ended(id, Err(Refusal::local(Failure::NotAcceptable)), now);
+    w.drain();
+    w.ask_for_group(0, alice("secret"), "third");
+    let asker = w.ask_for_group(1, alice("secret"), "fourth");
+    assert_eq!(w.failure(asker), Failure::CellUnreachable, "one probe: it is not known to answer");
+}
+
+#[test]
 fn who_is_forgotten_is_asked_for_anew() {
     let mut w = World::with_alice();
     let asker = w.ask_for_group(0, alice("secret"), "staff");

@@ -152,3 +152,28 @@ fn who_comes_while_the_probe_is_of_the_one_user_without_answers_probes_in_his_pl
     w.answer(right_is_secret);
     w.granted(yans);
 }
+
+#[test]
+fn what_is_refused_here_is_no_answer_of_a_silent_cell() {
+    let mut w = World::new(|_| ());
+    let zoe = || get("zoe", "example.com", "secret");
+    for failure in [Failure::NotAcceptable, Failure::CellNotAllowed, Failure::ClockSkew] {
+        w.ask(0, alice("secret"));
+        w.answer(|_| Err(Failure::CellUnreachable));
+        let a = w.ask(1, zoe());
+        assert_eq!(w.failure(a), Failure::CellUnreachable, "stopped");
+        w.advance(3_000);
+        let a = w.ask(0, get("yan", "example.com", "secret"));
+        let (id, _) = w.running.remove(0);
+        let now = w.now();
+        w.broker.ended(id, Err(Refusal::local(failure)), now);
+        w.drain();
+        assert_eq!(w.failure(a), failure);
+        let probe = w.ask(1, zoe());
+        let other = w.ask(2, get("xenia", "example.com", "secret"));
+        assert_eq!(w.failure(other), Failure::CellUnreachable, "one probe: it is not known to answer");
+        w.answer(|_| Err(Failure::WrongPassword));
+        assert_eq!(w.failure(probe), Failure::WrongPassword);
+        w.advance(6_000);
+    }
+}
