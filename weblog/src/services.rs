@@ -80,6 +80,11 @@ impl Held {
     fn left_s(&self, now: Now) -> u64 {
         self.token.lifetime_s(now.unix_s).saturating_sub(LAST_S)
     }
+
+    /// Whether it has ended. Servers go by the wall clock, which may have jumped, as where a machine was paused or restored.
+    fn has_ended(&self, now: Now) -> bool {
+        self.end_ms() <= now.ms || self.left_s(now) == 0
+    }
 }
 
 /// One identity.
@@ -88,7 +93,7 @@ struct Identity {
     service: Service,
     held: Option<Held>,
     attempt: Option<Attempt>,
-    /// When the next attempt is due.
+    /// When the next attempt is due, unless the token ends before.
     next_ms: u64,
     /// Failed attempts in a row, and how the last one failed.
     failures: u32,
@@ -119,6 +124,14 @@ impl Identity {
     /// How it is called in log and status.
     fn label(&self) -> String {
         format!("service {} ({})", self.service, self.service.key_file)
+    }
+
+    /// Whether an attempt is due: its time has come, or that of the token has ended before, by the wall clock.
+    fn is_due(&self, now: Now) -> bool {
+        let has_ended =
+            |held: &Held| held.has_ended(now) && held.since.ms.saturating_add(RENEWAL_MIN_MS) <= now.ms;
+        // After a failed attempt, its pause counts.
+        self.next_ms <= now.ms || (self.failures == 0 && self.held.as_ref().is_some_and(has_ended))
     }
 
     /// An attempt has failed.
@@ -207,13 +220,13 @@ impl Services {
                 acts.push(Act::Kill(late.id));
                 acts.push(Act::Log(identity.failed(Refusal::local(Failure::Deadline), now)));
             }
-            let ended = identity.held.as_ref().is_some_and(|held| held.end_ms() <= now.ms);
+            let ended = identity.held.as_ref().is_some_and(|held| held.has_ended(now));
             if ended && !identity.told_end {
                 identity.told_end = true;
                 let text = format!("ALARM: the token of {} has ended", identity.label());
                 acts.push(Act::Log(Line { message: message::SERVICE_TOKEN_ENDED, text }));
             }
-            if identity.attempt.is_none() && identity.next_ms <= now.ms {
+            if identity.attempt.is_none() && identity.is_due(now) {
                 self.last_number = self.last_number.wrapping_add(1);
                 let id = LoginId(NUMBERS | self.last_number);
                 identity.attempt = Some(Attempt { id, deadline_ms: now.ms.saturating_add(deadline_ms) });
@@ -281,7 +294,8 @@ impl Services {
         tokens
     }
 
-    /// When [`Services::tick`] has something to do next.
+    /// When [`Services::tick`] has something to do next. A jump of the wall clock is not foreseen: the broker's loop ticks
+    /// after each request, and every few seconds without one.
     #[must_use]
     pub fn next_ms(&self) -> Option<u64> {
         let next = |i: &Identity| {
@@ -476,6 +490,36 @@ mod tests {
         assert_eq!(w.services.alarms(), 0);
         assert!(w.lines.last().unwrap().text.ends_with("the alarm is over"));
         assert_eq!(w.answer("www", ms + 30_000).unwrap().0, 2);
+    }
+
+    #[test]
+    fn a_token_that_a_jump_of_the_wall_clock_has_ended_is_told_and_renewed_at_once() {
+        let mut w = World::new(&["www"]);
+        w.attempt(0, success(36_000, 1));
+        let restored = |ms| Now { unix_s: START + 40_000, ..at(ms) };
+        let service = service("www");
+        assert!(matches!(w.services.answer(&service, restored(5_000)), Reply::Pending { .. }));
+        let acts = w.services.tick(DEADLINE_MS, restored(5_000));
+        let [id] = w.carry_out(acts)[..] else { panic!("{:?}", w.lines) };
+        assert_eq!(w.lines.last().unwrap().message, message::SERVICE_TOKEN_ENDED);
+        assert!(w.services.tick(DEADLINE_MS, restored(5_001)).is_empty(), "one attempt, told once");
+        w.services.ended(id, refused(Failure::CellUnreachable), restored(6_000));
+        assert!(w.services.tick(DEADLINE_MS, restored(6_999)).is_empty(), "the pause counts");
+        let acts = w.services.tick(DEADLINE_MS, restored(7_000));
+        let [id] = w.carry_out(acts)[..] else { panic!("{:?}", w.lines) };
+        w.services.ended(id, success(76_000, 2), restored(7_000));
+        assert!(matches!(w.services.answer(&service, restored(7_000)), Reply::Granted(_)));
+        assert!(w.services.tick(DEADLINE_MS, restored(8_000)).is_empty());
+    }
+
+    #[test]
+    fn tokens_that_come_ended_already_are_renewed_no_more_than_once_a_second() {
+        let mut w = World::new(&["www"]);
+        w.attempt(0, success(1, 1));
+        assert!(w.tick(999).is_empty());
+        w.attempt(1_000, success(2, 2));
+        assert!(w.tick(1_999).is_empty());
+        assert_eq!(w.tick(2_000).len(), 1);
     }
 
     #[test]

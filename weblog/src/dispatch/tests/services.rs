@@ -40,6 +40,39 @@ fn whoever_serves_for_a_service_gets_its_token_and_begins_no_login() {
 }
 
 #[test]
+fn who_asks_for_a_token_that_a_jump_of_the_wall_clock_has_ended_waits_for_one_login() {
+    let config = weblog_proto::ServiceConfig {
+        name: "www".to_owned(),
+        cell: "example.com".to_owned(),
+        realm: None,
+        key_file: "/etc/www.keytab".to_owned(),
+    };
+    let service = config.service().unwrap();
+    let mut w = World::new(|c| c.services = vec![config]);
+    w.answer(|_| Ok(36_000));
+    w.advance(5_000);
+    let restored = |w: &World| Now { unix_s: START + 40_000, ..w.now() };
+    let ask = |w: &mut World, lane, asker| {
+        let now = restored(w);
+        w.broker.request(lane, asker, Request::Service(service.clone()), now);
+        // As the broker's loop does after each request.
+        w.broker.tick(now);
+        w.drain();
+        w.reply(asker)
+    };
+    for asker in 1..=3 {
+        assert!(matches!(ask(&mut w, 0, asker), Reply::Pending { .. }));
+    }
+    assert_eq!(w.started, 2, "the first token's login, and one more");
+    let (id, job) = w.running.remove(0);
+    let now = restored(&w);
+    w.broker.ended(id, Ok(Fruit::Login(success(token(job.who.cell(), START + 76_000)))), now);
+    w.drain();
+    assert!(matches!(ask(&mut w, 0, 4), Reply::Granted(_)));
+    assert_eq!(w.started, 2);
+}
+
+#[test]
 fn a_token_of_another_cell_is_not_taken_for_a_service() {
     let mut w = World::new(|c| {
         c.services = vec![weblog_proto::ServiceConfig {
