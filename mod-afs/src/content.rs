@@ -241,11 +241,16 @@ impl Afs {
         self.is_kafs() && self.lstat(who, path).is_ok_and(|found| found.info.kind == FileKind::Link)
     }
 
-    /// Does the path go by a second name of a cell, for which no rule of httpd's was written?
+    /// Does the path go by a second name of something, for which no rule of httpd's was written: `.:mount` of OpenAFS's clients,
+    /// which leads to any volume and file by its number, or one that kAFS has for a cell?
     #[must_use]
     pub fn is_alias(&self, who: &Who, path: &[u8]) -> bool {
-        self.is_kafs()
-            && self.call_kernel(who, path, || Ok(kernel_files::is_alias(path, &self.mount))).unwrap_or(false)
+        let first = first_below(path, &self.mount);
+        if !self.is_kafs() {
+            return first == Some(b".:mount");
+        }
+        matches!(first, Some(b"@cell" | b".@cell"))
+            || self.call_kernel(who, path, || Ok(kernel_files::is_alias(path, &self.mount))).unwrap_or(false)
     }
 
     /// Where the client shows its files: absolute, without a slash at the end.
@@ -444,6 +449,13 @@ pub fn is_below(path: &[u8], mount: &str) -> bool {
     matches!(path.strip_prefix(mount.as_bytes()), Some([] | [b'/', ..]))
 }
 
+/// The name right below `mount` that a path goes through.
+#[must_use]
+pub fn first_below<'p>(path: &'p [u8], mount: &str) -> Option<&'p [u8]> {
+    let below = path.strip_prefix(mount.as_bytes())?.strip_prefix(b"/")?;
+    below.split(|b| *b == b'/').find(|name| !matches!(*name, b"" | b"."))
+}
+
 /// Whether `path` is a directory on the way from the root to `mount`.
 #[must_use]
 pub fn is_above(path: &[u8], mount: &str) -> bool {
@@ -509,6 +521,21 @@ mod tests {
             ("proxy:/afs/x", false),
         ] {
             assert_eq!(is_below(path.as_bytes(), "/afs"), below, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_name_below_the_mount_directory_is_found_behind_whatever_slashes() {
+        for (path, first) in [
+            ("/afs", None),
+            ("/afs/", None),
+            ("/afsx/.:mount", None),
+            ("/afs/.:mount/example.com:1:3:5", Some(".:mount")),
+            ("/afs//.:mount/x", Some(".:mount")),
+            ("/afs/.//.:mount", Some(".:mount")),
+            ("/afs/example.com/.:mount", Some("example.com")),
+        ] {
+            assert_eq!(first_below(path.as_bytes(), "/afs"), first.map(str::as_bytes), "{path}");
         }
     }
 

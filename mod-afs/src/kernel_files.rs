@@ -83,8 +83,7 @@ pub fn lstat(path: &[u8], mount: &str) -> Result<Attributes, i32> {
 
 /// The name right below `mount` that a path goes through, and the same in lower case, if that is another one.
 fn cell_in_lower_case(path: &[u8], mount: &str) -> Option<(Vec<u8>, Vec<u8>)> {
-    let below = path.strip_prefix(mount.as_bytes())?.strip_prefix(b"/")?;
-    let cell = below.split(|b| *b == b'/').next().filter(|cell| cell.iter().any(u8::is_ascii_uppercase))?;
+    let cell = content::first_below(path, mount).filter(|cell| cell.iter().any(u8::is_ascii_uppercase))?;
     let at = |name: &[u8]| [mount.as_bytes(), b"/", name].concat();
     Some((at(cell), at(&cell.to_ascii_lowercase())))
 }

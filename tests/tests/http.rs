@@ -3,12 +3,16 @@
 
 mod common;
 
-use common::{ask, first, first_line, get_as, password, peak_rss_kib, start, start_with, timed, world};
+use common::{
+    afs_client, ask, first, first_line, get_as, password, peak_rss_kib, start, start_with, timed, world,
+};
 use integration::content::{NAMES, PUBLIC_LINE, owner_file, owner_line, pattern};
 use integration::http::{Connection, Request, Response, escape};
+use integration::httpd::Httpd;
 use integration::seen;
 use integration::world::{FIRST_CELL, SECOND_CELL};
 use std::io::Read as _;
+use std::process::Command;
 use std::time::Duration;
 
 #[test]
@@ -162,6 +166,62 @@ fn links_and_mount_points_lead_where_afs_says_and_nowhere_else() {
         let r = c.send(&Request::get(path)).unwrap();
         assert!([400, 403, 404].contains(&r.status), "{path}: {}", r.status);
         assert!(!r.text().contains("root:"), "{path}");
+    }
+    httpd.stop(&[]).unwrap();
+}
+
+/// The path of a file by the number of its volume and its own, as OpenAFS's clients take it.
+fn by_number(httpd: &Httpd, path: &str) -> String {
+    let numbers = if afs_client() == "openafs" {
+        let out = Command::new("fs").args(["getfid", path]).output().unwrap();
+        let said = String::from_utf8_lossy(&out.stdout).into_owned();
+        let (_, behind) = said.split_once('(').expect(&said);
+        behind.split(')').next().unwrap().replace('.', ":")
+    } else {
+        let found = httpd.request(&Request::new("PROPFIND", path).header("Depth", "0")).unwrap().text();
+        let (_, behind) = found.split_once("getetag>\"").expect(&found);
+        let etag = behind.split('"').next().unwrap();
+        let fid: Vec<String> =
+            etag.split('-').take(3).map(|n| u64::from_str_radix(n, 16).unwrap().to_string()).collect();
+        fid.join(":")
+    };
+    format!("/afs/.:mount/{FIRST_CELL}:{numbers}")
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn no_second_name_leads_round_the_rules_for_a_path() {
+    let world = world();
+    let dav = format!("<Location /afs/{FIRST_CELL}>\nDav afs\n</Location>");
+    let httpd = start_with(&world, &dav, |mut o| {
+        o.modules = vec!["dav".into()];
+        o
+    });
+    let page = first("public/page.html");
+    assert_eq!(httpd.get(&page).unwrap().status, 200);
+    let mut others = vec![
+        "/afs/.:mount/".to_owned(),
+        format!("/afs/.:mount/{FIRST_CELL}:root.cell/public/page.html"),
+        "/afs/@cell/public/page.html".to_owned(),
+        "/afs/.@cell/public/page.html".to_owned(),
+    ];
+    if afs_client() != "kafs" {
+        let file = by_number(&httpd, &page);
+        // The client itself would give it.
+        if afs_client() == "openafs" {
+            assert!(std::fs::read_to_string(&file).unwrap().starts_with(PUBLIC_LINE), "{file}");
+        }
+        others.extend([file.clone(), file.replace("/.:mount", "//./.:mount"), file.replace(".:", "%2e%3A")]);
+        let directory = by_number(&httpd, &first("public/"));
+        others.extend([format!("{directory}/page.html"), directory]);
+    }
+    for path in &others {
+        let r = httpd.get(path).unwrap();
+        assert_eq!(r.status, 404, "{path}: {}", r.text());
+        let to = format!("http://{}{path}", httpd.address());
+        let copy = Request::new("COPY", &page).header("Host", &httpd.address().to_string());
+        let r = ask(&world, &httpd, "alice", copy.header("Destination", &to));
+        assert!(r.status >= 400 && r.status < 500, "COPY to {path}: {}", r.status);
     }
     httpd.stop(&[]).unwrap();
 }
@@ -435,7 +495,7 @@ fn d49_a_path_that_goes_on_behind_what_is_denied_ends_at_once() {
 }
 
 /// Processor time that the children have used, in hundredths of a second.
-fn cpu_ticks(httpd: &integration::httpd::Httpd) -> u64 {
+fn cpu_ticks(httpd: &Httpd) -> u64 {
     let of = |pid: u32| -> Option<u64> {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         // Behind the name, which may have blanks itself: fields 14 and 15 of all (proc(5)).
