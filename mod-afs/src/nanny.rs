@@ -322,6 +322,14 @@ pub struct Inherited {
     pub object: Option<(PathBuf, OwnedFd)>,
 }
 
+/// In each process that is to run as httpd's user, be it none of its children but mod_cgid's daemon: closes what only the parent
+/// needs. From the brokers' ends of the lanes passwords can be read.
+pub fn part() {
+    if let Some(state) = parent().as_mut() {
+        state.kept.close_for_parents_only();
+    }
+}
+
 /// In a new child, once: takes over what is for children, and closes what is not. `None` where the module is not used.
 pub fn inherit(main: Server<'_>) -> Option<Inherited> {
     let Some(state) = parent().take() else {

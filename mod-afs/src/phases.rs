@@ -105,6 +105,7 @@ impl Phases for Module {
     fn drop_privileges(main: Server<'_>) -> Status {
         if main.all().any(|server| server.config().uses_afs()) {
             crate::traced::begin();
+            nanny::part();
             crate::client::prepare(main.config());
         }
         Status::OK

@@ -15,6 +15,7 @@ use integration::seen;
 use integration::wait;
 use integration::world::{FIRST_CELL, World};
 use rustix::process::Signal;
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
@@ -107,6 +108,18 @@ fn error_documents_and_indexes_in_afs_are_read_as_the_visitor_who_asked() {
     httpd.stop(&["nobody", "no-right", "AH"]).unwrap();
 }
 
+/// The ends of pipes that a process has: which pipe, and whether it can be read.
+fn pipes(pid: u32) -> BTreeSet<(String, bool)> {
+    let end = |fd: std::fs::DirEntry| {
+        let pipe = std::fs::read_link(fd.path()).ok()?.display().to_string();
+        let number = fd.file_name().into_string().ok()?;
+        let info = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).ok()?;
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?.trim();
+        pipe.starts_with("pipe:").then(|| (pipe, flags.ends_with('0')))
+    };
+    std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().filter_map(|fd| end(fd.ok()?)).collect()
+}
+
 #[test]
 #[ignore = "needs a world: run by cargo xtask test"]
 fn programs_that_httpd_starts_inherit_nothing_of_ours() {
@@ -153,6 +166,15 @@ fn programs_that_httpd_starts_inherit_nothing_of_ours() {
     assert!(text.contains("REMOTE_USER=alice@cell.example"), "{text}");
     assert!(!text.contains("wonderland") && !text.contains("Authorization"), "{text}");
     assert!(!text.contains(&base64(b"alice:wonderland")), "{text}");
+    // Nobody but httpd's parent has what is the broker's, neither a child nor mod_cgid's daemon.
+    let broker = pipes(broker_of(&httpd).unwrap());
+    assert!(broker.len() > 10, "{broker:?}");
+    let processes = httpd.children();
+    assert!(processes.len() > 1, "{processes:?}");
+    for pid in processes {
+        let both = pipes(pid).into_iter().filter(|end| broker.contains(end)).count();
+        assert_eq!(both, 0, "process {pid} has the broker's ends of lanes");
+    }
     httpd.stop(&[]).unwrap();
 }
 

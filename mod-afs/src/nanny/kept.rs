@@ -352,11 +352,14 @@ impl Kept {
         }
     }
 
-    /// In a child: closes what only the parent needs.
+    /// In a process that is not the parent: closes what only that one needs. A second time nothing is left to close.
     pub(super) fn close_for_parents_only(&mut self) {
-        let lanes = self.lanes.iter().flat_map(|lane| [lane.broker_request, lane.broker_reply]);
-        let others = [self.board, self.listener, self.control];
-        for number in lanes.chain(others).chain(self.more_open.drain(..)) {
+        let lanes = self.lanes.iter_mut().flat_map(|lane| [&mut lane.broker_request, &mut lane.broker_reply]);
+        let others = [&mut self.board, &mut self.listener, &mut self.control];
+        for number in lanes.chain(others) {
+            KeptFd::with_number(std::mem::replace(number, -1)).close();
+        }
+        for number in self.more_open.drain(..) {
             KeptFd::with_number(number).close();
         }
         self.held.take().into_iter().for_each(Held::close);
