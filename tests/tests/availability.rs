@@ -132,6 +132,31 @@ fn with_a_silent_file_server_other_volumes_go_on_and_the_rest_is_503() {
     httpd.stop(&[]).unwrap();
 }
 
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn a_part_of_a_file_whose_server_has_fallen_silent_is_503_as_the_whole() {
+    let world = world();
+    let httpd = start_wide(&world, "");
+    forget_volume("far");
+    let path = first("far/1m.bin");
+    // What it is every child knows, what is in it none.
+    for _ in 0..100 {
+        assert_eq!(httpd.request(&Request::new("HEAD", &path)).unwrap().status, 200);
+    }
+    let silent = Stopped::server(&world, Ipv4Addr::new(192, 0, 2, 3));
+    for range in ["bytes=0-", "bytes=5-9,100-199"] {
+        let mut c = Connection::open_within(httpd.address(), Duration::from_secs(300)).unwrap();
+        let r = c.send(&Request::get(&path).header("Range", range)).unwrap();
+        assert_eq!(r.status, 503, "{range}: {}", r.text());
+    }
+    drop(silent);
+    integration::wait::until_true("the volume", Duration::from_secs(120), || {
+        Ok(httpd.get(&path)?.status == 200)
+    })
+    .unwrap();
+    httpd.stop(&[]).unwrap();
+}
+
 /// Workers of a server that is wide, under each MPM.
 const WORKERS: usize = 64;
 /// So many of them may wait for what is in one directory.

@@ -231,7 +231,8 @@ pub(super) fn pass(r: &mut Request<'_>, parts: Vec<Part>) -> Result<Status, i32>
         // SAFETY: just made.
         unsafe { append(brigade, bucket) };
     }
-    if !r.header_only() && r.header_in(c"Range").is_none() {
+    // For a range too, whose headers would be on their way: a filter splits the chunk.
+    if !r.header_only() {
         // SAFETY: the ring of a live brigade.
         let first = unsafe { (*sentinel(brigade)).link.next };
         // SAFETY: a bucket of the brigade, unless it is the sentinel, which is looked at first.
