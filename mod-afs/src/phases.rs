@@ -286,7 +286,7 @@ impl Phases for Module {
         }
         let in_afs = r.state::<Visit>().is_some_and(|visit| visit.in_afs);
         if in_afs {
-            crate::dav::keep_url(r);
+            crate::dav::keep_collection(r);
         }
         if in_afs && kernel::standing().is_some() {
             // What other modules look up from here on, they look up as the visitor.

@@ -400,6 +400,8 @@ fn writable(m: &mut Maker<'_>) {
     m.directory("write/anybody", Acl::default().allow(ANY, all));
     m.directory("write/anybody/sub", Acl::default().allow(ANY, all));
     m.directory("write/publisher", Acl::default().allow("publisher", all).allow(ANY, all));
+    m.directory("write/shared", Acl::default().allow("alice", all).allow("bob", all));
+    m.directory("write/shared/bob", Acl::default().allow("bob", all));
     // One directory for each kind of right to write.
     for (name, rights) in [("insert", "li"), ("write-only", "lw"), ("in-place", "rlw"), ("no-delete", "rliw")]
     {

@@ -233,16 +233,19 @@ impl Thing {
     /// What is in a collection. What the visitor may not look at, or what does not answer, is left out.
     ///
     /// # Errors
-    /// Why its names cannot be read.
-    pub fn members(&self, r: &Request<'_>) -> Result<Vec<Self>, No> {
+    /// Why its names cannot be read; [`No::TooMuch`] if the walk that this is for ends before.
+    pub fn members(&self, r: &Request<'_>, walk: &walk::Walk) -> Result<Vec<Self>, No> {
         let follows = r.options().follow_links;
         let mut members = Vec::new();
         for name in self.open(&self.path)?.names()? {
             if put::is_passing(&name) {
                 continue;
             }
+            walk.goes_on(r.is_aborted())?;
             let path = join(&self.path, &name);
-            let found = self.afs.lstat(&self.who, &path);
+            // A name may be the way to a server that others wait for already.
+            let found =
+                if self.afs.is_full(&path) { Err(libc::ETIMEDOUT) } else { self.afs.lstat(&self.who, &path) };
             let by_link = found.as_ref().is_ok_and(|found| found.info.kind == FileKind::Link);
             let found = match found {
                 Ok(_) if by_link => {
@@ -301,10 +304,29 @@ impl Thing {
     ///
     /// # Errors
     /// Why not.
-    fn may_lock(&self) -> Result<(), No> {
-        let dir =
-            if self.is_collection() { Some(self.path.as_slice()) } else { split(&self.path).map(|(d, _)| d) };
-        Ok(self.open(dir.ok_or(libc::EINVAL)?)?.may_change()?)
+    pub fn may_lock(&self) -> Result<(), No> {
+        if self.is_collection() { Ok(self.open(&self.path)?.may_change()?) } else { self.may_be_changed() }
+    }
+
+    /// Whether its visitor may change something in the directory that it stands in. AFS decides on the change itself; this keeps
+    /// whoever may do nothing there from having a whole tree gone through.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn may_be_changed(&self) -> Result<(), No> {
+        let (dir, _) = split(&self.path).ok_or(libc::EINVAL)?;
+        Ok(self.open(dir)?.may_change()?)
+    }
+
+    /// Whether its visitor may read the names in it, if it is a collection.
+    ///
+    /// # Errors
+    /// Why not.
+    fn may_list(&self) -> Result<(), No> {
+        if self.is_collection() {
+            self.open(&self.path)?.names()?;
+        }
+        Ok(())
     }
 
     /// Begins to put a body there.
@@ -351,24 +373,26 @@ impl Thing {
         })
     }
 
-    /// Copies it; `deep`: with what is in it.
+    /// Copies it; `deep`: with what is in it; `overwrites`: also in the place of what is there by now.
     ///
     /// # Errors
     /// What could not be copied.
-    pub fn copy_to(&self, to: &mut Self, deep: bool) -> Result<(), No> {
+    pub fn copy_to(&self, to: &mut Self, deep: bool, overwrites: bool) -> Result<(), No> {
         self.same_visitor(to)?;
-        let done = self.with_places(to, |from, to| tree::copy(from, to, deep));
+        let new = !overwrites && !to.exists();
+        let done = self.with_places(to, |from, to| tree::copy(from, to, deep, new));
         to.look_again();
         done.map_err(|failures| to.failed(failures))
     }
 
-    /// Moves it.
+    /// Moves it; `overwrites`: also to the place of what is there by now.
     ///
     /// # Errors
     /// What could not be moved.
-    pub fn move_to(&mut self, to: &mut Self) -> Result<(), No> {
+    pub fn move_to(&mut self, to: &mut Self, overwrites: bool) -> Result<(), No> {
         self.same_visitor(to)?;
-        let done = self.with_places(to, tree::rename);
+        let new = !overwrites && !to.exists();
+        let done = self.with_places(to, |from, to| tree::rename(from, to, new));
         self.look_again();
         to.look_again();
         done.map_err(|failures| to.failed(failures))
@@ -512,11 +536,17 @@ pub fn changes(method: &[u8]) -> bool {
     METHODS.contains(&method)
 }
 
-/// Before the handler, for a request in AFS: one that mod_dav will answer is not redirected to the same URL with a slash.
-pub fn keep_url(r: &mut Request<'_>) {
-    if !r.is_get_or_head() && r.dav_provider() == Some(PROVIDER) {
-        // mod_dir's own way of being told so.
+/// Before the handler, for a request in AFS: what mod_dav will answer is about the collection itself. mod_dir would put its index
+/// file in its place, or redirect to the same URL with a slash.
+pub fn keep_collection(r: &mut Request<'_>) {
+    if r.is_get_or_head() || r.dav_provider() != Some(PROVIDER) {
+        return;
+    }
+    if r.method().to_bytes() == b"POST" {
+        // For a program that is the index; mod_dir's own way of being told to leave the URL.
         r.set_env(c"redirect-carefully", "1");
+    } else {
+        r.hide_kind();
     }
 }
 
@@ -567,10 +597,7 @@ pub fn hand_over(r: &mut Request<'_>) -> Option<Status> {
             if elsewhere {
                 return Some(phases::refuse(r, Answer::Elsewhere, "other-server", None));
             }
-            // mod_dav asks nobody but its own tables for a lock.
-            if r.method().to_bytes() == b"LOCK"
-                && let Err(no) = Thing::of(r).and_then(|thing| thing.may_lock())
-            {
+            if let Err(no) = first_of_all(r) {
                 return Some(Status::http(tell(r, no).status));
             }
             r.read_in_own_thread();
@@ -583,6 +610,38 @@ pub fn hand_over(r: &mut Request<'_>) -> Option<Status> {
         }
         _ => None,
     }
+}
+
+/// What mod_dav would not ask, or only when it has begun to answer.
+///
+/// # Errors
+/// Why the visitor is refused.
+fn first_of_all(r: &Request<'_>) -> Result<(), No> {
+    match r.method().to_bytes() {
+        // It asks nobody but its own tables for a lock.
+        b"LOCK" => Thing::of(r)?.may_lock(),
+        // It sends the beginning of its answer before it asks for the members, and can only break off then.
+        b"PROPFIND" if r.header_in(c"Depth") != Some(c"0") => Thing::of(r)?.may_list(),
+        _ => Ok(()),
+    }
+}
+
+/// What has to hold of `root`, and of each resource that mod_dav goes through from there for a request.
+///
+/// # Errors
+/// Why the visitor is refused.
+pub fn may_walk(
+    r: &Request<'_>,
+    root: &Thing,
+    of_destination: bool,
+) -> Result<impl Fn(&Thing) -> Result<(), No>, No> {
+    let method = r.method().to_bytes();
+    if of_destination || matches!(method, b"DELETE" | b"MOVE") {
+        root.may_be_changed()?;
+    }
+    // A lock of a collection is one of all that is in it.
+    let locks = method == b"LOCK";
+    Ok(move |thing: &Thing| if locks && thing.is_collection() { thing.may_lock() } else { Ok(()) })
 }
 
 /// The refusal of a body that would be stored in a coding.

@@ -60,6 +60,17 @@ impl<D: Dir> Place<'_, D> {
         }
     }
 
+    /// What something that comes there takes the place of; `new`: of nothing.
+    ///
+    /// # Errors
+    /// What AFS says; [`Problem::Changed`].
+    fn target(self, new: bool) -> Result<Option<Kind>, Failures> {
+        match self.existing() {
+            Ok(Some(_)) if new => Err(self.failed(Problem::Changed)),
+            target => target.map_err(|p| self.failed(p)),
+        }
+    }
+
     /// The directory there, and which one it is.
     ///
     /// # Errors
@@ -259,17 +270,18 @@ fn remove_members<D: Dir>(dir: &D, volume: u64, depth: usize, failures: &mut Fai
 }
 
 /// Copies a file, a link, or a directory; `deep`: with all that is in it. What has the new name is replaced, in one step and
-/// when the copy is whole, where the visitor may replace something there.
+/// when the copy is whole, where the visitor may replace something there; but not if it is to be `new`.
 ///
 /// # Errors
 /// What could not be copied; then the new name is as it was, but for who may make things there and not remove them.
-pub fn copy<D: Dir>(from: Place<'_, D>, to: Place<'_, D>, deep: bool) -> Result<(), Failures> {
+pub fn copy<D: Dir>(from: Place<'_, D>, to: Place<'_, D>, deep: bool, new: bool) -> Result<(), Failures> {
     let look = from.dir.look(from.name).map_err(|e| from.failed(e))?;
-    let target = to.existing().map_err(|p| to.failed(p))?;
+    let target = to.target(new)?;
     apart(from, look.kind, to, target).map_err(|p| to.failed(p))?;
     if look.kind == Kind::File && matches!(target, None | Some(Kind::File)) {
         // As a PUT of the same bytes: whole or not at all.
-        return copy_file(from, to, None).map_err(|p| to.failed(p));
+        let condition = new.then_some(None);
+        return copy_file(from, to, condition).map_err(|p| to.failed(p));
     }
     if look.kind == Kind::Link && target.is_none() {
         return copy_link(from, to).map_err(|p| to.failed(p));
@@ -509,13 +521,13 @@ fn fill<D: Dir>(dir: &D, source: &D, names: &[Vec<u8>], volume: u64, depth: usiz
     Ok(())
 }
 
-/// Renames; what has the new name is replaced.
+/// Renames; what has the new name is replaced, but not if it is to be `new`.
 ///
 /// # Errors
 /// What could not be done; then both names are as they were.
-pub fn rename<D: Dir>(from: Place<'_, D>, to: Place<'_, D>) -> Result<(), Failures> {
+pub fn rename<D: Dir>(from: Place<'_, D>, to: Place<'_, D>, new: bool) -> Result<(), Failures> {
     let look = from.dir.look(from.name).map_err(|e| to.failed(e))?;
-    let target = to.existing().map_err(|p| to.failed(p))?;
+    let target = to.target(new)?;
     apart(from, look.kind, to, target).map_err(|p| to.failed(p))?;
     let volume = from.dir.id().map_err(|e| to.failed(e))?.volume;
     if look.kind == Kind::Directory {

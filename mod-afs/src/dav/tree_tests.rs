@@ -55,7 +55,7 @@ fn what_cannot_be_removed_is_told_one_by_one() {
 }
 
 fn copy(m: &Memory, from: &str, to: &str, deep: bool) -> Result<(), tree::Failures> {
-    places(m, from, to, |from, to| tree::copy(from, to, deep))
+    places(m, from, to, |from, to| tree::copy(from, to, deep, false))
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn a_copy_whose_volume_is_not_known_leaves_what_was_there() {
 }
 
 fn rename(m: &Memory, from: &str, to: &str) -> Result<(), tree::Failures> {
-    places(m, from, to, tree::rename)
+    places(m, from, to, |from, to| tree::rename(from, to, false))
 }
 
 #[test]
@@ -407,4 +407,20 @@ fn programs_stay_programs() {
         let node = m.state().nodes.get(format!("/afs/c/{path}").as_bytes()).cloned();
         assert!(matches!(node, Some(Node::File(_, m)) if m == mode), "{path}: {node:?}");
     }
+}
+
+#[test]
+fn what_is_to_be_new_takes_the_place_of_nothing_that_came_meanwhile() {
+    for (from, to) in [("d/a", "x"), ("d", "x"), ("x", "d"), ("d/l", "x")] {
+        let m = Memory::with(&TREE);
+        let before = m.shown();
+        let changed = Err(vec![(format!("/afs/c/{to}").into_bytes(), Problem::Changed)]);
+        assert_eq!(places(&m, from, to, |from, to| tree::copy(from, to, true, true)), changed, "{from}");
+        assert_eq!(places(&m, from, to, |from, to| tree::rename(from, to, true)), changed, "{from}");
+        assert_eq!(m.shown(), before);
+    }
+    let m = Memory::with(&TREE);
+    places(&m, "d/a", "new", |from, to| tree::copy(from, to, true, true)).unwrap();
+    places(&m, "new", "newer", |from, to| tree::rename(from, to, true)).unwrap();
+    assert!(m.shown().contains("newer=1"), "{}", m.shown());
 }

@@ -237,4 +237,11 @@ impl Request<'_> {
         info.kind = FileKind::None;
         self.set_file_info(&info);
     }
+
+    /// Lets httpd's modules find neither a directory nor that nothing is there.
+    pub fn hide_kind(&mut self) {
+        let mut info = self.file_info();
+        info.kind = FileKind::Other;
+        self.set_file_info(&info);
+    }
 }

@@ -157,3 +157,40 @@ fn links_are_not_written_through_and_lead_nowhere_outside() {
     assert_eq!(httpd.get(&first("public/page.html")).unwrap().status, 200, "what the links led to");
     httpd.stop(&[]).unwrap();
 }
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn a_collection_with_an_index_file_is_still_the_collection() {
+    let world = world();
+    let httpd =
+        start(&world, "<Location /afs>\nFallbackResource /afs/cell.example/public/page.html\n</Location>");
+    let dir = own(&world, &httpd, "index");
+    let at = |name: &str| first(&format!("{dir}/{name}"));
+    for name in ["site", "other"] {
+        assert_eq!(status(&world, &httpd, "alice", "MKCOL", &at(name)), 201);
+        let page = at(&format!("{name}/index.html"));
+        assert_eq!(put(&world, &httpd, "alice", &page, name.as_bytes()).status, 201);
+    }
+    assert_eq!(get_as(&world, &httpd, &at("site/"), "alice").text(), "site");
+    for name in ["site", "site/"] {
+        let r = propfind(&world, &httpd, "alice", &at(name));
+        assert_eq!(r.status, 207, "{name}: {}", r.text());
+        assert!(
+            r.text().contains("<D:collection/>") && r.text().contains("/site/index.html<"),
+            "{}",
+            r.text()
+        );
+        let r = ask(&world, &httpd, "alice", Request::new("OPTIONS", &at(name)));
+        assert_eq!((r.status, r.header("DAV")), (200, Some("1,2")), "{name}: {:?}", r.headers);
+    }
+    assert_eq!(transfer(&world, &httpd, "alice", "COPY", &at("site/"), &at("other/")), 204);
+    assert_eq!(names(&format!("{dir}/other")), ["index.html"]);
+    assert_eq!(get_as(&world, &httpd, &at("other/"), "alice").text(), "site");
+    assert_eq!(transfer(&world, &httpd, "alice", "MOVE", &at("other/"), &at("moved/")), 201);
+    assert_eq!(names(&dir), ["moved", "site"]);
+    assert_eq!(put(&world, &httpd, "alice", &at("site/"), b"x").status, 409);
+    assert_eq!(status(&world, &httpd, "alice", "DELETE", &at("site/")), 204);
+    assert_eq!(status(&world, &httpd, "alice", "DELETE", &at("moved")), 204);
+    assert_eq!(names(&dir), Vec::<String>::new());
+    httpd.stop(&[]).unwrap();
+}

@@ -71,6 +71,94 @@ fn who_may_not_write_locks_nothing() {
     httpd.stop(&[]).unwrap();
 }
 
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn who_may_change_nothing_in_a_part_of_a_collection_does_not_lock_the_whole() {
+    let world = world();
+    let httpd = start(&world, "");
+    let at = |name: &str| first(&format!("write/shared/{name}"));
+    let lock = |user: &str, path: &str| {
+        let body =
+            b"<?xml version=\"1.0\"?><D:lockinfo xmlns:D=\"DAV:\"><D:lockscope><D:exclusive/></D:lockscope>\
+                     <D:locktype><D:write/></D:locktype></D:lockinfo>";
+        ask(&world, &httpd, user, Request::new("LOCK", path).body(body))
+    };
+    assert_eq!(lock("alice", &at("")).status, 403);
+    assert_eq!(put(&world, &httpd, "bob", &at("bob/file"), b"his own").status, 201);
+    let r = lock("bob", &at(""));
+    assert_eq!(r.status, 200, "{}", r.text());
+    assert_eq!(put(&world, &httpd, "bob", &at("bob/file"), b"locked").status, 423);
+    let token = r.header("Lock-Token").unwrap().to_owned();
+    let unlock = Request::new("UNLOCK", &at("")).header("Lock-Token", &token);
+    assert_eq!(ask(&world, &httpd, "bob", unlock).status, 204);
+    assert_eq!(status(&world, &httpd, "bob", "DELETE", &at("bob/file")), 204);
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn an_etag_in_an_if_header_is_a_condition_also_where_nothing_is() {
+    let world = world();
+    let httpd = start(&world, "");
+    let dir = own(&world, &httpd, "if");
+    let at = |name: &str| first(&format!("{dir}/{name}"));
+    assert_eq!(put(&world, &httpd, "alice", &at("file"), b"x").status, 201);
+    let to = format!("http://localhost:{}{}", httpd.address().port(), at("copy"));
+    let host = format!("localhost:{}", httpd.address().port());
+    let with = |method: &str, name: &str, condition: &str| {
+        let request = Request::new(method, &at(name)).header("Host", &host).header("If", condition);
+        let request = match method {
+            "PUT" => request.body(b"y"),
+            "COPY" => request.header("Destination", &to),
+            _ => request,
+        };
+        ask(&world, &httpd, "alice", request).status
+    };
+    for method in ["PUT", "MKCOL"] {
+        assert_eq!(with(method, "new", "([\"x\"])"), 412, "{method}");
+        assert_eq!(with(method, "new", "([W/\"x\"])"), 412, "{method}");
+        assert_eq!(
+            with(method, "new", "(<opaquelocktoken:00000000-0000-0000-0000-000000000000> [\"x\"])"),
+            412,
+            "{method}"
+        );
+    }
+    assert_eq!(with("COPY", "file", "([\"x\"])"), 412);
+    let there = get_as(&world, &httpd, &at("file"), "alice");
+    let both = format!("<{}> (Not [\"x\"])", to);
+    assert_eq!(with("COPY", "file", &both), 201);
+    assert_eq!(with("PUT", "new", "(Not [\"x\"])"), 201);
+    assert_eq!(with("PUT", "file", &format!("([{}])", there.header("ETag").unwrap())), 204);
+    // Nobody, too.
+    let r = httpd.request(&Request::new("PUT", &first("none")).header("If", "([\"x\"])").body(b"x")).unwrap();
+    assert_eq!(r.status, 412);
+    let log = std::fs::read_to_string(httpd.error_log()).unwrap();
+    assert!(!log.contains("exit signal"), "{log}");
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn where_no_access_file_is_read_who_may_not_look_into_a_collection_is_told_so() {
+    let world = world();
+    let place = format!("/afs/{FIRST_CELL}");
+    let httpd = start(&world, &format!("<Directory {place}>\nAllowOverride None\n</Directory>"));
+    let dir = own(&world, &httpd, "closed");
+    for path in [first("write/alice/"), first(&format!("{dir}/")), first("home/alice/")] {
+        assert_eq!(propfind(&world, &httpd, "carol", &path).status, 403, "{path}");
+        assert_eq!(propfind(&world, &httpd, "alice", &path).status, 207, "{path}");
+        for method in ["PROPFIND", "DELETE"] {
+            let r = httpd.request(&Request::new(method, &path).header("Depth", "infinity")).unwrap();
+            assert_eq!(r.status, 401, "{method} {path}: {}", r.text());
+        }
+        assert_eq!(status(&world, &httpd, "carol", "DELETE", &path), 403, "{path}");
+    }
+    // Whoever may only look has nothing gone through.
+    let r = httpd.request(&Request::new("DELETE", &first("public/"))).unwrap();
+    assert_eq!(r.status, 401, "{}", r.text());
+    httpd.stop(&[]).unwrap();
+}
+
 /// What fails in litmus for want of properties that can be set, by section.
 const KNOWN: [(&str, &[&str]); 5] = [
     ("basic", &[]),

@@ -3,7 +3,7 @@
 use super::resource::{Private, private, private_mut, resource};
 use super::{error, guarded, pool_of, refuse};
 use crate::dav::walk::Walk;
-use crate::dav::{No, Thing};
+use crate::dav::{self, No, Thing};
 use crate::httpd::Request;
 use core::ffi::c_int;
 use core::ptr;
@@ -93,6 +93,18 @@ pub(super) unsafe extern "C" fn remove_resource(
     unsafe { change(resource, response, "dav: remove_resource", Thing::remove) }
 }
 
+/// Does a COPY or MOVE take the place of what is there? mod_dav has looked, and says so to nobody.
+///
+/// # Safety
+/// The request of a resource.
+unsafe fn overwrites(request: *mut sys::request_rec) -> bool {
+    // SAFETY: the caller's promise.
+    let r = unsafe { Request::from_raw(request) };
+    r.as_ref()
+        .and_then(|r| r.header_in(c"Overwrite"))
+        .is_none_or(|v| !v.to_bytes().eq_ignore_ascii_case(b"f"))
+}
+
 /// Copies a resource.
 ///
 /// # Safety
@@ -106,7 +118,11 @@ pub(super) unsafe extern "C" fn copy_resource(
     // SAFETY: the caller's promise; another resource than `to`.
     let Some(source) = (unsafe { private(from) }) else { return ptr::null_mut() };
     // SAFETY: the caller's promise.
-    unsafe { change(to, response, "dav: copy_resource", |to| source.thing.copy_to(to, depth != 0)) }
+    let overwrites = unsafe { overwrites(source.request) };
+    // SAFETY: the caller's promise.
+    unsafe {
+        change(to, response, "dav: copy_resource", |to| source.thing.copy_to(to, depth != 0, overwrites))
+    }
 }
 
 /// Moves a resource.
@@ -121,7 +137,10 @@ pub(super) unsafe extern "C" fn move_resource(
     // SAFETY: the caller's promise; another resource than `to`.
     let Some(source) = (unsafe { private_mut(from) }) else { return ptr::null_mut() };
     // SAFETY: the caller's promise.
-    let done = unsafe { change(to, response, "dav: move_resource", |to| source.thing.move_to(to)) };
+    let overwrites = unsafe { overwrites(source.request) };
+    // SAFETY: the caller's promise.
+    let done =
+        unsafe { change(to, response, "dav: move_resource", |to| source.thing.move_to(to, overwrites)) };
     // SAFETY: the caller's promise.
     unsafe { show(from, &source.thing) };
     done
@@ -143,15 +162,39 @@ pub(super) unsafe extern "C" fn walk(
         let Some(root) = (unsafe { private(params.root) }) else {
             return error(params.pool, 500, "no resource");
         };
+        let request = root.request;
+        if !response.is_null() {
+            // SAFETY: the caller's promise.
+            unsafe { response.write(ptr::null_mut()) };
+        }
+        // SAFETY: the request of the root.
+        let Some(r) = (unsafe { Request::from_raw(request) }) else { return ptr::null_mut() };
+        let depth = (depth != INFINITY).then(|| usize::try_from(depth).unwrap_or(0));
+        // SAFETY: as above.
+        let of_destination = unsafe { request.as_ref() }.is_some_and(|r| !r.main.is_null());
+        // All of it before mod_dav hears of any: with the first resource it opens its database of locks, for which all other
+        // writers wait.
+        let found = dav::may_walk(&r, &root.thing, of_destination)
+            .and_then(|each| Walk::begin().find(&r, root.thing.clone(), depth, each));
+        let found = match found {
+            Ok(found) => found,
+            // SAFETY: the request of the root.
+            Err(no) => return unsafe { refuse(params.pool, request, no, ptr::null_mut()) },
+        };
         let mut place = sys::dav_walk_resource {
             walk_ctx: params.walk_ctx,
             pool: params.pool,
             resource: ptr::null(),
             response: ptr::null_mut(),
         };
-        // SAFETY: the caller's promise.
-        let done =
-            unsafe { visit(params, &mut place, root.request, root.thing.clone(), depth, 0, Walk::begin()) };
+        let mut done = ptr::null_mut();
+        for thing in found {
+            // SAFETY: the caller's promise.
+            done = unsafe { visit(params, &mut place, request, thing) };
+            if !done.is_null() {
+                break;
+            }
+        }
         if !response.is_null() {
             // SAFETY: the caller's promise.
             unsafe { response.write(place.response) };
@@ -160,7 +203,7 @@ pub(super) unsafe extern "C" fn walk(
     })
 }
 
-/// Calls the function for `thing`, which is `level` below the root, and, to that depth, for what is in it.
+/// Calls the function for `thing`.
 ///
 /// # Safety
 /// As for [`walk`]; `request` is the root's.
@@ -169,9 +212,6 @@ unsafe fn visit(
     place: &mut sys::dav_walk_resource,
     request: *mut sys::request_rec,
     thing: Thing,
-    depth: c_int,
-    level: usize,
-    walk: Walk,
 ) -> *mut sys::dav_error {
     let Some(call) = params.func else { return ptr::null_mut() };
     let collection = thing.is_collection();
@@ -183,32 +223,5 @@ unsafe fn visit(
     place.resource = &raw const record;
     let kind = if collection { CALLTYPE_COLLECTION } else { CALLTYPE_MEMBER };
     // SAFETY: mod_dav's own function, with a resource that lives until it returns; it copies what it keeps.
-    let done = unsafe { call(place, kind) };
-    if !done.is_null() || depth == 0 || !collection {
-        return done;
-    }
-    // SAFETY: the request of the root.
-    let Some(r) = (unsafe { Request::from_raw(request) }) else { return ptr::null_mut() };
-    match walk.descends(private.thing.is_by_link(), level, r.is_aborted()) {
-        Ok(true) => {}
-        Ok(false) => return ptr::null_mut(),
-        // SAFETY: the request of the root.
-        Err(no) => return unsafe { refuse(params.pool, request, no, ptr::null_mut()) },
-    }
-    let members = match private.thing.members(&r) {
-        Ok(members) => members,
-        // SAFETY: the request of the root.
-        Err(no) if level == 0 => return unsafe { refuse(params.pool, request, no, ptr::null_mut()) },
-        // What the visitor may not list is shown as if there were nothing in it.
-        Err(_) => return ptr::null_mut(),
-    };
-    let below = if depth == INFINITY { depth } else { depth - 1 };
-    for member in members {
-        // SAFETY: as above.
-        let done = unsafe { visit(params, place, request, member, below, level + 1, walk) };
-        if !done.is_null() {
-            return done;
-        }
-    }
-    ptr::null_mut()
+    unsafe { call(place, kind) }
 }
