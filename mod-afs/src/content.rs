@@ -158,6 +158,12 @@ impl Afs {
         self.waiting.is_some_and(|waiting| waiting.is_full(self.directory(path)))
     }
 
+    /// The same for `path` alone, and not for `dir`, which it is in?
+    #[must_use]
+    pub fn is_full_beyond(&self, dir: &[u8], path: &[u8]) -> bool {
+        self.is_full(path) && self.directory(path) != self.directory(dir)
+    }
+
     /// Makes a call as `who`: `user`, if the client is the user-space one, else `kernel`.
     ///
     /// # Errors
@@ -241,10 +247,14 @@ impl Afs {
         self.is_kafs() && self.lstat(who, path).is_ok_and(|found| found.info.kind == FileKind::Link)
     }
 
-    /// Does the path go by a second name of something, for which no rule of httpd's was written: `.:mount` of OpenAFS's clients,
-    /// which leads to any volume and file by its number, or one that kAFS has for a cell?
+    /// Does the path go by a second name of something, for which no rule of httpd's was written: `@sys`, which stands for the
+    /// machine's type, `.:mount` of OpenAFS's module, which leads to any volume and file by its number, or one that kAFS has for
+    /// a cell?
     #[must_use]
     pub fn is_alias(&self, who: &Who, path: &[u8]) -> bool {
+        if path.split(|b| *b == b'/').any(|name| name.ends_with(b"@sys")) {
+            return true;
+        }
         let first = first_below(path, &self.mount);
         if !self.is_kafs() {
             return first == Some(b".:mount");

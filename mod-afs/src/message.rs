@@ -74,6 +74,8 @@ pub const DIRECTIVE: Message = Message::new("AFS0122", Level::Alert);
 pub const OTHER_VERSION: Message = Message::new("AFS0123", Level::Alert);
 /// SetAFSRealms, but users of that realm would only be asked of kaservers.
 pub const REALM_BY_KASERVER: Message = Message::new("AFS0124", Level::Alert);
+/// Forked processes will keep what is the parent's.
+pub const FORK_NOT_SEEN: Message = Message::new("AFS0125", Level::Alert);
 
 // The AFS client, children.
 

@@ -322,10 +322,13 @@ pub struct Inherited {
     pub object: Option<(PathBuf, OwnedFd)>,
 }
 
-/// In each process that is to run as httpd's user, be it none of its children but mod_cgid's daemon: closes what only the parent
-/// needs. From the brokers' ends of the lanes passwords can be read.
-pub fn part() {
-    if let Some(state) = parent().as_mut() {
+/// In each process that is forked from the parent: closes what only that one needs, since daemons of other modules keep what they
+/// are forked with, and passwords can be read from the broker's ends of the lanes.
+pub fn forked() {
+    // The parent itself holds it while it starts the nanny, which executes.
+    if let Ok(mut parent) = PARENT.try_lock()
+        && let Some(state) = parent.as_mut()
+    {
         state.kept.close_for_parents_only();
     }
 }

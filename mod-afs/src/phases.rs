@@ -15,6 +15,7 @@ use crate::broker::{Visitor, unix_now};
 use crate::child::child;
 use crate::config::{AuthType, DirConfig, Login, RemoteUser, ServerConfig};
 use crate::content::{self, Who};
+use crate::dav::walk::Found;
 use crate::farewell;
 use crate::httpd::{
     DirConfigs, Ended, FileInfo, FileKind, Htaccess, Look, Phases, Pool, Request, Server, Status, Verdict,
@@ -35,7 +36,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 pub(crate) use programs::{run_as_visitors as programs_run_as_visitors, warning as warning_of_programs};
-pub(crate) use settle::{by_service_in_afs, has_credentials, terms_in_afs, visitor_in_afs};
+pub(crate) use settle::{by_service_in_afs, has_credentials, terms_in_afs, tree_in_afs, visitor_in_afs};
 
 /// The module.
 #[derive(Debug)]
@@ -60,6 +61,8 @@ struct Visit {
     rules: require::Rules,
     /// Symbolic links that the walk has come by, and whether more are to be noted.
     links: Option<Vec<Vec<u8>>>,
+    /// What mod_dav has had looked up for it.
+    tree: Option<Found>,
 }
 
 impl Phases for Module {
@@ -102,10 +105,13 @@ impl Phases for Module {
         }
     }
 
+    fn forked() {
+        nanny::forked();
+    }
+
     fn drop_privileges(main: Server<'_>) -> Status {
         if main.all().any(|server| server.config().uses_afs()) {
             crate::traced::begin();
-            nanny::part();
             crate::client::prepare(main.config());
         }
         Status::OK

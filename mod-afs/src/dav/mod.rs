@@ -35,6 +35,7 @@ use headers::{http_date, names_etag};
 use pag::Fault;
 use put::Problem;
 use tree::Place;
+use walk::{Found, Walk};
 
 /// A body that is being put.
 pub type Put = put::Put<OpenDir>;
@@ -234,7 +235,7 @@ impl Thing {
     ///
     /// # Errors
     /// Why its names cannot be read; [`No::TooMuch`] if the walk that this is for ends before.
-    pub fn members(&self, r: &Request<'_>, walk: &walk::Walk) -> Result<Vec<Self>, No> {
+    pub fn members(&self, r: &Request<'_>, walk: &Walk) -> Result<Vec<Self>, No> {
         let follows = r.options().follow_links;
         let mut members = Vec::new();
         for name in self.open(&self.path)?.names()? {
@@ -244,8 +245,14 @@ impl Thing {
             walk.goes_on(r.is_aborted())?;
             let path = join(&self.path, &name);
             // A name may be the way to a server that others wait for already.
-            let found =
-                if self.afs.is_full(&path) { Err(libc::ETIMEDOUT) } else { self.afs.lstat(&self.who, &path) };
+            let found = if self.afs.is_full_beyond(&self.path, &path) {
+                if !walk.shows() {
+                    return Err(No::TooMuch);
+                }
+                Err(libc::ETIMEDOUT)
+            } else {
+                self.afs.lstat(&self.who, &path)
+            };
             let by_link = found.as_ref().is_ok_and(|found| found.info.kind == FileKind::Link);
             let found = match found {
                 Ok(_) if by_link => {
@@ -304,18 +311,26 @@ impl Thing {
     ///
     /// # Errors
     /// Why not.
-    pub fn may_lock(&self) -> Result<(), No> {
+    fn may_lock(&self) -> Result<(), No> {
         if self.is_collection() { Ok(self.open(&self.path)?.may_change()?) } else { self.may_be_changed() }
     }
 
-    /// Whether its visitor may change something in the directory that it stands in. AFS decides on the change itself; this keeps
-    /// whoever may do nothing there from having a whole tree gone through.
+    /// Whether its visitor may change something in the directory that it stands in.
     ///
     /// # Errors
     /// Why not.
-    pub fn may_be_changed(&self) -> Result<(), No> {
-        let (dir, _) = split(&self.path).ok_or(libc::EINVAL)?;
+    fn may_be_changed(&self) -> Result<(), No> {
+        let dir =
+            split(&self.path).map(|(dir, _)| dir).filter(|dir| content::is_below(dir, self.afs.mount()));
+        // The mount directory itself.
+        let dir = dir.ok_or(No::Problem(Problem::MountPoint))?;
         Ok(self.open(dir)?.may_change()?)
+    }
+
+    /// How much memory it takes.
+    fn size(&self) -> usize {
+        let etag = self.found.as_ref().map_or(0, |found| found.etag.len());
+        size_of::<Self>() + self.path.len() + self.uri.len() + etag
     }
 
     /// Whether its visitor may read the names in it, if it is a collection.
@@ -612,36 +627,66 @@ pub fn hand_over(r: &mut Request<'_>) -> Option<Status> {
     }
 }
 
-/// What mod_dav would not ask, or only when it has begun to answer.
+/// What mod_dav would not ask, or only when it has begun to answer, or with its database of locks open, for which all other
+/// writers wait.
 ///
 /// # Errors
 /// Why the visitor is refused.
-fn first_of_all(r: &Request<'_>) -> Result<(), No> {
-    match r.method().to_bytes() {
+fn first_of_all(r: &mut Request<'_>) -> Result<(), No> {
+    let depth = r.header_in(c"Depth").map(CStr::to_owned);
+    let method = r.method().to_bytes().to_vec();
+    if !matches!(method.as_slice(), b"DELETE" | b"LOCK" | b"MOVE" | b"PROPFIND" | b"UNLOCK") {
+        return Ok(());
+    }
+    let thing = Thing::of(r)?;
+    match (method.as_slice(), depth.as_deref().map(CStr::to_bytes)) {
         // It asks nobody but its own tables for a lock.
-        b"LOCK" => Thing::of(r)?.may_lock(),
-        // It sends the beginning of its answer before it asks for the members, and can only break off then.
-        b"PROPFIND" if r.header_in(c"Depth") != Some(c"0") => Thing::of(r)?.may_list(),
+        (b"LOCK", Some(b"0")) => thing.may_lock(),
+        (b"LOCK", _) => {
+            thing.may_lock()?;
+            if thing.is_collection() { find(r, &thing, None, false).map(drop) } else { Ok(()) }
+        }
+        (b"PROPFIND", Some(b"0")) => Ok(()),
+        (b"PROPFIND", Some(b"1")) => find(r, &thing, Some(1), false).map(drop),
+        (b"PROPFIND", _) => thing.may_list(),
+        _ if thing.exists() => find(r, &thing, None, false).map(drop),
         _ => Ok(()),
     }
 }
 
-/// What has to hold of `root`, and of each resource that mod_dav goes through from there for a request.
+/// `root` and, to this depth, what is in it, for a request that mod_dav has it gone through for; looked up once for all its walks.
 ///
 /// # Errors
 /// Why the visitor is refused.
-pub fn may_walk(
-    r: &Request<'_>,
+pub fn find(
+    r: &mut Request<'_>,
     root: &Thing,
+    depth: Option<usize>,
     of_destination: bool,
-) -> Result<impl Fn(&Thing) -> Result<(), No>, No> {
+) -> Result<Found, No> {
+    if let Some(found) = phases::tree_in_afs(r).and_then(|tree| tree.clone().filter(|f| f.is_of(root, depth)))
+    {
+        return Ok(found);
+    }
     let method = r.method().to_bytes();
-    if of_destination || matches!(method, b"DELETE" | b"MOVE") {
+    // AFS decides on the change itself; whoever may do nothing there shall not have a whole tree gone through.
+    if root.is_collection() && (of_destination || matches!(method, b"DELETE" | b"MOVE")) {
         root.may_be_changed()?;
     }
     // A lock of a collection is one of all that is in it.
     let locks = method == b"LOCK";
-    Ok(move |thing: &Thing| if locks && thing.is_collection() { thing.may_lock() } else { Ok(()) })
+    let each = |thing: &Thing| {
+        if locks && thing.is_collection() && !thing.is_by_link() { thing.may_lock() } else { Ok(()) }
+    };
+    // A lock must not stay because of what has come into its collection since, or its owner may do no more.
+    let in_part = method == b"UNLOCK";
+    let to = if in_part && root.is_collection() && root.may_lock().is_err() { Some(0) } else { depth };
+    let found = Walk::begin(method == b"PROPFIND").find(r, root.clone(), to, in_part, each)?;
+    let found = Found::new(depth, found);
+    if let Some(tree) = phases::tree_in_afs(r) {
+        *tree = Some(found.clone());
+    }
+    Ok(found)
 }
 
 /// The refusal of a body that would be stored in a coding.

@@ -6,6 +6,7 @@
 
 use super::{No, Thing};
 use crate::httpd::Request;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A walk takes so long at most.
@@ -14,28 +15,66 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// done.
 pub const DEEPEST: usize = 100;
 
-/// Most resources that one finds: they are all kept until mod_dav is told of them.
-const MOST: usize = 250_000;
+/// Most bytes of what one finds: all of it is kept until the end of the request, since mod_dav asks more than once.
+const MOST: usize = 128 << 20;
 
 /// A walk under way.
 #[derive(Debug)]
 pub struct Walk {
     /// When it ends.
     until: Instant,
-    /// What it has found.
+    /// It only shows what is there: nothing is decided by it.
+    shows: bool,
+    /// What it has found, and how large that is.
     found: Vec<Thing>,
+    size: usize,
+}
+
+/// What a walk has found.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// To which depth; `None`: to any.
+    depth: Option<usize>,
+    /// In the order in which mod_dav is to hear of it: a collection before its members, the root first.
+    things: Arc<[Thing]>,
+}
+
+impl Found {
+    /// These, to that depth.
+    #[must_use]
+    pub fn new(depth: Option<usize>, things: Vec<Thing>) -> Self {
+        Self { depth, things: things.into() }
+    }
+
+    /// Whether it is what a walk through `root` to this depth would find.
+    #[must_use]
+    pub fn is_of(&self, root: &Thing, depth: Option<usize>) -> bool {
+        self.depth == depth && self.things.first().is_some_and(|first| first.path() == root.path())
+    }
+
+    /// All of it.
+    #[must_use]
+    pub fn things(&self) -> Arc<[Thing]> {
+        Arc::clone(&self.things)
+    }
 }
 
 impl Walk {
-    /// Begins one.
+    /// Begins one; `shows`: only to show what is there.
     #[must_use]
-    pub fn begin() -> Self {
-        Self { until: Instant::now() + PATIENCE, found: Vec::new() }
+    pub fn begin(shows: bool) -> Self {
+        Self { until: Instant::now() + PATIENCE, shows, found: Vec::new(), size: 0 }
     }
 
-    /// Finds `root` and, to this depth, what is in it, in the order in which mod_dav is to hear of it: a collection before its members.
+    /// Whether it only shows what is there.
+    #[must_use]
+    pub fn shows(&self) -> bool {
+        self.shows
+    }
+
+    /// Finds `root` and, to this depth, what is in it.
     ///
-    /// `each`: what has to hold of each resource.
+    /// `each`: what has to hold of each resource. `in_part`: what can be found will do.
     ///
     /// # Errors
     /// Why the names in `root` cannot be read; what `each` says; [`No::TooMuch`].
@@ -44,27 +83,52 @@ impl Walk {
         r: &Request<'_>,
         root: Thing,
         depth: Option<usize>,
+        in_part: bool,
         each: impl Fn(&Thing) -> Result<(), No>,
     ) -> Result<Vec<Thing>, No> {
-        // What has been found and not been looked into, with its level below the root; the last one is next.
+        match self.gather(r, root, depth, each) {
+            Err(_) if in_part && !self.found.is_empty() => {}
+            done => done?,
+        }
+        Ok(self.found)
+    }
+
+    /// See [`Walk::find`].
+    ///
+    /// # Errors
+    /// As there.
+    fn gather(
+        &mut self,
+        r: &Request<'_>,
+        root: Thing,
+        depth: Option<usize>,
+        each: impl Fn(&Thing) -> Result<(), No>,
+    ) -> Result<(), No> {
+        // What has not been looked into, with its level below the root; the last one is next.
         let mut rest = vec![(root, 0)];
         while let Some((thing, level)) = rest.pop() {
             each(&thing)?;
             let goes_deeper = thing.is_collection() && depth.is_none_or(|depth| level < depth);
-            if goes_deeper && self.descends(thing.is_by_link(), level, r.is_aborted())? {
-                match thing.members(r, &self) {
-                    Ok(members) => rest.extend(members.into_iter().rev().map(|member| (member, level + 1))),
-                    Err(no) if level == 0 || matches!(no, No::TooMuch) => return Err(no),
-                    // What the visitor may not list is shown as if there were nothing in it.
-                    Err(_) => {}
-                }
-            }
+            let by_link = thing.is_by_link();
             self.found.push(thing);
-            if self.found.len().saturating_add(rest.len()) > MOST {
+            if !goes_deeper || !self.descends(by_link, level, r.is_aborted())? {
+                continue;
+            }
+            let members = self.found.last().map_or(Ok(Vec::new()), |thing| thing.members(r, self));
+            match members {
+                Ok(members) => {
+                    self.size += members.iter().map(Thing::size).sum::<usize>();
+                    rest.extend(members.into_iter().rev().map(|member| (member, level + 1)));
+                }
+                Err(no) if level == 0 || matches!(no, No::TooMuch) => return Err(no),
+                // What the visitor may not list is shown as if there were nothing in it.
+                Err(_) => {}
+            }
+            if self.size > MOST {
                 return Err(No::TooMuch);
             }
         }
-        Ok(self.found)
+        Ok(())
     }
 
     /// Whether there is time left, and somebody who waits for the answer.
@@ -97,14 +161,14 @@ mod tests {
 
     #[test]
     fn a_walk_ends_at_links_and_in_time() {
-        let walk = Walk::begin();
+        let walk = Walk::begin(false);
         for (by_link, level, want) in
             [(true, 0, Some(true)), (true, 1, Some(false)), (false, 1, Some(true)), (false, DEEPEST, None)]
         {
             assert_eq!(walk.descends(by_link, level, false).ok(), want, "{by_link} {level}");
         }
         assert!(matches!(walk.descends(false, 1, true), Err(No::TooMuch)), "nobody waits");
-        let over = Walk { until: Instant::now(), found: Vec::new() };
+        let over = Walk { until: Instant::now(), ..Walk::begin(false) };
         assert!(matches!(over.descends(true, 0, false), Err(No::TooMuch)));
     }
 }

@@ -4,8 +4,10 @@ use super::authz::{self, Verdict};
 use super::dav;
 use super::file_info::{FileInfo, Look};
 use super::filter;
+use super::fork;
 use super::guard::guard;
 use super::htaccess::{self, Htaccess};
+use super::log::log_anywhere;
 use super::mpm;
 use super::part;
 use super::policy;
@@ -14,6 +16,7 @@ use super::request::Request;
 use super::server::Server;
 use super::spawn::Ended;
 use super::status::Status;
+use crate::message;
 use crate::phases::Module;
 use crate::require::Require;
 use core::ffi::{CStr, c_char, c_int, c_void};
@@ -43,6 +46,10 @@ pub trait Phases {
     fn post_config(_main: Server<'_>, _pconf: Pool<'_>) -> Status {
         Status::OK
     }
+
+    /// In each process that is forked from one that has this module, before anything else; what it is for is not known yet. Nothing
+    /// may be waited for there.
+    fn forked() {}
 
     /// In a new child, still as root.
     fn drop_privileges(_main: Server<'_>) -> Status {
@@ -534,6 +541,12 @@ pub(super) unsafe extern "C" fn register(p: *mut sys::apr_pool_t) {
     let last = sys::APR_HOOK_LAST as c_int;
     let really_last = sys::APR_HOOK_REALLY_LAST as c_int;
     let per_conf = sys::AP_AUTH_INTERNAL_PER_CONF as c_int;
+    if !fork::register() {
+        log_anywhere(
+            message::FORK_NOT_SEEN,
+            "pthread_atfork failed: daemons of other modules keep descriptors of ours",
+        );
+    }
     filter::register();
     part::register();
     // SAFETY: as said above.
@@ -548,8 +561,8 @@ pub(super) unsafe extern "C" fn register(p: *mut sys::apr_pool_t) {
         sys::ap_hook_pre_config(Some(pre_config), NONE, NONE, middle);
         sys::ap_hook_check_config(Some(check_config), NONE, NONE, middle);
         sys::ap_hook_test_config(Some(test_config), NONE, NONE, middle);
-        // Before mod_cgid forks its daemon, which would keep what we close then.
-        sys::ap_hook_post_config(Some(post_config), NONE, BEFORE_DAEMON.0.as_ptr(), middle);
+        // Before other modules fork their daemons, which would keep what we close or make then.
+        sys::ap_hook_post_config(Some(post_config), NONE, BEFORE_DAEMON.0.as_ptr(), first);
         // Before mod_unixd gives root up.
         sys::ap_hook_drop_privileges(Some(drop_privileges), NONE, NONE, really_first);
         // Behind all others, since threads start here.

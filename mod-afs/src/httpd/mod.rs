@@ -58,6 +58,7 @@ mod command;
 mod dav;
 mod file_info;
 mod filter;
+mod fork;
 mod guard;
 mod handlers;
 mod hook;

@@ -7,6 +7,7 @@ use crate::broker::{NoVisitor, Terms, Visitor};
 use crate::child::{Child, child};
 use crate::config::{AuthType, DirConfig, Login, ServerConfig};
 use crate::content::Who;
+use crate::dav::walk::Found;
 use crate::httpd::{Request, Status};
 use crate::identity::{self, CellRules, Claim};
 use crate::message;
@@ -78,6 +79,11 @@ pub(super) fn effective(r: &Request<'_>) -> DirConfig {
 pub(crate) fn visitor_in_afs(r: &Request<'_>) -> Option<Who> {
     let visit = r.state::<Visit>().filter(|visit| visit.in_afs)?;
     Some(visit.settled.as_ref()?.who.clone())
+}
+
+/// Where a request in AFS keeps what mod_dav has had looked up for it.
+pub(crate) fn tree_in_afs<'v>(r: &'v mut Request<'_>) -> Option<&'v mut Option<Found>> {
+    r.state_mut::<Visit>().filter(|visit| visit.in_afs).map(|visit| &mut visit.tree)
 }
 
 /// Until when the token counts that a request in AFS is served under, and whether other credentials would not help.

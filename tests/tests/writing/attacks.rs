@@ -1,7 +1,7 @@
 //! Who may change a directory leads nobody else's DELETE, COPY or MOVE elsewhere by links in it.
 
 use crate::common::{ask, first, get_as, timed, world};
-use crate::{names, own, put, start, status, transfer};
+use crate::{lock, names, own, put, start, status, transfer};
 use integration::http::Request;
 use integration::seen::{self, Swap};
 use integration::wait;
@@ -112,6 +112,11 @@ fn links_in_a_collection_are_named_and_not_gone_through() {
         assert_eq!((r.status, found), (207, 7), "the collection and its six members: {text}");
         r.status
     });
+    // Of what links lead to, nothing is locked, and no right is asked.
+    let lock = lock(&world, &httpd, "alice", &at("c/"));
+    assert_eq!(lock.status, 200, "{}", lock.text());
+    let unlock = Request::new("UNLOCK", &at("c/")).header("Lock-Token", lock.header("Lock-Token").unwrap());
+    assert_eq!(quick("UNLOCK", &|| ask(&world, &httpd, "alice", unlock.clone()).status), 204);
     assert_eq!(quick("MOVE", &|| transfer(&world, &httpd, "alice", "MOVE", &at("c"), &at("moved"))), 201);
     assert_eq!(quick("COPY", &|| transfer(&world, &httpd, "alice", "COPY", &at("moved"), &at("c"))), 201);
     assert_eq!(quick("COPY", &|| transfer(&world, &httpd, "alice", "COPY", &at("moved"), &at("c"))), 204);

@@ -98,3 +98,13 @@ fn no_temporary(path: &str) {
 fn propfind(world: &World, httpd: &Httpd, user: &str, path: &str) -> Response {
     ask(world, httpd, user, Request::new("PROPFIND", path).header("Depth", "1"))
 }
+
+/// What asks for a lock to write.
+const LOCK: &[u8] =
+    b"<?xml version=\"1.0\"?><D:lockinfo xmlns:D=\"DAV:\"><D:lockscope><D:exclusive/></D:lockscope>\
+             <D:locktype><D:write/></D:locktype><D:owner>me</D:owner></D:lockinfo>";
+
+/// A LOCK, with all that is in a collection.
+fn lock(world: &World, httpd: &Httpd, user: &str, path: &str) -> Response {
+    ask(world, httpd, user, Request::new("LOCK", path).body(LOCK))
+}

@@ -141,6 +141,13 @@ fn rights_to_insert_or_to_write_alone_will_do() {
     }
     assert_eq!(put(&world, &httpd, "alice", &at("write-only", "file.txt"), b"x").status, 403);
     assert_eq!(seen::directory(FIRST_CELL, "write/write-only").unwrap()[0].size, 10);
+    // By a COPY as by a PUT.
+    let copied =
+        transfer(&world, &httpd, "alice", "COPY", &first("public/page.html"), &at("in-place", "file.txt"));
+    assert_eq!(copied, 204);
+    let page = httpd.get(&first("public/page.html")).unwrap().body;
+    assert_eq!(get_as(&world, &httpd, &at("in-place", "file.txt"), "alice").body, page);
+    assert_eq!(put(&world, &httpd, "alice", &at("in-place", "file.txt"), &body(300_001)).status, 204);
     let r = get_as(&world, &httpd, &at("in-place", "file.txt"), "alice");
     assert_eq!((r.status, r.body), (200, body(300_001)));
     // Who may do both, but not delete.

@@ -1,7 +1,7 @@
 //! What WebDAV has beyond files: properties, locks; Debian's litmus.
 
 use crate::common::{afs_client, ask, first, get_as, password, report, world};
-use crate::{own, propfind, put, start, status};
+use crate::{LOCK, lock, own, propfind, put, start, status};
 use integration::http::Request;
 use integration::world::FIRST_CELL;
 use std::process::Command;
@@ -47,13 +47,10 @@ fn who_may_not_write_locks_nothing() {
     let dir = own(&world, &httpd, "locks");
     let path = first(&format!("{dir}/file"));
     assert_eq!(put(&world, &httpd, "alice", &path, b"1").status, 201);
-    let body =
-        b"<?xml version=\"1.0\"?><D:lockinfo xmlns:D=\"DAV:\"><D:lockscope><D:exclusive/></D:lockscope>\
-                 <D:locktype><D:write/></D:locktype><D:owner>me</D:owner></D:lockinfo>";
-    let lock = |user: &str, path: &str| ask(&world, &httpd, user, Request::new("LOCK", path).body(body));
+    let lock = |user: &str, path: &str| lock(&world, &httpd, user, path);
     for path in [&path, &first(&format!("{dir}/new")), &first(&dir), &first("public/page.html")] {
         assert_eq!(lock("bob", path).status, 403, "{path}");
-        let r = httpd.request(&Request::new("LOCK", path).body(body)).unwrap();
+        let r = httpd.request(&Request::new("LOCK", path).body(LOCK)).unwrap();
         assert_eq!(r.status, 401, "{path}");
     }
     let r = lock("alice", &path);
@@ -77,12 +74,7 @@ fn who_may_change_nothing_in_a_part_of_a_collection_does_not_lock_the_whole() {
     let world = world();
     let httpd = start(&world, "");
     let at = |name: &str| first(&format!("write/shared/{name}"));
-    let lock = |user: &str, path: &str| {
-        let body =
-            b"<?xml version=\"1.0\"?><D:lockinfo xmlns:D=\"DAV:\"><D:lockscope><D:exclusive/></D:lockscope>\
-                     <D:locktype><D:write/></D:locktype></D:lockinfo>";
-        ask(&world, &httpd, user, Request::new("LOCK", path).body(body))
-    };
+    let lock = |user: &str, path: &str| lock(&world, &httpd, user, path);
     assert_eq!(lock("alice", &at("")).status, 403);
     assert_eq!(put(&world, &httpd, "bob", &at("bob/file"), b"his own").status, 201);
     let r = lock("bob", &at(""));
@@ -91,6 +83,7 @@ fn who_may_change_nothing_in_a_part_of_a_collection_does_not_lock_the_whole() {
     let token = r.header("Lock-Token").unwrap().to_owned();
     let unlock = Request::new("UNLOCK", &at("")).header("Lock-Token", &token);
     assert_eq!(ask(&world, &httpd, "bob", unlock).status, 204);
+    assert_eq!(put(&world, &httpd, "bob", &at("bob/file"), b"no longer").status, 204);
     assert_eq!(status(&world, &httpd, "bob", "DELETE", &at("bob/file")), 204);
     httpd.stop(&[]).unwrap();
 }

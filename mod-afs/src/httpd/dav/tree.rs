@@ -2,7 +2,6 @@
 
 use super::resource::{Private, private, private_mut, resource};
 use super::{error, guarded, pool_of, refuse};
-use crate::dav::walk::Walk;
 use crate::dav::{self, No, Thing};
 use crate::httpd::Request;
 use core::ffi::c_int;
@@ -167,17 +166,15 @@ pub(super) unsafe extern "C" fn walk(
             // SAFETY: the caller's promise.
             unsafe { response.write(ptr::null_mut()) };
         }
-        // SAFETY: the request of the root.
-        let Some(r) = (unsafe { Request::from_raw(request) }) else { return ptr::null_mut() };
+        // SAFETY: the request of the root, which nothing else borrows here.
+        let Some(mut r) = (unsafe { Request::from_raw(request) }) else { return ptr::null_mut() };
         let depth = (depth != INFINITY).then(|| usize::try_from(depth).unwrap_or(0));
         // SAFETY: as above.
         let of_destination = unsafe { request.as_ref() }.is_some_and(|r| !r.main.is_null());
         // All of it before mod_dav hears of any: with the first resource it opens its database of locks, for which all other
         // writers wait.
-        let found = dav::may_walk(&r, &root.thing, of_destination)
-            .and_then(|each| Walk::begin().find(&r, root.thing.clone(), depth, each));
-        let found = match found {
-            Ok(found) => found,
+        let found = match dav::find(&mut r, &root.thing, depth, of_destination) {
+            Ok(found) => found.things(),
             // SAFETY: the request of the root.
             Err(no) => return unsafe { refuse(params.pool, request, no, ptr::null_mut()) },
         };
@@ -188,9 +185,9 @@ pub(super) unsafe extern "C" fn walk(
             response: ptr::null_mut(),
         };
         let mut done = ptr::null_mut();
-        for thing in found {
+        for thing in found.iter() {
             // SAFETY: the caller's promise.
-            done = unsafe { visit(params, &mut place, request, thing) };
+            done = unsafe { visit(params, &mut place, request, thing.clone()) };
             if !done.is_null() {
                 break;
             }
