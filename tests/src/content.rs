@@ -276,6 +276,8 @@ fn first_cell(m: &mut Maker<'_>, sizes: Sizes) {
     m.link("links/missing", "no-such-file");
 
     // One directory for each kind of ACL.
+    m.directory("index-closed", Acl::default().allow(ANY, "l").allow("alice", "rl"));
+    m.owned("index-closed/index.html", "alice");
     m.directory("listed", Acl::default().allow(ANY, "l").allow("alice", "rl"));
     m.owned("listed/page.html", "alice");
     // The same where alice is always asked for first, and where nobody is: kAFS goes by that (docs/facts.md).

@@ -420,7 +420,7 @@ fn text(world: &World, options: &Options, dir: &Path, site: &Path, address: Sock
         "ServerName localhost\nListen {address}\nUser www-data\nGroup www-data\n\
          PidFile {d}/httpd.pid\nDefaultRuntimeDir {s}/run\nErrorLog {d}/error.log\nLogLevel {}\n\
          LogFormat \"%h %u %t \\\"%r\\\" %>s %B\" short\nTransferLog {d}/access.log\n\
-         TypesConfig /etc/mime.types\n<IfModule mod_dir.c>\nDirectoryIndex index.html\n</IfModule>\nDocumentRoot {s}/htdocs\n\
+         TypesConfig /etc/mime.types\n<IfModule mod_dir.c>\nDirectoryIndex index.html index.cgi index.pl index.php index.xhtml index.htm\n</IfModule>\nDocumentRoot {s}/htdocs\n\
          KeepAlive On\nMaxKeepAliveRequests 0\nKeepAliveTimeout 30\nTimeout 60\nGracefulShutdownTimeout 10\n\
          <Directory />\nAllowOverride None\nRequire all denied\n</Directory>\n\
          <Directory {s}/htdocs>\nRequire all granted\n</Directory>\n",

@@ -554,6 +554,33 @@ fn whoever_may_write_htaccess_learns_no_password_of_who_reads_his_pages() {
 
 #[test]
 #[ignore = "needs a world: run by cargo xtask test"]
+fn an_error_document_finds_no_password_also_where_nobody_logs_in() {
+    let world = world();
+    let dir = format!("write/anybody/sub/told-{}", std::process::id());
+    let go = first(&format!("{dir}/go"));
+    let more = format!(
+        "ErrorDocument 401 {go}\n<Location /afs/{FIRST_CELL}/write>\nDav afs\n</Location>\n\
+         <Location {0}>\nAFSLogin none\n</Location>\n<Directory {0}>\nAllowOverride All\n</Directory>\n",
+        first(&dir)
+    );
+    let httpd = start_with(&world, &more, |mut o| {
+        o.modules.extend(["dav", "rewrite"].map(str::to_owned));
+        o
+    });
+    assert_eq!(httpd.request(&Request::new("MKCOL", &first(&dir))).unwrap().status, 201);
+    let lines = "RewriteEngine On\n\
+                 RewriteRule ^go$ http://elsewhere.example/%{HTTP:X-Mark}/%{HTTP:Authorization} [R,L]\n";
+    seen::change(FIRST_CELL, &format!("{dir}/.htaccess"), lines).unwrap();
+    let login = format!("Basic {}", base64(b"alice:not-her-password"));
+    let request = Request::get(&first(&owner_file("alice"))).header("Authorization", &login);
+    let r = httpd.request(&request.header("X-Mark", "a-mark")).unwrap();
+    let to = r.header("Location").unwrap();
+    assert!(to.contains("/a-mark/") && !to.contains("Basic"), "{} {to}", r.status);
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
 fn a_directory_whose_access_file_has_too_long_a_name_is_not_served_as_if_it_had_none() {
     let world = world();
     let more = format!("<Location /afs/{FIRST_CELL}/write>\nDav afs\nOptions +Indexes\n</Location>\n");
@@ -622,5 +649,47 @@ fn where_an_access_file_cannot_be_read_neither_the_page_nor_an_error_document_be
             assert!(!r.text().contains("what the rules are for"), "{name}: {}", r.text());
         }
     }
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn whoever_may_write_htaccess_publishes_neither_files_of_the_server_nor_its_numbers() {
+    let world = world();
+    let dir = format!("write/anybody/sub/handler-{}", std::process::id());
+    let at = |name: &str| first(&format!("{dir}/{name}"));
+    let secret = std::path::Path::new("/srv/httpd/secret.txt");
+    std::fs::create_dir_all("/srv/httpd").unwrap();
+    std::fs::write(secret, "a file of the server's own, ".repeat(100)).unwrap();
+    let more = format!(
+        "<Location /afs/{FIRST_CELL}/write>\nDav afs\n</Location>\n\
+         <Directory /afs/{FIRST_CELL}/write/anybody>\nAllowOverride All\nOptions +FollowSymLinks +Indexes\n</Directory>\n"
+    );
+    let httpd = start_with(&world, &more, |mut o| {
+        o.modules.push("dav".to_owned());
+        o
+    });
+    assert_eq!(ask(&world, &httpd, "bob", Request::new("MKCOL", &first(&dir))).status, 201);
+    for name in ["numbers", "swapped"] {
+        let put = Request::new("PUT", &at(name)).body(b"his own");
+        assert_eq!(ask(&world, &httpd, "bob", put).status, 201);
+    }
+    let lines = "<Files numbers>\nSetHandler afs-metrics\n</Files>\n<Files swapped>\nSetHandler none-such\n</Files>\n";
+    seen::change(FIRST_CELL, &format!("{dir}/.htaccess"), lines).unwrap();
+    let r = httpd.get(&at("numbers")).unwrap();
+    assert!(!r.text().contains("afs_"), "{} {}", r.status, r.text());
+    // The file is exchanged while the server waits for the end of the request.
+    let mut c = Connection::open(httpd.address()).unwrap();
+    c.send_raw(
+        format!("GET {} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\n", at("swapped")).as_bytes(),
+    )
+    .unwrap();
+    std::thread::sleep(Duration::from_secs(1) * wait::slow_factor());
+    assert_eq!(ask(&world, &httpd, "bob", Request::new("DELETE", &at("swapped"))).status, 204);
+    seen::link(FIRST_CELL, &format!("{dir}/swapped"), secret.to_str().unwrap()).unwrap();
+    c.send_raw(b"x").unwrap();
+    let r = c.receive(false).unwrap();
+    assert!(!r.text().contains("of the server's own"), "{} {}", r.status, r.text());
+    assert!([403, 404].contains(&r.status), "{} {}", r.status, r.text());
     httpd.stop(&[]).unwrap();
 }

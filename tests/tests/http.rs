@@ -228,6 +228,41 @@ fn no_second_name_leads_round_the_rules_for_a_path() {
 
 #[test]
 #[ignore = "needs a world: run by cargo xtask test"]
+fn where_an_index_file_is_not_for_everybody_visitors_are_asked_to_log_in() {
+    let world = world();
+    let index = first("index-closed/index.html");
+    let more = format!(
+        "<Location /afs/{FIRST_CELL}/public/fallback>\nFallbackResource {index}\n</Location>\n\
+         <Location /afs/{FIRST_CELL}/public/told>\nFallbackResource {index}\nErrorDocument 401 /plain.html\n</Location>\n"
+    );
+    let httpd = start(&world, &more);
+    for path in ["index-closed/", "public/fallback", "public/told"] {
+        let path = first(path);
+        let r = httpd.get(&path).unwrap();
+        // kAFS says that what a visitor may not read is not there.
+        if r.status == 403 && afs_client() == "kafs" && path.ends_with('/') {
+            continue;
+        }
+        assert_eq!(r.status, 401, "{path}: {}", r.text());
+        let prompts = r.all("WWW-Authenticate");
+        assert_eq!(prompts, [format!("Basic realm=\"AFS cell {FIRST_CELL}\"")], "{path}");
+        if afs_client() == "kafs" {
+            // And then for everybody.
+            continue;
+        }
+        let r = get_as(&world, &httpd, &path, "alice");
+        assert_eq!(
+            (r.status, first_line(&r)),
+            (200, owner_line("alice", FIRST_CELL).trim_end().to_owned()),
+            "{path}"
+        );
+        assert_eq!(get_as(&world, &httpd, &path, "bob").status, 403, "{path}");
+    }
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
 fn rules_of_httpd_keep_applying_to_paths_in_afs() {
     let world = world();
     let more = "<Directory /afs/cell.example/public/deep>\nRequire all denied\n</Directory>\n\

@@ -174,6 +174,17 @@ pub trait Phases {
         None
     }
 
+    /// A header without which an answer with its status is of no use, and its value: where the answer has none of that name. A
+    /// module that has asked by a sub-request (mod_dir) may have kept its status alone.
+    fn lacking(_r: &mut Request<'_>) -> Option<(&'static CStr, String)> {
+        None
+    }
+
+    /// The answer where no module had one, instead of httpd's own for files.
+    fn last_handler(_r: &mut Request<'_>) -> Status {
+        Status::DECLINED
+    }
+
     /// The answer: OK, DECLINED, or a status.
     fn handler(_r: &mut Request<'_>) -> Status {
         Status::DECLINED
@@ -219,6 +230,7 @@ request_phase!(auth_checker);
 request_phase!(fixups);
 request_phase!(put_in_place);
 request_phase!(handler);
+request_phase!(last_handler);
 
 /// A trampoline of a phase of a request that has no say.
 macro_rules! silent_request_phase {
@@ -528,6 +540,9 @@ static BEHIND_DIR: Names = Names([c"mod_dir.c".as_ptr(), ptr::null()]);
 /// The one that is behind it, and by which an access file can read headers of the request.
 static BEFORE_HEADERS: Names = Names([c"mod_headers.c".as_ptr(), ptr::null()]);
 
+/// httpd's core, which sends files.
+static BEFORE_CORE: Names = Names([c"core.c".as_ptr(), ptr::null()]);
+
 /// Hooks everything in.
 ///
 /// # Safety
@@ -590,6 +605,7 @@ pub(super) unsafe extern "C" fn register(p: *mut sys::apr_pool_t) {
         sys::ap_hook_fixups(Some(fixups), NONE, NONE, first);
         sys::ap_hook_fixups(Some(put_in_place), BEHIND_DIR.0.as_ptr(), BEFORE_HEADERS.0.as_ptr(), last);
         sys::ap_hook_handler(Some(handler), NONE, NONE, really_first);
+        sys::ap_hook_handler(Some(last_handler), NONE, BEFORE_CORE.0.as_ptr(), really_last);
         sys::ap_hook_log_transaction(Some(log_transaction), NONE, NONE, middle);
     }
     // SAFETY: an optional hook is kept by its name as a function without type; mod_status calls the one of this name with

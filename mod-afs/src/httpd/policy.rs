@@ -1,4 +1,4 @@
-//! The output filter `AFS_POLICY`: adds the Content-Security-Policy of a place, behind mod_headers.
+//! The output filter `AFS_POLICY`: adds the Content-Security-Policy of a place, behind mod_headers, and what a refusal lacks.
 //!
 //! mod_headers works in filters of its own, also for lines of an `.htaccess`; this one stands behind them, and before
 //! those that keep answers (mod_cache) and the one that sends the headers. Who may set filters (mod_filter, by
@@ -41,7 +41,9 @@ unsafe extern "C" fn insert(r: *mut sys::request_rec) {
     guard("the policy's place", (), || {
         // SAFETY: the caller's promise.
         let Some(mut request) = (unsafe { Request::from_raw(r) }) else { return };
-        if request.main().is_some() || Module::policy(&mut request).is_none() {
+        if request.main().is_some()
+            || Module::policy(&mut request).is_none() && Module::lacking(&mut request).is_none()
+        {
             return;
         }
         let handle = HANDLE.load(Ordering::Relaxed);
@@ -69,6 +71,11 @@ unsafe extern "C" fn output(
         let Some(mut r) = (unsafe { Request::from_raw(raw) }) else { return false };
         if let Some(policy) = Module::policy(&mut r) {
             r.have_error_header(c"Content-Security-Policy", &policy);
+        }
+        if let Some((name, value)) = Module::lacking(&mut r)
+            && !r.has_header_out(name)
+        {
+            r.set_error_header(name, &value);
         }
         true
     });

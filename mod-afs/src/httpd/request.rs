@@ -519,6 +519,14 @@ impl<'r> Request<'r> {
         }
     }
 
+    /// Has the answer a header of that name?
+    pub fn has_header_out(&self, name: &CStr) -> bool {
+        [self.rec().headers_out, self.rec().err_headers_out].into_iter().any(|table| {
+            // SAFETY: a table of a live request.
+            !unsafe { sys::apr_table_get(table, name.as_ptr()) }.is_null()
+        })
+    }
+
     /// Media type that httpd found for the file.
     #[must_use]
     pub fn content_type(&self) -> Option<&CStr> {

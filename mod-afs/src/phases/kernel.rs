@@ -155,11 +155,18 @@ pub(super) fn left_to_others(r: &mut Request<'_>, afs: &Afs, name: &[u8]) -> Opt
     if runs.is_none() && !listed {
         return None;
     }
-    if r.file_kind() == FileKind::Directory
-        && let Err(errno) = afs.list(&who, name)
-    {
-        // httpd would make 403 of it.
-        return Some(Err(afs_says(r, errno)));
+    if r.file_kind() == FileKind::Directory {
+        if runs.is_none() {
+            // Not between our look and theirs: whoever asks decides how long his body takes.
+            let body = r.discard_body();
+            if body != Status::OK {
+                return Some(Err(body));
+            }
+        }
+        if let Err(errno) = afs.list(&who, name) {
+            // httpd would make 403 of it.
+            return Some(Err(afs_says(r, errno)));
+        }
     }
     r.read_in_own_thread();
     // The filter for what is included reads files as they come: ours come in memory.

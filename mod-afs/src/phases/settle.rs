@@ -132,8 +132,8 @@ pub(super) fn look_at_location(r: &mut Request<'_>, encoded: bool) -> Status {
         return Status::DECLINED;
     }
     let settled = settle(r, true).and_then(|()| stand(r));
-    // While the URL is encoded, it may still turn out that another Location is meant.
-    if !encoded {
+    // While the URL is encoded, it may still turn out that another Location is meant; but an error document is looked for now.
+    if !encoded || settled.is_err() {
         hide_credentials(r);
     }
     settled.map_or_else(|status| status, |()| Status::DECLINED)
