@@ -25,6 +25,9 @@ pub(super) fn register() -> bool {
 }
 
 /// In the new process, in the thread that forked.
+///
+/// # Safety
+/// Called by the C library.
 unsafe extern "C" fn forked() {
     guard("forked", (), Module::forked);
 }

@@ -78,7 +78,7 @@ mod status;
 
 pub use authz::Verdict;
 pub use file_info::{FileInfo, FileKind, Look};
-pub use handlers::first_handler;
+pub use handlers::{first_handler, has_other_handlers};
 pub use hook::Phases;
 pub use htaccess::{Htaccess, KnownAccessFiles};
 pub use kept::{

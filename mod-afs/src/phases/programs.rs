@@ -1,6 +1,6 @@
 //! What httpd would run on a file instead of sending it.
 
-use crate::httpd::{Request, first_handler};
+use crate::httpd::{Request, first_handler, has_other_handlers};
 use core::ffi::CStr;
 
 /// httpd's module that starts programs from the worker, and so as the visitor.
@@ -84,6 +84,36 @@ const HARMLESS: [&str; 10] = [
     "perl-status",
 ];
 
+/// Modules that answer requests and start nothing for that, or have another process do so. What none of them knows goes to the core.
+const START_NOTHING: [&CStr; 26] = [
+    c"mod_afs.c",
+    c"core.c",
+    c"mod_asis.c",
+    c"mod_autoindex.c",
+    c"mod_cgid.c",
+    c"mod_dav.c",
+    c"mod_actions.c",
+    c"mod_fcgid.c",
+    c"mod_heartmonitor.c",
+    c"mod_http2.c",
+    c"mod_imagemap.c",
+    c"mod_info.c",
+    c"mod_ldap.c",
+    c"util_ldap.c",
+    c"mod_lbmethod_heartbeat.c",
+    c"mod_md.c",
+    c"mod_negotiation.c",
+    c"mod_proxy.c",
+    c"mod_proxy_balancer.c",
+    c"mod_rewrite.c",
+    c"mod_status.c",
+    c"mod_ssl.c",
+    c"mod_speling.c",
+    c"mod_socache_memcache.c",
+    c"mod_userdir.c",
+    c"mod_dir.c",
+];
+
 /// Might a program be started from this worker, for a request that has nothing to do with AFS?
 pub(super) fn may_start_programs(r: &Request<'_>) -> bool {
     may_start(r) && run_as_nobody(r).is_none()
@@ -92,10 +122,12 @@ pub(super) fn may_start_programs(r: &Request<'_>) -> bool {
 /// Might what would run here start one?
 pub(super) fn may_start(r: &Request<'_>) -> bool {
     let (handler, media_type) = asked_for(r);
-    runs(handler, media_type).is_some_and(|name| can_start(&String::from_utf8_lossy(name)))
-        || RUNNING_FILTERS
-            .iter()
-            .any(|name| r.has_output_filter(name) && (*name != INCLUDES || r.options().exec))
+    runs(handler, media_type).is_some_and(|name| {
+        // Whoever may write an access file can call for any name.
+        can_start(&String::from_utf8_lossy(name)) && has_other_handlers(&START_NOTHING)
+    }) || RUNNING_FILTERS
+        .iter()
+        .any(|name| r.has_output_filter(name) && (*name != INCLUDES || r.options().exec))
 }
 
 /// Might what is so called start one?
