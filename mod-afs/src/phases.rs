@@ -330,30 +330,38 @@ impl Phases for Module {
 
     fn handler(r: &mut Request<'_>) -> Status {
         // Whoever may write an access file in AFS could ask for them there.
-        if r.state::<Visit>().is_none_or(|visit| !visit.in_afs)
-            && let Some(status) = crate::status::handle(r)
-        {
+        let by_file = is_named_in_afs(r)
+            && (r.dir_config().auth_type() == AuthType::Afs
+                || r.state::<Visit>().is_some_and(|visit| visit.in_afs));
+        if !by_file && let Some(status) = crate::status::handle(r) {
             return status;
         }
         answered_in_part(r, answer)
     }
 
     fn last_handler(r: &mut Request<'_>) -> Status {
-        let in_afs = r.state::<Visit>().is_some_and(|visit| visit.in_afs) && is_named_in_afs(r);
-        let afs =
-            child().and_then(|child| child.afs.as_ref()).filter(|afs| in_afs && afs.standing().is_some());
-        let Some(afs) = afs else { return Status::DECLINED };
-        let name = r.filename().map(|name| name.to_bytes().to_vec()).unwrap_or_default();
+        // That filter runs files, which it has to get from httpd.
+        if settled(r).is_none() || !is_named_in_afs(r) || r.has_output_filter(c"php") {
+            return Status::DECLINED;
+        }
+        let afs = child().and_then(|child| child.afs.as_ref()).filter(|afs| afs.standing().is_some());
+        let (Some(afs), Some(name)) = (afs, r.filename().map(|name| name.to_bytes().to_vec())) else {
+            return Status::DECLINED;
+        };
         serve(r, afs, &name).unwrap_or_else(|status| status)
     }
 
     fn lacking(r: &mut Request<'_>) -> Option<(&'static CStr, String)> {
-        if effective(r).auth_type() != AuthType::Afs {
-            return None;
-        }
+        // Of a request that another module has ended before its visitor was settled, or that nobody's login could help, it is
+        // that module's word.
+        let settled = settled(r)
+            .or_else(|| r.inherited_state::<Visit>().and_then(|visit| visit.settled.clone()))
+            .filter(|_| effective(r).auth_type() == AuthType::Afs)?;
         let server = r.server().config();
         match r.status() {
-            401 if !server.require_tls() || r.is_https() => Some((c"WWW-Authenticate", challenge(r, server))),
+            401 if !settled.is_final() && (!server.require_tls() || r.is_https()) => {
+                Some((c"WWW-Authenticate", challenge(r, server)))
+            }
             503 => Some((c"Retry-After", RETRY_AFTER_S.to_string())),
             _ => None,
         }

@@ -263,6 +263,24 @@ fn where_an_index_file_is_not_for_everybody_visitors_are_asked_to_log_in() {
 
 #[test]
 #[ignore = "needs a world: run by cargo xtask test"]
+fn a_refusal_of_another_module_asks_for_no_password_where_nobody_logs_in_to_afs() {
+    let world = world();
+    let more = format!(
+        "<Location /afs/{FIRST_CELL}/public>\nAFSLogin none\nAuthType Form\nAuthName x\nAuthFormProvider file\n\
+         AuthUserFile /dev/null\nSession On\nSessionCookieName session path=/\nRequire valid-user\n</Location>"
+    );
+    let httpd = start_with(&world, &more, |mut o| {
+        o.modules
+            .extend(["auth_form", "authn_file", "request", "session", "session_cookie"].map(str::to_owned));
+        o
+    });
+    let r = httpd.get(&first("public/page.html")).unwrap();
+    assert_eq!((r.status, r.header("WWW-Authenticate")), (401, None), "{}", r.text());
+    httpd.stop(&["AH"]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
 fn rules_of_httpd_keep_applying_to_paths_in_afs() {
     let world = world();
     let more = "<Directory /afs/cell.example/public/deep>\nRequire all denied\n</Directory>\n\

@@ -664,25 +664,25 @@ pub fn find(
     depth: Option<usize>,
     of_destination: bool,
 ) -> Result<Found, No> {
-    if let Some(found) = phases::tree_in_afs(r).and_then(|tree| tree.clone().filter(|f| f.is_of(root, depth)))
-    {
+    let method = r.method().to_bytes().to_vec();
+    let method = method.as_slice();
+    let still = |found: &Found| found.is_of(root, depth) && (method != b"LOCK" || found.is_fresh());
+    if let Some(found) = phases::tree_in_afs(r).and_then(|tree| tree.clone()).filter(still) {
         return Ok(found);
     }
-    let method = r.method().to_bytes();
-    // AFS decides on the change itself; whoever may do nothing there shall not have a whole tree gone through.
+    // AFS decides on the change itself; whoever may do nothing there shall not have a whole tree gone through. A lock may be taken
+    // off by whom it is, whatever he may do by now.
     if root.is_collection() && (of_destination || matches!(method, b"DELETE" | b"MOVE")) {
         root.may_be_changed()?;
+    } else if method == b"UNLOCK" && !root.who.is_visitor() {
+        root.may_lock()?;
     }
     // A lock of a collection is one of all that is in it.
     let locks = method == b"LOCK";
     let each = |thing: &Thing| {
         if locks && thing.is_collection() && !thing.is_by_link() { thing.may_lock() } else { Ok(()) }
     };
-    // A lock must not stay because of what has come into its collection since, or its owner may do no more.
-    let in_part = method == b"UNLOCK";
-    let to = if in_part && root.is_collection() && root.may_lock().is_err() { Some(0) } else { depth };
-    let found = Walk::begin(method == b"PROPFIND").find(r, root.clone(), to, in_part, each)?;
-    let found = Found::new(depth, found);
+    let found = Walk::begin(method == b"PROPFIND").find(r, root.clone(), depth, each)?;
     if let Some(tree) = phases::tree_in_afs(r) {
         *tree = Some(found.clone());
     }

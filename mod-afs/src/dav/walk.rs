@@ -18,6 +18,9 @@ pub const DEEPEST: usize = 100;
 /// Most bytes of what one finds: all of it is kept until the end of the request, since mod_dav asks more than once.
 const MOST: usize = 128 << 20;
 
+/// What has been found counts so long for a lock of all of it, whose request may take long to come.
+const FRESH: Duration = Duration::from_secs(1);
+
 /// A walk under way.
 #[derive(Debug)]
 pub struct Walk {
@@ -37,13 +40,15 @@ pub struct Found {
     depth: Option<usize>,
     /// In the order in which mod_dav is to hear of it: a collection before its members, the root first.
     things: Arc<[Thing]>,
+    /// When that was.
+    at: Instant,
 }
 
 impl Found {
-    /// These, to that depth.
+    /// Whether it was found just now.
     #[must_use]
-    pub fn new(depth: Option<usize>, things: Vec<Thing>) -> Self {
-        Self { depth, things: things.into() }
+    pub fn is_fresh(&self) -> bool {
+        self.at.elapsed() < FRESH
     }
 
     /// Whether it is what a walk through `root` to this depth would find.
@@ -74,7 +79,7 @@ impl Walk {
 
     /// Finds `root` and, to this depth, what is in it.
     ///
-    /// `each`: what has to hold of each resource. `in_part`: what can be found will do.
+    /// `each`: what has to hold of each resource.
     ///
     /// # Errors
     /// Why the names in `root` cannot be read; what `each` says; [`No::TooMuch`].
@@ -83,27 +88,8 @@ impl Walk {
         r: &Request<'_>,
         root: Thing,
         depth: Option<usize>,
-        in_part: bool,
         each: impl Fn(&Thing) -> Result<(), No>,
-    ) -> Result<Vec<Thing>, No> {
-        match self.gather(r, root, depth, each) {
-            Err(_) if in_part && !self.found.is_empty() => {}
-            done => done?,
-        }
-        Ok(self.found)
-    }
-
-    /// See [`Walk::find`].
-    ///
-    /// # Errors
-    /// As there.
-    fn gather(
-        &mut self,
-        r: &Request<'_>,
-        root: Thing,
-        depth: Option<usize>,
-        each: impl Fn(&Thing) -> Result<(), No>,
-    ) -> Result<(), No> {
+    ) -> Result<Found, No> {
         // What has not been looked into, with its level below the root; the last one is next.
         let mut rest = vec![(root, 0)];
         while let Some((thing, level)) = rest.pop() {
@@ -114,7 +100,7 @@ impl Walk {
             if !goes_deeper || !self.descends(by_link, level, r.is_aborted())? {
                 continue;
             }
-            let members = self.found.last().map_or(Ok(Vec::new()), |thing| thing.members(r, self));
+            let members = self.found.last().map_or(Ok(Vec::new()), |thing| thing.members(r, &self));
             match members {
                 Ok(members) => {
                     self.size += members.iter().map(Thing::size).sum::<usize>();
@@ -128,7 +114,7 @@ impl Walk {
                 return Err(No::TooMuch);
             }
         }
-        Ok(())
+        Ok(Found { depth, things: self.found.into(), at: Instant::now() })
     }
 
     /// Whether there is time left, and somebody who waits for the answer.

@@ -84,8 +84,10 @@ const HARMLESS: [&str; 10] = [
     "perl-status",
 ];
 
-/// Modules that answer requests and start nothing for that, or have another process do so. What none of them knows goes to the core.
-const START_NOTHING: [&CStr; 26] = [
+/// Modules that answer requests and start nothing for that, or have another process do so; or what [`programs_by`] knows. What
+/// none of them knows goes to the core.
+const START_NOTHING: [&CStr; 27] = [
+    BY_WORKER,
     c"mod_afs.c",
     c"core.c",
     c"mod_asis.c",
@@ -124,7 +126,8 @@ pub(super) fn may_start(r: &Request<'_>) -> bool {
     let (handler, media_type) = asked_for(r);
     runs(handler, media_type).is_some_and(|name| {
         // Whoever may write an access file can call for any name.
-        can_start(&String::from_utf8_lossy(name)) && has_other_handlers(&START_NOTHING)
+        can_start(&String::from_utf8_lossy(name))
+            && (programs_by(handler, media_type).is_some() || has_other_handlers(&START_NOTHING))
     }) || RUNNING_FILTERS
         .iter()
         .any(|name| r.has_output_filter(name) && (*name != INCLUDES || r.options().exec))
