@@ -540,9 +540,6 @@ static BEHIND_DIR: Names = Names([c"mod_dir.c".as_ptr(), ptr::null()]);
 /// The one that is behind it, and by which an access file can read headers of the request.
 static BEFORE_HEADERS: Names = Names([c"mod_headers.c".as_ptr(), ptr::null()]);
 
-/// httpd's core, which sends files.
-static BEFORE_CORE: Names = Names([c"core.c".as_ptr(), ptr::null()]);
-
 /// Hooks everything in.
 ///
 /// # Safety
@@ -605,7 +602,8 @@ pub(super) unsafe extern "C" fn register(p: *mut sys::apr_pool_t) {
         sys::ap_hook_fixups(Some(fixups), NONE, NONE, first);
         sys::ap_hook_fixups(Some(put_in_place), BEHIND_DIR.0.as_ptr(), BEFORE_HEADERS.0.as_ptr(), last);
         sys::ap_hook_handler(Some(handler), NONE, NONE, really_first);
-        sys::ap_hook_handler(Some(last_handler), NONE, BEFORE_CORE.0.as_ptr(), really_last);
+        // Right before the core's for files; it has another one before all, so its name says nothing here.
+        sys::ap_hook_handler(Some(last_handler), NONE, NONE, really_last - 1);
         sys::ap_hook_log_transaction(Some(log_transaction), NONE, NONE, middle);
     }
     // SAFETY: an optional hook is kept by its name as a function without type; mod_status calls the one of this name with
