@@ -340,8 +340,12 @@ impl Phases for Module {
     }
 
     fn last_handler(r: &mut Request<'_>) -> Status {
+        // Of a directory the core opens nothing.
+        if settled(r).is_none() || !is_named_in_afs(r) || r.file_kind() == FileKind::Directory {
+            return Status::DECLINED;
+        }
         // That filter runs files, which it has to get from httpd.
-        if settled(r).is_none() || !is_named_in_afs(r) || r.has_output_filter(c"php") {
+        if r.has_output_filter(c"php") {
             return Status::DECLINED;
         }
         let afs = child().and_then(|child| child.afs.as_ref()).filter(|afs| afs.standing().is_some());
