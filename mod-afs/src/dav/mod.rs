@@ -3,6 +3,7 @@
 //! mod_dav speaks the protocol, checks conditions and locks, and asks for one step after the other; each is done here as
 //! the visitor. The decision is AFS's answer to the step itself.
 
+pub mod ahead;
 pub mod codings;
 pub mod cross_site;
 pub mod files;
@@ -35,7 +36,7 @@ use headers::{http_date, names_etag};
 use pag::Fault;
 use put::Problem;
 use tree::Place;
-use walk::{Found, Walk};
+use walk::Walk;
 
 /// A body that is being put.
 pub type Put = put::Put<OpenDir>;
@@ -612,7 +613,7 @@ pub fn hand_over(r: &mut Request<'_>) -> Option<Status> {
             if elsewhere {
                 return Some(phases::refuse(r, Answer::Elsewhere, "other-server", None));
             }
-            if let Err(no) = first_of_all(r) {
+            if let Err(no) = ahead::first_of_all(r) {
                 return Some(Status::http(tell(r, no).status));
             }
             r.read_in_own_thread();
@@ -625,68 +626,6 @@ pub fn hand_over(r: &mut Request<'_>) -> Option<Status> {
         }
         _ => None,
     }
-}
-
-/// What mod_dav would not ask, or only when it has begun to answer, or with its database of locks open, for which all other
-/// writers wait.
-///
-/// # Errors
-/// Why the visitor is refused.
-fn first_of_all(r: &mut Request<'_>) -> Result<(), No> {
-    let depth = r.header_in(c"Depth").map(CStr::to_owned);
-    let method = r.method().to_bytes().to_vec();
-    if !matches!(method.as_slice(), b"DELETE" | b"LOCK" | b"MOVE" | b"PROPFIND" | b"UNLOCK") {
-        return Ok(());
-    }
-    let thing = Thing::of(r)?;
-    match (method.as_slice(), depth.as_deref().map(CStr::to_bytes)) {
-        // It asks nobody but its own tables for a lock.
-        (b"LOCK", Some(b"0")) => thing.may_lock(),
-        (b"LOCK", _) => {
-            thing.may_lock()?;
-            if thing.is_collection() { find(r, &thing, None, false).map(drop) } else { Ok(()) }
-        }
-        (b"PROPFIND", Some(b"0")) => Ok(()),
-        (b"PROPFIND", Some(b"1")) => find(r, &thing, Some(1), false).map(drop),
-        (b"PROPFIND", _) => thing.may_list(),
-        _ if thing.exists() => find(r, &thing, None, false).map(drop),
-        _ => Ok(()),
-    }
-}
-
-/// `root` and, to this depth, what is in it, for a request that mod_dav has it gone through for; looked up once for all its walks.
-///
-/// # Errors
-/// Why the visitor is refused.
-pub fn find(
-    r: &mut Request<'_>,
-    root: &Thing,
-    depth: Option<usize>,
-    of_destination: bool,
-) -> Result<Found, No> {
-    let method = r.method().to_bytes().to_vec();
-    let method = method.as_slice();
-    let still = |found: &Found| found.is_of(root, depth) && (method != b"LOCK" || found.is_fresh());
-    if let Some(found) = phases::tree_in_afs(r).and_then(|tree| tree.clone()).filter(still) {
-        return Ok(found);
-    }
-    // AFS decides on the change itself; whoever may do nothing there shall not have a whole tree gone through. A lock may be taken
-    // off by whom it is, whatever he may do by now.
-    if root.is_collection() && (of_destination || matches!(method, b"DELETE" | b"MOVE")) {
-        root.may_be_changed()?;
-    } else if method == b"UNLOCK" && !root.who.is_visitor() {
-        root.may_lock()?;
-    }
-    // A lock of a collection is one of all that is in it.
-    let locks = method == b"LOCK";
-    let each = |thing: &Thing| {
-        if locks && thing.is_collection() && !thing.is_by_link() { thing.may_lock() } else { Ok(()) }
-    };
-    let found = Walk::begin(method == b"PROPFIND").find(r, root.clone(), depth, each)?;
-    if let Some(tree) = phases::tree_in_afs(r) {
-        *tree = Some(found.clone());
-    }
-    Ok(found)
 }
 
 /// The refusal of a body that would be stored in a coding.

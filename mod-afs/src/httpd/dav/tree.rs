@@ -2,7 +2,7 @@
 
 use super::resource::{Private, private, private_mut, resource};
 use super::{error, guarded, pool_of, refuse};
-use crate::dav::{self, No, Thing};
+use crate::dav::{No, Thing, ahead};
 use crate::httpd::Request;
 use core::ffi::c_int;
 use core::ptr;
@@ -173,7 +173,7 @@ pub(super) unsafe extern "C" fn walk(
         let of_destination = unsafe { request.as_ref() }.is_some_and(|r| !r.main.is_null());
         // All of it before mod_dav hears of any: with the first resource it opens its database of locks, for which all other
         // writers wait.
-        let found = match dav::find(&mut r, &root.thing, depth, of_destination) {
+        let found = match ahead::find(&mut r, &root.thing, depth, of_destination) {
             Ok(found) => found.things(),
             // SAFETY: the request of the root.
             Err(no) => return unsafe { refuse(params.pool, request, no, ptr::null_mut()) },
