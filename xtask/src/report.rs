@@ -19,6 +19,9 @@ pub(crate) struct Line {
     /// Each single test that ran in a world or guest, and whether it passed.
     #[serde(default)]
     pub(crate) tests: Vec<(String, bool)>,
+    /// What it said of its failures.
+    #[serde(default)]
+    pub(crate) why: Vec<String>,
     /// Each row of a table of requests that was printed.
     #[serde(default)]
     pub(crate) rows: Vec<Answered>,
@@ -38,6 +41,7 @@ impl Line {
             seconds,
             counts: None,
             tests: Vec::new(),
+            why: Vec::new(),
             rows: Vec::new(),
             skipped: None,
             of: None,
@@ -45,15 +49,33 @@ impl Line {
     }
 }
 
+impl Line {
+    fn has_failed(&self) -> bool {
+        !self.passed && self.skipped.is_none()
+    }
+}
+
+/// What failed: each step's name, its tests, and what they said.
+fn failures(lines: &[Line]) -> Vec<String> {
+    let mut all = Vec::new();
+    for line in lines.iter().filter(|l| l.has_failed()) {
+        all.push(format!("\nFAILED: {}", line.name));
+        all.extend(line.tests.iter().filter(|(_, ok)| !ok).map(|(test, _)| format!("  {test}")));
+        all.extend(line.why.iter().map(|said| format!("    {said}")));
+    }
+    all
+}
+
 /// Does something and notes whether it went well.
 pub(crate) fn step(name: &str, f: impl FnOnce() -> Result<()>) -> Line {
     say(&format!("== {name}"));
     let started = Instant::now();
-    let result = f();
-    if let Err(e) = &result {
-        say(&format!("{name}: {e:#}"));
+    let why = f().err().map(|e| format!("{name}: {e:#}"));
+    if let Some(why) = &why {
+        say(why);
     }
-    Line { passed: result.is_ok(), ..Line::failed(name, started.elapsed().as_secs_f64()) }
+    let passed = why.is_none();
+    Line { passed, why: why.into_iter().collect(), ..Line::failed(name, started.elapsed().as_secs_f64()) }
 }
 
 /// Notes what does not run, with the reason.
@@ -97,7 +119,9 @@ pub(crate) fn summary(lines: &[Line], plan: &[Subject], total: Duration) -> Exit
         );
         plan.iter().for_each(|line| println!("{line}"));
     }
-    let failed = lines.iter().filter(|l| !l.passed && l.skipped.is_none()).count();
+    // Here, too: of a long output often the end alone is at hand.
+    failures(lines).iter().for_each(|line| println!("{line}"));
+    let failed = lines.iter().filter(|l| l.has_failed()).count();
     let skipped = lines.iter().filter(|l| l.skipped.is_some()).count();
     let ran = lines.len() - skipped;
     println!("\n{ran} ran, {failed} failed, {skipped} skipped, {:.1} minutes", total.as_secs_f64() / 60.0);
@@ -173,6 +197,27 @@ fn table(columns: &[Column<'_>], method: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_failed_is_said_once_more_and_nothing_else() {
+        let mut bad = Line::failed("http [userspace, event]", 1.0);
+        bad.tests = vec![("serves".into(), true), ("waits".into(), false)];
+        bad.why = vec!["panicked at here".into()];
+        let mut not_run = Line::failed("guests", 0.0);
+        not_run.skipped = Some("why".into());
+        let good = step("good", || Ok(()));
+        let worse = step("worse", || anyhow::bail!("no room"));
+        assert_eq!(
+            failures(&[good, bad, not_run, worse]),
+            [
+                "\nFAILED: http [userspace, event]",
+                "  waits",
+                "    panicked at here",
+                "\nFAILED: worse",
+                "    worse: no room"
+            ]
+        );
+    }
 
     #[test]
     fn the_matrix_names_each_way_and_what_failed_there() {

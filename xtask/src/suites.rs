@@ -173,6 +173,7 @@ pub(crate) fn inside(plan: &Path, report: &Path) -> Result<ExitCode> {
         let line = Line {
             name: suite.name.clone(),
             tests: single(&output),
+            why: why(&output),
             rows: conformance::rows(&output),
             // A program that ran no test at all proves nothing.
             passed: passed && counts.is_some_and(|c| c.first().is_some_and(|n| *n > 0)),
@@ -227,6 +228,43 @@ pub(crate) fn single(output: &str) -> Vec<(String, bool)> {
         .collect()
 }
 
+/// No more lines of a test's words are repeated.
+const WORDS: usize = 12;
+
+/// What failed tests said, without backtraces, by libtest's output; of programs that something else ended, the last lines.
+pub(crate) fn why(output: &str) -> Vec<String> {
+    let mut said: Vec<&str> = Vec::new();
+    let mut left = 0;
+    // The lines of the program that runs.
+    let mut open: Vec<&str> = Vec::new();
+    for line in output.lines().filter(|l| !l.trim().is_empty()) {
+        if line.starts_with("running ") {
+            said.extend(last(&open));
+            open.clear();
+        }
+        open.push(line);
+        if line.starts_with("---- ") && line.ends_with(" stdout ----") {
+            left = WORDS;
+        } else if line.starts_with("test result:") {
+            open.clear();
+        } else if line == "failures:" || line == "stack backtrace:" || line.starts_with("note: ") {
+            left = 0;
+        }
+        if left > 0 {
+            left -= 1;
+            said.push(line);
+        }
+    }
+    said.extend(last(&open));
+    said.into_iter().map(|line| line.chars().take(300).collect()).collect()
+}
+
+/// The last lines of a program that began to run tests.
+fn last<'a>(lines: &[&'a str]) -> Vec<&'a str> {
+    let began = lines.first().is_some_and(|l| l.starts_with("running "));
+    lines.iter().copied().skip(lines.len().saturating_sub(WORDS)).filter(|_| began).collect()
+}
+
 /// Builds a test program: its path.
 pub(crate) fn build(package: &str, test: &str) -> Result<PathBuf> {
     let target = cell::target_dir()?;
@@ -264,6 +302,21 @@ mod tests {
                     test result: FAILED. 2 passed; 4 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s\n";
         assert_eq!(count(text), Some([5, 4, 1]));
         assert_eq!(count("nothing"), None);
+    }
+
+    #[test]
+    fn the_words_of_a_failed_test_are_found_without_its_backtrace() {
+        let text = "running 2 tests\ntest a ... ok\ntest c ... FAILED\n\nfailures:\n\n---- c stdout ----\n\n\
+                    thread 'c' panicked at x.rs:1:2:\nno answer\nstack backtrace:\n   0: main\nnote: more\n\n\
+                    failures:\n    c\n\ntest result: FAILED. 1 passed; 1 failed\n";
+        assert_eq!(why(text), ["---- c stdout ----", "thread 'c' panicked at x.rs:1:2:", "no answer"]);
+        assert_eq!(why("running 1 test\nlistening\n\n"), ["running 1 test", "listening"], "it was ended");
+        assert_eq!(
+            why(&format!("running 0 tests\nx\n{text}"))[..2],
+            ["running 0 tests", "x"],
+            "ended before others"
+        );
+        assert!(why("running 1 test\ntest a ... ok\n\ntest result: ok. 1 passed\ndone\n").is_empty());
     }
 
     #[test]

@@ -405,12 +405,14 @@ fn cargo(lines: &mut Vec<Line>, name: &str, args: &[&str], env: &[(&str, &str)])
 fn counted(lines: &mut Vec<Line>, name: &str, args: &[&str]) {
     let mut counts = None;
     let mut tests = Vec::new();
+    let mut why = Vec::new();
     let mut line = step(name, || {
         let mut command = cargo_command();
         command.args(args).current_dir(workspace());
         let (ok, output) = tee(&mut command)?;
         counts = count(&output);
         tests = single(&output);
+        why = suites::why(&output);
         if !ok {
             bail!("cargo {} failed", args.join(" "));
         }
@@ -418,6 +420,7 @@ fn counted(lines: &mut Vec<Line>, name: &str, args: &[&str]) {
     });
     line.counts = counts;
     line.tests = tests;
+    line.why.extend(why);
     lines.push(line);
 }
 
