@@ -219,6 +219,7 @@ fn the_package_serves_on_a_stock_apache_with_the_readme_s_ten_lines() {
     assert!(!run("weblog", &["forget", "bob"]).status.success());
 
     the_configuration_can_be_reloaded(&own, alice);
+    files_of_rules_are_obeyed_where_they_may_be_and_never_shown(&world);
     users_directories_are_there_by_the_page_s_lines(alice);
 
     let log = Path::new("/var/log/apache2/error.log");
@@ -242,6 +243,35 @@ fn the_package_serves_on_a_stock_apache_with_the_readme_s_ten_lines() {
     must("apachectl", &["configtest"]);
     as_dpkg("postrm", "purge");
     assert!(!run("getent", &["passwd", "weblog"]).status.success(), "the broker's user has stayed");
+}
+
+/// Debian's own rule for names that begin with `.ht` counts below AFS, and so do the rules of users where AllowOverride lets them:
+/// a Require in a Location would take the place of both.
+fn files_of_rules_are_obeyed_where_they_may_be_and_never_shown(world: &World) {
+    let cell = world.cell(FIRST_CELL).unwrap();
+    let status =
+        |path: &str, who: Option<&str>| https(&first(path), who.map(|name| (name, password(cell, name)))).0;
+    let own = "alice-only/.htaccess";
+    assert_eq!(status(own, Some("alice")), 403, "shown to whom AFS lets read it");
+    assert_eq!(status("public/htaccess-deny/.htaccess", None), 403);
+    // Debian allows no overrides.
+    assert_eq!(status("public/htaccess-deny/page.html", None), 200);
+    assert_eq!(status("require/friends/page.html", None), 200);
+
+    let (site, line) = (fs::read_to_string(SITE).unwrap(), "    Require          all granted\n");
+    assert_eq!(site.matches(line).count(), 1, "{site}");
+    fs::write(SITE, site.replace(line, &format!("{line}    AllowOverride    AuthConfig\n"))).unwrap();
+    must("apachectl", &["configtest"]);
+    must("apachectl", &["-k", "graceful"]);
+    wait::until_true("the users' own rules", answer_limit(), || {
+        Ok(status("public/htaccess-deny/page.html", None) == 403)
+    })
+    .unwrap();
+    let of_friends = ["alice", "bob", "carol"].map(|who| status("require/friends/page.html", Some(who)));
+    assert_eq!((status("require/friends/page.html", None), of_friends), (401, [403, 200, 200]));
+    assert_eq!(status("public/htaccess-deny/.htaccess", None), 403);
+    assert_eq!(status("require/friends/.htaccess", Some("bob")), 403);
+    assert_eq!(status("public/page.html", None), 200);
 }
 
 /// A reload keeps logins; what it cannot change, configtest says.
