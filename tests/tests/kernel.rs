@@ -9,7 +9,7 @@ mod outside;
 use common::keys::{Keys, identity};
 use common::programs::{self, DIR as PROGRAMS, program};
 use common::{ask, first, first_line, get_as, metrics, password, report, start, start_with, world};
-use integration::content::{owner_file, owner_line};
+use integration::content::{PUBLIC_LINE, owner_file, owner_line};
 use integration::http::{Request, Response};
 use integration::http2;
 use integration::httpd::{Httpd, Mpm};
@@ -520,7 +520,9 @@ fn a_program_is_run_for_no_page_of_another_site_and_its_answers_and_listings_are
 fn where_no_pag_is_left_who_is_away_gives_his_and_it_is_503_and_never_somebody_elses() {
     let world = world();
     program("who", "echo \"user=$REMOTE_USER\"");
-    let more = format!("SetAFSPags 2\n{}{}", metrics::PLACE, programs::place());
+    let page = first("public/page.html");
+    let by_nobody = format!("<Location \"{page}\">\nSetHandler what-no-module-has\n</Location>\n");
+    let more = format!("SetAFSPags 2\n{}{}{by_nobody}", metrics::PLACE, programs::place());
     let httpd = start_with(&world, &more, |mut o| {
         o.modules.extend(["cgi", "alias"].map(str::to_owned));
         o.sizes = Some(match o.mpm {
@@ -547,6 +549,10 @@ fn where_no_pag_is_left_who_is_away_gives_his_and_it_is_503_and_never_somebody_e
         assert_eq!((r.status, first_line(&r)), (200, owner_line(who, FIRST_CELL).trim_end().to_owned()));
         pags(2, 0);
     }
+    // A handler that no module has starts nothing.
+    let r = get_as(&world, &httpd, &page, "alice");
+    assert_eq!((r.status, first_line(&r)), (200, PUBLIC_LINE.trim_end().to_owned()));
+    pags(2, 0);
     // Programs may go on in the PAGs that are there now.
     for who in ["alice", "bob"] {
         let r = get_as(&world, &httpd, "/run/who", who);
