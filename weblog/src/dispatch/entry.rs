@@ -6,6 +6,9 @@ use weblog_proto::Granted;
 
 /// A token is not relied on in its last seconds: a request takes time, and an AFS client drops it on the second.
 const LAST_S: u64 = 2;
+/// So long after a login what it brought is there for those who were told to ask again, however short they would have it
+/// remembered: else each of them would begin the next login.
+const OWED_MS: u64 = 1_000;
 
 /// A token in the cache.
 pub(super) struct Entry {
@@ -34,8 +37,8 @@ pub(super) fn usable(entry: &Entry, lifetime_s: u32, cache_s: u32, now: Now) -> 
         s => u64::from(s).saturating_mul(1000).saturating_sub(age_ms) / 1000,
     };
     let valid_s = left_s.saturating_sub(LAST_S).min(fresh_s);
-    let first = age_ms == 0 && left_s > 0;
-    (short_enough && (valid_s > 0 || first)).then(|| Granted {
+    let owed = age_ms < OWED_MS && left_s > 0;
+    (short_enough && (valid_s > 0 || owed)).then(|| Granted {
         token: entry.token.clone(),
         name: entry.name.clone(),
         valid_s: u32::try_from(valid_s.max(1)).unwrap_or(u32::MAX),

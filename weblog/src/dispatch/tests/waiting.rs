@@ -40,6 +40,22 @@ fn a_slow_login_gives_the_lane_back_and_its_answer_is_there_later() {
 }
 
 #[test]
+fn who_was_told_to_ask_again_gets_the_token_even_if_it_is_remembered_for_a_second_only() {
+    let mut w = World::new(|_| ());
+    let short = || GetToken { cache_expiration_s: 1, ..alice("secret") };
+    let a = w.ask(0, short());
+    w.advance(100);
+    assert!(matches!(w.reply(a), Reply::Pending { .. }));
+    w.answer(right_is_secret);
+    w.advance(u64::from(RETRY_MAX_MS));
+    let again = w.ask(0, short());
+    assert_eq!(w.granted(again).valid_s, 1);
+    w.advance(1_000 - u64::from(RETRY_MAX_MS));
+    w.ask(0, short());
+    assert_eq!(w.started, 2, "it was a second only");
+}
+
+#[test]
 fn a_lane_has_one_asker() {
     let mut w = World::new(|_| ());
     let dead = w.ask(5, alice("secret"));
