@@ -81,7 +81,12 @@ impl Held {
         self.token.lifetime_s(now.unix_s).saturating_sub(LAST_S)
     }
 
-    /// Whether it has ended. Servers go by the wall clock, which may have jumped, as where a machine was paused or restored.
+    /// Whether half of its life has gone by the wall clock, which may have jumped, as where a machine was paused or restored.
+    fn is_old(&self, now: Now) -> bool {
+        self.token.lifetime_s(now.unix_s) <= self.token.lifetime_s(self.since.unix_s) / 2
+    }
+
+    /// Whether it has ended. Servers go by the wall clock.
     fn has_ended(&self, now: Now) -> bool {
         self.end_ms() <= now.ms || self.left_s(now) == 0
     }
@@ -126,12 +131,14 @@ impl Identity {
         format!("service {} ({})", self.service, self.service.key_file)
     }
 
-    /// Whether an attempt is due: its time has come, or that of the token has ended before, by the wall clock.
+    /// Whether an attempt is due: its time has come, or come before by the wall clock.
     fn is_due(&self, now: Now) -> bool {
-        let has_ended =
-            |held: &Held| held.has_ended(now) && held.since.ms.saturating_add(RENEWAL_MIN_MS) <= now.ms;
+        let is_old = |held: &Held| {
+            (held.is_old(now) || held.has_ended(now))
+                && held.since.ms.saturating_add(RENEWAL_MIN_MS) <= now.ms
+        };
         // After a failed attempt, its pause counts.
-        self.next_ms <= now.ms || (self.failures == 0 && self.held.as_ref().is_some_and(has_ended))
+        self.next_ms <= now.ms || (self.failures == 0 && self.held.as_ref().is_some_and(is_old))
     }
 
     /// An attempt has failed.
@@ -510,6 +517,17 @@ mod tests {
         w.services.ended(id, success(76_000, 2), restored(7_000));
         assert!(matches!(w.services.answer(&service, restored(7_000)), Reply::Granted(_)));
         assert!(w.services.tick(DEADLINE_MS, restored(8_000)).is_empty());
+    }
+
+    #[test]
+    fn a_token_of_whose_life_a_jump_of_the_wall_clock_has_taken_more_than_half_is_renewed_while_it_serves() {
+        let mut w = World::new(&["www"]);
+        w.attempt(0, success(36_000, 1));
+        let jumped = |s| Now { unix_s: START + s, ..at(5_000) };
+        assert!(w.services.tick(DEADLINE_MS, jumped(17_999)).is_empty());
+        let acts = w.services.tick(DEADLINE_MS, jumped(18_000));
+        assert_eq!(w.carry_out(acts).len(), 1);
+        assert!(matches!(w.services.answer(&service("www"), jumped(18_000)), Reply::Granted(_)));
     }
 
     #[test]

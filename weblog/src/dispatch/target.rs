@@ -87,14 +87,11 @@ impl Target {
 
     /// Whether it is about this user, whom the cell calls so.
     pub(super) fn covers_called(&self, who: &Principal, called: &str) -> bool {
-        match self {
-            Self::User(name, behind) if behind.is(&who.home()) => {
-                // Of another realm, which stands behind his name there.
-                let called = called.split_once('@').map_or(called, |(name, _)| name);
-                name.eq_ignore_ascii_case(called) || self.covers(who)
-            }
-            _ => self.covers(who),
-        }
+        let Self::User(name, behind) = self else { return self.covers(who) };
+        // Whom it calls by a name alone is the cell's own, also if he has typed its realm, which is not always known here.
+        let (called, is_own) = called.split_once('@').map_or((called, true), |(name, _)| (name, false));
+        let is_there = behind.is(&who.home()) || (is_own && behind.is(&Home::Cell(who.cell().clone())));
+        (is_there && name.eq_ignore_ascii_case(called)) || self.covers(who)
     }
 }
 

@@ -38,6 +38,26 @@ fn who_is_forgotten_by_the_realm_of_his_cell_is_forgotten() {
 }
 
 #[test]
+fn who_typed_the_realm_of_a_cell_of_which_it_is_not_known_here_is_forgotten_by_the_cell() {
+    let mut w = World::new(|c| c.cells[0].method = weblog_proto::Method::Krb5);
+    let of_realm =
+        |user| GetToken { realm: Some("PARTNER.EXAMPLE".to_owned()), ..get(user, "example.com", "secret") };
+    for (user, called) in [("alice", "alice"), ("bob", "bob@partner.example"), ("alice.x", "alice.x")] {
+        w.ask(0, of_realm(user));
+        let (id, job) = w.running.remove(0);
+        let success = Success { name: called.to_owned(), ..success(token(job.who.cell(), START + 36_000)) };
+        let now = w.now();
+        w.broker.ended(id, Ok(Fruit::Login(success)), now);
+        w.drain();
+    }
+    let user = |name: &str| Target::User(name.to_owned(), Behind::new("example.com").unwrap());
+    w.forget(&user("alice"));
+    assert_eq!(w.broker.cache.len(), 2);
+    w.forget(&user("bob"));
+    assert_eq!(w.broker.cache.len(), 2, "bob of the partner is not the cell's bob");
+}
+
+#[test]
 fn who_is_forgotten_is_so_in_whatever_case_he_typed_his_name_and_by_the_cell_s_name_for_him() {
     let mut w = World::new(|c| c.cells[0].method = weblog_proto::Method::Krb5);
     for user in ["alice", "Alice"] {
