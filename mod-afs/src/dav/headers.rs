@@ -13,6 +13,59 @@ pub(super) fn names_etag(value: &[u8]) -> bool {
     })
 }
 
+/// An ETag that nothing has.
+const OF_NOTHING: &[u8] = b"[\"no-lock\"]";
+
+/// An `If` header that names locks, for a mod_dav that has none: in the place of each an ETag that nothing has, which is as
+/// true. mod_dav would call a function of its locks without a look whether there are any. `None`: it names none.
+///
+/// What is a lock here is what mod_dav takes for one: lists end at the first `)`, locks in them at the first `>`.
+pub(super) fn without_locks(value: &[u8]) -> Option<Vec<u8>> {
+    let mut rest = value;
+    let mut made = Vec::new();
+    let mut has_any = false;
+    let until = |rest: &[u8], end: u8| rest.iter().position(|b| *b == end).map(|at| at + 1);
+    while let Some(first) = rest.first() {
+        // What does not end is refused by mod_dav before anything is done with it.
+        let length = match first {
+            b'<' => until(rest, b'>'),
+            b'(' => until(rest, b')'),
+            _ => Some(1),
+        };
+        let Some((part, behind)) = length.and_then(|length| rest.split_at_checked(length)) else { break };
+        if *first == b'(' {
+            has_any |= list_without_locks(part, &mut made);
+        } else {
+            made.extend_from_slice(part);
+        }
+        rest = behind;
+    }
+    made.extend_from_slice(rest);
+    has_any.then_some(made)
+}
+
+/// The same of one list; whether it has named any.
+fn list_without_locks(list: &[u8], made: &mut Vec<u8>) -> bool {
+    let mut rest = list;
+    let mut has_any = false;
+    while let Some(first) = rest.first() {
+        let end = match first {
+            b'<' => b'>',
+            b'[' => b']',
+            _ => *first,
+        };
+        let length =
+            if end == *first { Some(1) } else { rest.iter().position(|b| *b == end).map(|at| at + 1) };
+        let Some((part, behind)) = length.and_then(|length| rest.split_at_checked(length)) else { break };
+        let is_lock = *first == b'<';
+        has_any |= is_lock;
+        made.extend_from_slice(if is_lock { OF_NOTHING } else { part });
+        rest = behind;
+    }
+    made.extend_from_slice(rest);
+    has_any
+}
+
 /// A date as HTTP has it.
 pub(super) fn http_date(seconds: i64) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
@@ -45,6 +98,27 @@ mod tests {
             (951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT"),
         ] {
             assert_eq!(http_date(seconds), text);
+        }
+    }
+
+    #[test]
+    fn locks_that_cannot_be_are_etags_that_nothing_has() {
+        for (value, want) in [
+            (&b"(<a>)"[..], Some(&b"([\"no-lock\"])"[..])),
+            (b"(Not <DAV:no-lock>)", Some(b"(Not [\"no-lock\"])")),
+            (b"</x(y> (<a> [\"b<c>\"]) ([d])", Some(b"</x(y> ([\"no-lock\"] [\"b<c>\"]) ([d])")),
+            (b"<http://h/x> ([\"b\"])", None),
+            (b"<http://h/x>", None),
+            // What does not end is mod_dav's to refuse, also behind one that does.
+            (b"(<a", None),
+            (b"(<a)>", None),
+            (b"(<a>)(<b", Some(b"([\"no-lock\"])(<b")),
+            (b"(<a> <b) >)", Some(b"([\"no-lock\"] <b) >)")),
+            (b"([<a>)", None),
+            (b"([)] <a>)", None),
+            (b"", None),
+        ] {
+            assert_eq!(without_locks(value).as_deref(), want, "{}", String::from_utf8_lossy(value));
         }
     }
 

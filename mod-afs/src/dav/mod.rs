@@ -32,7 +32,7 @@ use crate::writing::OpenDir;
 use core::ffi::CStr;
 use cross_site::Asked;
 use files::{Dir as _, join, split};
-use headers::{http_date, names_etag};
+use headers::{http_date, names_etag, without_locks};
 use pag::Fault;
 use put::Problem;
 use tree::Place;
@@ -612,6 +612,11 @@ pub fn hand_over(r: &mut Request<'_>) -> Option<Status> {
             // mod_dav looks at the scheme alone.
             if elsewhere {
                 return Some(phases::refuse(r, Answer::Elsewhere, "other-server", None));
+            }
+            if !crate::httpd::has_dav_locks()
+                && let Some(value) = r.header_in(c"If").and_then(|value| without_locks(value.to_bytes()))
+            {
+                r.restore_header_in(c"If", &value);
             }
             if let Err(no) = ahead::first_of_all(r) {
                 return Some(Status::http(tell(r, no).status));

@@ -112,6 +112,13 @@ pub(super) unsafe fn register(pool: *mut sys::apr_pool_t) {
     };
 }
 
+/// Whether mod_dav has locks for files in AFS.
+#[must_use]
+pub fn has_locks() -> bool {
+    // SAFETY: written in `ready` alone, before there are requests.
+    !unsafe { (*OURS.0.get()).locks }.is_null()
+}
+
 /// A function of another module, by its name.
 fn function(name: &CStr) -> *mut c_void {
     // SAFETY: httpd makes the names of all its modules known to each other.

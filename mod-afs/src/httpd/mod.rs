@@ -77,6 +77,7 @@ mod spawn;
 mod status;
 
 pub use authz::Verdict;
+pub use dav::has_locks as has_dav_locks;
 pub use file_info::{FileInfo, FileKind, Look};
 pub use handlers::{first_handler, has_other_handlers};
 pub use hook::Phases;

@@ -143,7 +143,7 @@ impl<'r> Request<'r> {
         unsafe { (*self.raw()).headers_in = others };
     }
 
-    /// Gives a header back that was taken away.
+    /// Gives a header back that was taken away, or another one in its place.
     pub fn restore_header_in(&mut self, name: &CStr, value: &[u8]) {
         let value = self.pool().dup(value);
         // SAFETY: the table is alive; it copies both.

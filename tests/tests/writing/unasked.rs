@@ -38,6 +38,25 @@ fn writing_is_off_until_the_administrator_turns_it_on() {
     assert_eq!(status(&world, &httpd, "alice", "LOCK", &path), 405);
     let r = ask(&world, &httpd, "alice", Request::new("OPTIONS", &path));
     assert_eq!((r.status, r.header("DAV")), (200, Some("1")), "{:?}", r.headers);
+    // mod_dav would call a function of the locks that it has not; whoever asks, and wherever.
+    let with = |method: &str, condition: &str| Request::new(method, &path).header("If", condition);
+    for method in ["PUT", "DELETE", "MKCOL"] {
+        let r = ask(&world, &httpd, "alice", with(method, "(<opaquelocktoken:1>)"));
+        assert_eq!(r.status, if method == "MKCOL" { 405 } else { 412 }, "{method}");
+        let nobody = httpd.request(&with(method, "(<opaquelocktoken:1>)")).unwrap().status;
+        assert!([401, 405, 412].contains(&nobody), "{method}: {nobody}");
+        assert_eq!(
+            ask(&world, &httpd, "alice", with(method, "(<a")).status,
+            if method == "MKCOL" { 405 } else { 400 }
+        );
+    }
+    let tagged = format!("<http://localhost:{}{path}> (Not <DAV:no-lock>)", httpd.address().port());
+    let host = format!("localhost:{}", httpd.address().port());
+    let r = ask(&world, &httpd, "alice", with("PUT", &tagged).header("Host", &host).body(b"y"));
+    assert_eq!(r.status, 204);
+    assert_eq!(ask(&world, &httpd, "alice", with("DELETE", "(Not <DAV:no-lock>)")).status, 204);
+    let log = std::fs::read_to_string(httpd.error_log()).unwrap();
+    assert!(!log.contains("exit signal"), "{log}");
     httpd.stop(&[]).unwrap();
 }
 
