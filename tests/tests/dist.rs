@@ -288,7 +288,11 @@ fn the_configuration_can_be_reloaded(own: &str, alice: &str) {
     })
     .unwrap();
     assert_eq!(https(own, Some(("alice", alice))).0, 200);
-    assert!(must("weblog", &["status"]).contains("configuration 2"));
+    // The broker gets it a moment after httpd has taken it.
+    wait::until_true("the broker's new configuration", answer_limit(), || {
+        Ok(must("weblog", &["status"]).contains("configuration 2"))
+    })
+    .unwrap();
 }
 
 #[test]
