@@ -186,8 +186,8 @@ const WRONG: NoVisitor = NoVisitor::Broker(Failure::WrongPassword);
 #[test]
 fn second_request_is_answered_from_the_cache() {
     let (broker, client, logins) = set_up(Broker::default(), Client::default());
-    let first = logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
-    let second = logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
+    let first = logins.visitor(&claim("alice", "right"), &terms(30_000)).unwrap();
+    let second = logins.visitor(&claim("alice", "right"), &terms(30_000)).unwrap();
     assert!(Arc::ptr_eq(&first, &second));
     assert_eq!((broker.asked.load(SeqCst), client.made.load(SeqCst)), (1, 1));
     assert_eq!((first.afs_id, first.principal.to_string().as_str()), (7, "alice@example.com"));
@@ -196,15 +196,15 @@ fn second_request_is_answered_from_the_cache() {
 #[test]
 fn another_password_is_asked_for_and_does_not_push_out_the_right_one() {
     let (broker, client, logins) = set_up(Broker::default(), Client::default());
-    let first = logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
-    assert_eq!(logins.visitor(&claim("alice", "wrong"), &terms(1000)).unwrap_err(), WRONG);
-    assert!(Arc::ptr_eq(&first, &logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap()));
+    let first = logins.visitor(&claim("alice", "right"), &terms(30_000)).unwrap();
+    assert_eq!(logins.visitor(&claim("alice", "wrong"), &terms(30_000)).unwrap_err(), WRONG);
+    assert!(Arc::ptr_eq(&first, &logins.visitor(&claim("alice", "right"), &terms(30_000)).unwrap()));
     assert_eq!(broker.asked.load(SeqCst), 2);
     // a changed password, once the cell takes it, replaces the old one
     drop(first);
-    logins.visitor(&claim("alice", "new"), &terms(1000)).unwrap();
+    logins.visitor(&claim("alice", "new"), &terms(30_000)).unwrap();
     assert_eq!(*lock(&client.ended), [1]);
-    logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
+    logins.visitor(&claim("alice", "right"), &terms(30_000)).unwrap();
     assert_eq!(broker.asked.load(SeqCst), 4);
 }
 
@@ -212,7 +212,7 @@ fn another_password_is_asked_for_and_does_not_push_out_the_right_one() {
 fn a_refusal_is_not_remembered_here() {
     let (broker, client, logins) = set_up(Broker::default(), Client::default());
     for _ in 0..2 {
-        assert_eq!(logins.visitor(&claim("alice", "wrong"), &terms(1000)).unwrap_err(), WRONG);
+        assert_eq!(logins.visitor(&claim("alice", "wrong"), &terms(30_000)).unwrap_err(), WRONG);
     }
     assert_eq!((broker.asked.load(SeqCst), client.made.load(SeqCst)), (2, 0));
 }
@@ -220,8 +220,8 @@ fn a_refusal_is_not_remembered_here() {
 #[test]
 fn visitors_do_not_share() {
     let (_, _, logins) = set_up(Broker::default(), Client::default());
-    let alice = logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
-    let bob = logins.visitor(&claim("bob", "right"), &terms(1000)).unwrap();
+    let alice = logins.visitor(&claim("alice", "right"), &terms(30_000)).unwrap();
+    let bob = logins.visitor(&claim("bob", "right"), &terms(30_000)).unwrap();
     assert_ne!(alice.pag.id(), bob.pag.id());
     assert_eq!(bob.principal.name(), "bob");
 }
@@ -229,8 +229,8 @@ fn visitors_do_not_share() {
 #[test]
 fn servers_with_other_expirations_do_not_share_an_entry() {
     let (broker, _, logins) = set_up(Broker::default(), Client::default());
-    logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
-    let strict = Terms { cache_expiration_s: 5, ..terms(1000) };
+    logins.visitor(&claim("alice", "right"), &terms(30_000)).unwrap();
+    let strict = Terms { cache_expiration_s: 5, ..terms(30_000) };
     logins.visitor(&claim("alice", "right"), &strict).unwrap();
     assert_eq!(broker.asked.load(SeqCst), 2);
 }
@@ -238,11 +238,11 @@ fn servers_with_other_expirations_do_not_share_an_entry() {
 #[test]
 fn a_guess_from_another_address_is_not_confirmed_from_the_cache() {
     let (broker, _, logins) = set_up(Broker::default(), Client::default());
-    logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
-    let elsewhere = Terms { address: IpAddr::V4(Ipv4Addr::new(198, 51, 100, 9)), ..terms(1000) };
+    logins.visitor(&claim("alice", "right"), &terms(30_000)).unwrap();
+    let elsewhere = Terms { address: IpAddr::V4(Ipv4Addr::new(198, 51, 100, 9)), ..terms(30_000) };
     logins.visitor(&claim("alice", "right"), &elsewhere).unwrap();
     assert_eq!(broker.asked.load(SeqCst), 2, "the broker, which counts guesses, was not asked");
-    logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
+    logins.visitor(&claim("alice", "right"), &terms(30_000)).unwrap();
     assert_eq!(broker.asked.load(SeqCst), 2);
 }
 
@@ -250,10 +250,10 @@ fn a_guess_from_another_address_is_not_confirmed_from_the_cache() {
 fn revocation_ends_all_entries_and_their_pags() {
     let (broker, client, logins) = set_up(Broker::default(), Client::default());
     for user in ["alice", "bob"] {
-        logins.visitor(&claim(user, "right"), &terms(1000)).unwrap();
+        logins.visitor(&claim(user, "right"), &terms(30_000)).unwrap();
     }
     broker.epoch.fetch_add(1, SeqCst);
-    let held = logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
+    let held = logins.visitor(&claim("alice", "right"), &terms(30_000)).unwrap();
     assert_eq!(held.pag.id(), 3);
     let mut ended = lock(&client.ended).clone();
     ended.sort_unstable();
@@ -265,7 +265,7 @@ fn a_login_during_a_revocation_is_not_kept() {
     let (broker, _, logins) =
         set_up(Broker { revokes_meanwhile: true, ..Broker::default() }, Client::default());
     for _ in 0..2 {
-        logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
+        logins.visitor(&claim("alice", "right"), &terms(30_000)).unwrap();
     }
     assert_eq!(broker.asked.load(SeqCst), 2);
 }
@@ -273,9 +273,9 @@ fn a_login_during_a_revocation_is_not_kept() {
 #[test]
 fn a_pag_lives_as_long_as_a_request_in_it() {
     let (broker, client, logins) = set_up(Broker::default(), Client::default());
-    let held = logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
+    let held = logins.visitor(&claim("alice", "right"), &terms(30_000)).unwrap();
     broker.epoch.fetch_add(1, SeqCst);
-    let after = logins.visitor(&claim("bob", "right"), &terms(1000)).unwrap();
+    let after = logins.visitor(&claim("bob", "right"), &terms(30_000)).unwrap();
     assert_eq!((held.epoch, after.epoch), (1, 2), "it is known who was let in before");
     assert!(lock(&client.ended).is_empty());
     drop(held);
@@ -285,26 +285,26 @@ fn a_pag_lives_as_long_as_a_request_in_it() {
 #[test]
 fn a_visitor_who_is_forgotten_gets_another_pag() {
     let (broker, client, logins) = set_up(Broker::default(), Client::default());
-    let first = logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
-    logins.visitor(&claim("bob", "right"), &terms(1000)).unwrap();
+    let first = logins.visitor(&claim("alice", "right"), &terms(30_000)).unwrap();
+    logins.visitor(&claim("bob", "right"), &terms(30_000)).unwrap();
     logins.forget(&first);
     drop(first);
     assert_eq!(*lock(&client.ended), [1]);
-    logins.visitor(&claim("bob", "right"), &terms(1000)).unwrap();
+    logins.visitor(&claim("bob", "right"), &terms(30_000)).unwrap();
     assert_eq!(broker.asked.load(SeqCst), 2, "bob is still known");
-    assert_eq!(logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap().pag.id(), 3);
+    assert_eq!(logins.visitor(&claim("alice", "right"), &terms(30_000)).unwrap().pag.id(), 3);
 }
 
 #[test]
 fn an_entry_never_outlives_its_token() {
     // Its end is a whole second, so it has two to three.
     let (broker, _, logins) = set_up(Broker { token_s: 3, ..Broker::default() }, Client::default());
-    logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
+    logins.visitor(&claim("alice", "right"), &terms(30_000)).unwrap();
     std::thread::sleep(Duration::from_millis(3100));
-    logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
+    logins.visitor(&claim("alice", "right"), &terms(30_000)).unwrap();
     assert_eq!(broker.asked.load(SeqCst), 2);
     let (_, client, logins) = set_up(Broker { token_s: -1, ..Broker::default() }, Client::default());
-    let outcome = logins.visitor(&claim("alice", "right"), &terms(1000));
+    let outcome = logins.visitor(&claim("alice", "right"), &terms(30_000));
     assert_eq!(outcome.unwrap_err(), NoVisitor::Broker(Failure::NotAccepted));
     assert_eq!(client.made.load(SeqCst), 0);
 }
@@ -314,18 +314,18 @@ fn who_comes_again_with_the_same_token_keeps_his_pag_and_another_token_gets_its_
     let same = Broker { valid_s: 1, token_end: Some(unix_now() + 3600), ..Broker::default() };
     for (broker, pags) in [(same, 1), (Broker { valid_s: 1, ..Broker::default() }, 2)] {
         let (broker, client, logins) = set_up(broker, Client::default());
-        logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
+        logins.visitor(&claim("alice", "right"), &terms(30_000)).unwrap();
         std::thread::sleep(Duration::from_millis(1100));
-        logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
+        logins.visitor(&claim("alice", "right"), &terms(30_000)).unwrap();
         assert_eq!((broker.asked.load(SeqCst), client.made.load(SeqCst)), (2, pags));
         assert_eq!(lock(&client.ended).len(), pags as usize - 1);
     }
     // After a revocation, nothing is taken over.
     let broker = Broker { token_end: Some(unix_now() + 3600), ..Broker::default() };
     let (broker, client, logins) = set_up(broker, Client::default());
-    logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
+    logins.visitor(&claim("alice", "right"), &terms(30_000)).unwrap();
     broker.epoch.fetch_add(1, SeqCst);
-    logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
+    logins.visitor(&claim("alice", "right"), &terms(30_000)).unwrap();
     assert_eq!((client.made.load(SeqCst), lock(&client.ended).clone()), (2, vec![1]));
 }
 
@@ -334,7 +334,7 @@ fn one_login_has_one_pag_whatever_addresses_it_comes_from() {
     let broker = Broker { token_end: Some(unix_now() + 3600), ..Broker::default() };
     let (broker, client, logins) = set_up(broker, Client::default());
     let come = |password: &str, last: u8| {
-        let terms = Terms { address: IpAddr::from([192, 0, 2, last]), ..terms(1000) };
+        let terms = Terms { address: IpAddr::from([192, 0, 2, last]), ..terms(30_000) };
         logins.visitor(&claim("alice", password), &terms).unwrap();
     };
     (1..=3).for_each(|last| come("right", last));
@@ -346,7 +346,7 @@ fn one_login_has_one_pag_whatever_addresses_it_comes_from() {
 #[test]
 fn where_no_pag_is_left_the_one_who_was_away_for_longest_gives_his() {
     let (broker, client, logins) = set_up(Broker::default(), Client { limit: 3, ..Client::default() });
-    let come = |user: &str| logins.visitor(&claim(user, "right"), &terms(1000));
+    let come = |user: &str| logins.visitor(&claim(user, "right"), &terms(30_000));
     // The first has a request under way, in the PAG of the second a program was started.
     let alice = come("alice").unwrap();
     come("bob").unwrap().keep_pag();
@@ -371,14 +371,14 @@ fn where_no_pag_is_left_the_one_who_was_away_for_longest_gives_his() {
 #[test]
 fn where_nobody_comes_any_more_tokens_end_all_the_same() {
     let (broker, client, logins) = set_up(Broker { token_s: 3, ..Broker::default() }, Client::default());
-    logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
+    logins.visitor(&claim("alice", "right"), &terms(30_000)).unwrap();
     logins.sweep();
     assert_eq!(*lock(&client.ended), Vec::<u32>::new());
     std::thread::sleep(Duration::from_millis(3100));
     logins.sweep();
     assert_eq!(*lock(&client.ended), [1], "ended");
     let (broker2, client, logins) = set_up(Broker::default(), Client::default());
-    logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap();
+    logins.visitor(&claim("alice", "right"), &terms(30_000)).unwrap();
     broker2.epoch.fetch_add(1, SeqCst);
     logins.sweep();
     assert_eq!(*lock(&client.ended), [1], "revoked");
@@ -388,7 +388,7 @@ fn where_nobody_comes_any_more_tokens_end_all_the_same() {
 #[test]
 fn a_token_of_another_cell_is_nobodys() {
     let (_, client, logins) = set_up(Broker { cell: "other.org", ..Broker::default() }, Client::default());
-    let outcome = logins.visitor(&claim("alice", "right"), &terms(1000));
+    let outcome = logins.visitor(&claim("alice", "right"), &terms(30_000));
     assert_eq!(outcome.unwrap_err(), NoVisitor::Broker(Failure::NotAccepted));
     assert_eq!(client.made.load(SeqCst), 0);
 }
@@ -399,7 +399,7 @@ fn d3_a_client_that_takes_no_token_leaves_no_pag() {
     for (error, failure) in [(pag::Error::WrongPag, Failure::Internal), (too_long, Failure::TicketTooLong)] {
         let refuses = Client { refuses_tokens: Some(error.clone()), ..Client::default() };
         let (_, client, logins) = set_up(Broker::default(), refuses);
-        let outcome = logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap_err();
+        let outcome = logins.visitor(&claim("alice", "right"), &terms(30_000)).unwrap_err();
         assert_eq!((outcome.failure(), outcome), (failure, NoVisitor::Client(error)));
         assert_eq!(*lock(&client.ended), [1]);
     }
@@ -493,16 +493,16 @@ fn a_thread_that_dies_leaves_nobody_waiting() {
         assert!(lead.join().is_err());
     });
     assert!(lock(&logins.state).flights.is_empty());
-    assert!(logins.visitor(&claim("alice", "right"), &terms(1000)).is_ok());
+    assert!(logins.visitor(&claim("alice", "right"), &terms(30_000)).is_ok());
 }
 
 #[test]
 fn where_too_many_wait_already_only_what_the_broker_knows_is_served() {
     let (_, _, logins) = set_up(Broker { full: true, ..Broker::default() }, Client::default());
-    assert!(logins.visitor(&claim("alice", "right"), &terms(1000)).is_ok());
+    assert!(logins.visitor(&claim("alice", "right"), &terms(30_000)).is_ok());
     let (broker, _, logins) =
         set_up(Broker { full: true, pending: AtomicU32::new(5), ..Broker::default() }, Client::default());
-    let outcome = logins.visitor(&claim("alice", "right"), &terms(1000)).unwrap_err();
+    let outcome = logins.visitor(&claim("alice", "right"), &terms(30_000)).unwrap_err();
     assert_eq!(outcome, NoVisitor::Broker(Failure::Overload));
     assert_eq!(broker.asked.load(SeqCst), 1);
     assert!(lock(&logins.state).flights.is_empty());
@@ -511,6 +511,6 @@ fn where_too_many_wait_already_only_what_the_broker_knows_is_served() {
 #[test]
 fn a_broker_that_is_away_is_not_a_wrong_password() {
     let (_, _, logins) = set_up(Broker::default(), Client::default());
-    let outcome = logins.visitor(&claim("alice", "away"), &terms(1000)).unwrap_err();
+    let outcome = logins.visitor(&claim("alice", "away"), &terms(30_000)).unwrap_err();
     assert_eq!(outcome.failure().class(), weblog_proto::reply::FailureClass::Unavailable);
 }
