@@ -2,7 +2,7 @@
 //! have gone through.
 
 use super::walk::{Found, Walk};
-use super::{No, Thing};
+use super::{No, Problem, Thing};
 use crate::httpd::Request;
 use crate::phases;
 use core::ffi::CStr;
@@ -59,6 +59,9 @@ pub fn find(
         root.may_be_changed()?;
     } else if method == b"UNLOCK" && !root.who.is_visitor() {
         root.may_lock()?;
+    } else if method == b"COPY" && root.is_collection() && !root.who.is_visitor() {
+        // For a condition on all of it. Nobody may write hardly anywhere, and whether he may is known too late.
+        return Err(No::Problem(Problem::Afs(libc::EACCES)));
     }
     // A lock of a collection is one of all that is in it.
     let locks = method == b"LOCK";

@@ -7,6 +7,7 @@
 use super::{No, Thing};
 use crate::httpd::Request;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// A walk takes so long at most.
@@ -17,6 +18,8 @@ pub const DEEPEST: usize = 100;
 
 /// Most bytes of what one finds: all of it is kept until the end of the request, since mod_dav asks more than once.
 const MOST: usize = 128 << 20;
+/// Most bytes of what all walks of a child find: any of its threads may serve one.
+const MOST_TOGETHER: usize = 4 * MOST;
 
 /// What has been found counts so long for a lock of all of it, whose request may take long to come.
 const FRESH: Duration = Duration::from_secs(1);
@@ -28,9 +31,41 @@ pub struct Walk {
     until: Instant,
     /// It only shows what is there: nothing is decided by it.
     shows: bool,
-    /// What it has found, and how large that is.
+    /// What it has found, and the room for that.
     found: Vec<Thing>,
+    room: Room,
+}
+
+/// So many bytes, of those that all walks of this process may take; given back with it.
+#[derive(Debug)]
+struct Room {
     size: usize,
+    /// What all of them take.
+    taken: &'static AtomicUsize,
+}
+
+impl Room {
+    fn new() -> Self {
+        static TAKEN: AtomicUsize = AtomicUsize::new(0);
+        Self { size: 0, taken: &TAKEN }
+    }
+
+    /// Takes more.
+    ///
+    /// # Errors
+    /// [`No::TooMuch`].
+    fn grow(&mut self, by: usize) -> Result<(), No> {
+        self.size = self.size.saturating_add(by);
+        let before = self.taken.fetch_add(by, Ordering::Relaxed);
+        let fits = self.size <= MOST && before.saturating_add(by) <= MOST_TOGETHER;
+        if fits { Ok(()) } else { Err(No::TooMuch) }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.taken.fetch_sub(self.size, Ordering::Relaxed);
+    }
 }
 
 /// What a walk has found.
@@ -42,6 +77,8 @@ pub struct Found {
     things: Arc<[Thing]>,
     /// When that was.
     at: Instant,
+    /// The room for it.
+    _room: Arc<Room>,
 }
 
 impl Found {
@@ -68,7 +105,7 @@ impl Walk {
     /// Begins one; `shows`: only to show what is there.
     #[must_use]
     pub fn begin(shows: bool) -> Self {
-        Self { until: Instant::now() + PATIENCE, shows, found: Vec::new(), size: 0 }
+        Self { until: Instant::now() + PATIENCE, shows, found: Vec::new(), room: Room::new() }
     }
 
     /// Whether it only shows what is there.
@@ -103,18 +140,16 @@ impl Walk {
             let members = self.found.last().map_or(Ok(Vec::new()), |thing| thing.members(r, &self));
             match members {
                 Ok(members) => {
-                    self.size += members.iter().map(Thing::size).sum::<usize>();
+                    self.room.grow(members.iter().map(Thing::size).sum())?;
                     rest.extend(members.into_iter().rev().map(|member| (member, level + 1)));
                 }
                 Err(no) if level == 0 || matches!(no, No::TooMuch) => return Err(no),
                 // What the visitor may not list is shown as if there were nothing in it.
                 Err(_) => {}
             }
-            if self.size > MOST {
-                return Err(No::TooMuch);
-            }
         }
-        Ok(Found { depth, things: self.found.into(), at: Instant::now() })
+        let room = Arc::new(self.room);
+        Ok(Found { depth, things: self.found.into(), at: Instant::now(), _room: room })
     }
 
     /// Whether there is time left, and somebody who waits for the answer.
@@ -144,6 +179,29 @@ impl Walk {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn walks_together_take_no_more_than_there_is_and_give_it_back() {
+        static TAKEN: AtomicUsize = AtomicUsize::new(0);
+        let room = || Room { size: 0, taken: &TAKEN };
+        let mut one = room();
+        one.grow(MOST).unwrap();
+        assert!(matches!(one.grow(1), Err(No::TooMuch)), "each has its own end");
+        drop(one);
+        assert_eq!(TAKEN.load(Ordering::Relaxed), 0);
+        let all: Vec<Room> = (0..MOST_TOGETHER / MOST)
+            .map(|_| {
+                let mut room = room();
+                room.grow(MOST).unwrap();
+                room
+            })
+            .collect();
+        let mut another = room();
+        assert!(matches!(another.grow(1), Err(No::TooMuch)));
+        drop((all, another));
+        room().grow(1).unwrap();
+        assert_eq!(TAKEN.load(Ordering::Relaxed), 0);
+    }
 
     #[test]
     fn a_walk_ends_at_links_and_in_time() {

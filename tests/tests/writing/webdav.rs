@@ -122,7 +122,10 @@ fn an_etag_in_an_if_header_is_a_condition_also_where_nothing_is() {
     assert_eq!(with("COPY", "file", &both), 201);
     assert_eq!(with("PUT", "new", "(Not [\"x\"])"), 201);
     assert_eq!(with("PUT", "file", &format!("([{}])", there.header("ETag").unwrap())), 204);
-    // Nobody, too.
+    // Nobody, too; and he has no collection gone through for a condition.
+    let copied = first("write/alice/");
+    let copy = Request::new("COPY", &copied).header("Host", &host).header("Destination", &to);
+    assert_eq!(httpd.request(&copy.header("If", "(Not [\"x\"])")).unwrap().status, 401);
     let r = httpd.request(&Request::new("PUT", &first("none")).header("If", "([\"x\"])").body(b"x")).unwrap();
     assert_eq!(r.status, 412);
     let log = std::fs::read_to_string(httpd.error_log()).unwrap();
