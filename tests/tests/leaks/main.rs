@@ -219,7 +219,8 @@ fn nothing_is_left_of_requests_logins_failures_and_aborts() {
     let world = world();
     let slow = u64::from(wait::slow_factor());
     let (warm_up, requests) = match (long(), slow) {
-        (true, _) => (10_000, 100_000),
+        // Beside much else the arenas of threads go on filling for some ten thousand requests.
+        (true, _) => (40_000, 100_000),
         (false, 1) => (4_000, 3_000),
         (false, _) => (1_500 / slow, 3_000 / slow),
     };
