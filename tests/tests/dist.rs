@@ -190,7 +190,7 @@ fn configure(world: &World) {
 
 #[test]
 #[ignore = "needs a world: run by cargo xtask test"]
-fn the_package_serves_on_a_stock_apache_with_the_readme_s_ten_lines() {
+fn the_package_serves_on_a_stock_apache_with_the_readme_s_lines() {
     let world = world();
     let deb = std::env::var("AFSWEB_DEB").expect("AFSWEB_DEB names the package; cargo xtask test sets it");
     install(&deb);

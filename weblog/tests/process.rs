@@ -230,7 +230,7 @@ fn status_line(pid: u32, name: &str) -> String {
     line.split_once(':').unwrap().1.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// SIGHUP, SIGUSR1 and SIGUSR2 wait; while the C library makes a thread, for a moment, all others do, too.
+/// SIGHUP (1), SIGUSR1 (10) and SIGUSR2 (12) wait; while the C library makes a thread, for a moment, all others do, too.
 fn must_block_signals(pid: u32) {
     let end = Instant::now() + IN_TIME;
     loop {
@@ -283,7 +283,6 @@ fn a_signal_ends_it_whatever_mask_it_was_started_with_and_one_for_a_restart_does
     let mut b = Broker::start();
     before.thread_set_mask().unwrap();
     assert!(matches!(b.ask(&Request::Ping), Reply::Pong));
-    // HUP 1, USR1 10, USR2 12.
     must_block_signals(b.child.id());
     let pid = rustix::process::Pid::from_child(&b.child);
     for signal in [Signal::HUP, Signal::USR1, Signal::USR2] {

@@ -47,9 +47,8 @@ impl Line {
             of: None,
         }
     }
-}
 
-impl Line {
+    /// Whether it ran, and failed.
     fn has_failed(&self) -> bool {
         !self.passed && self.skipped.is_none()
     }

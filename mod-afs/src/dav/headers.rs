@@ -19,51 +19,40 @@ const OF_NOTHING: &[u8] = b"[\"no-lock\"]";
 /// An `If` header that names locks, for a mod_dav that has none: in the place of each an ETag that nothing has, which is as
 /// true. mod_dav would call a function of its locks without a look whether there are any. `None`: it names none.
 ///
-/// What is a lock here is what mod_dav takes for one: lists end at the first `)`, locks in them at the first `>`.
+/// What is a lock here is what mod_dav takes for one: lists end at the first `)`, locks in them at the first `>`. What does not
+/// end stays, since mod_dav refuses it before anything is done with it.
 pub(super) fn without_locks(value: &[u8]) -> Option<Vec<u8>> {
-    let mut rest = value;
     let mut made = Vec::new();
-    let mut has_any = false;
-    let until = |rest: &[u8], end: u8| rest.iter().position(|b| *b == end).map(|at| at + 1);
-    while let Some(first) = rest.first() {
-        // What does not end is refused by mod_dav before anything is done with it.
-        let length = match first {
-            b'<' => until(rest, b'>'),
-            b'(' => until(rest, b')'),
-            _ => Some(1),
-        };
-        let Some((part, behind)) = length.and_then(|length| rest.split_at_checked(length)) else { break };
-        if *first == b'(' {
-            has_any |= list_without_locks(part, &mut made);
-        } else {
-            made.extend_from_slice(part);
+    for part in parts(value, b'(', b')') {
+        let is_list = part.starts_with(b"(") && part.ends_with(b")");
+        for piece in if is_list { parts(part, b'[', b']') } else { vec![part] } {
+            let is_lock = is_list && piece.starts_with(b"<") && piece.ends_with(b">");
+            made.extend_from_slice(if is_lock { OF_NOTHING } else { piece });
         }
-        rest = behind;
     }
-    made.extend_from_slice(rest);
-    has_any.then_some(made)
+    (made != value).then_some(made)
 }
 
-/// The same of one list; whether it has named any.
-fn list_without_locks(list: &[u8], made: &mut Vec<u8>) -> bool {
-    let mut rest = list;
-    let mut has_any = false;
+/// What `value` consists of: what stands from `open` to the next `close`, or from `<` to the next `>`, and single bytes between
+/// those; last what does not end.
+fn parts(value: &[u8], open: u8, close: u8) -> Vec<&[u8]> {
+    let mut parts = Vec::new();
+    let mut rest = value;
     while let Some(first) = rest.first() {
-        let end = match first {
-            b'<' => b'>',
-            b'[' => b']',
-            _ => *first,
+        let end = match *first {
+            b'<' => Some(b'>'),
+            first if first == open => Some(close),
+            _ => None,
         };
-        let length =
-            if end == *first { Some(1) } else { rest.iter().position(|b| *b == end).map(|at| at + 1) };
-        let Some((part, behind)) = length.and_then(|length| rest.split_at_checked(length)) else { break };
-        let is_lock = *first == b'<';
-        has_any |= is_lock;
-        made.extend_from_slice(if is_lock { OF_NOTHING } else { part });
+        let length = match end {
+            Some(end) => rest.iter().position(|b| *b == end).map_or(rest.len(), |at| at + 1),
+            None => 1,
+        };
+        let (part, behind) = rest.split_at(length);
+        parts.push(part);
         rest = behind;
     }
-    made.extend_from_slice(rest);
-    has_any
+    parts
 }
 
 /// A date as HTTP has it.

@@ -616,7 +616,7 @@ pub fn hand_over(r: &mut Request<'_>) -> Option<Status> {
             if !crate::httpd::has_dav_locks()
                 && let Some(value) = r.header_in(c"If").and_then(|value| without_locks(value.to_bytes()))
             {
-                r.restore_header_in(c"If", &value);
+                r.set_header_in(c"If", &value);
             }
             if let Err(no) = ahead::first_of_all(r) {
                 return Some(Status::http(tell(r, no).status));

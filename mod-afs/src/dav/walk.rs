@@ -21,7 +21,7 @@ const MOST: usize = 128 << 20;
 /// Most bytes of what all walks of a child find: any of its threads may serve one.
 const MOST_TOGETHER: usize = 4 * MOST;
 
-/// What has been found counts so long for a lock of all of it, whose request may take long to come.
+/// What has been found counts so long for what changes something, whose body may take long to come.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// A walk under way.

@@ -143,8 +143,8 @@ impl<'r> Request<'r> {
         unsafe { (*self.raw()).headers_in = others };
     }
 
-    /// Gives a header back that was taken away, or another one in its place.
-    pub fn restore_header_in(&mut self, name: &CStr, value: &[u8]) {
+    /// Sets a header of the request: one that was taken away, or another one in its place.
+    pub fn set_header_in(&mut self, name: &CStr, value: &[u8]) {
         let value = self.pool().dup(value);
         // SAFETY: the table is alive; it copies both.
         unsafe { sys::apr_table_set(self.rec().headers_in, name.as_ptr(), value) };

@@ -272,7 +272,7 @@ pub(super) fn hide_credentials(r: &mut Request<'_>) {
 pub(super) fn give_credentials_back(r: &mut Request<'_>) {
     let Some(visit) = r.state_mut::<Visit>() else { return };
     if let Some(known) = visit.credentials.take() {
-        r.restore_header_in(c"Authorization", &known);
+        r.set_header_in(c"Authorization", &known);
     }
 }
 
