@@ -1,7 +1,7 @@
 //! `cargo xtask vm`: commands and tests in a guest, on an AFS client of its kernel.
 
 use crate::plan::{self, Choice};
-use crate::{cell, guest_suites, guest_tree, report};
+use crate::{cell, guest_suites, guest_tree, report, setup};
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use integration::guest::{Ender, Launcher};
@@ -95,6 +95,9 @@ fn test(args: &Test) -> Result<ExitCode> {
         client: args.client.map(Into::into),
         mpm: args.mpm.map(Into::into),
     };
+    // Before anything is built: its headers are installed by this.
+    setup::need_root("a guest (its files keep their owners)")?;
+    setup::ensure()?;
     let mut lines = Vec::new();
     guest_suites::run(&choice, &ender()?, &mut lines)?;
     if lines.is_empty() {
