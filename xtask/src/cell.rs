@@ -162,7 +162,10 @@ pub(crate) fn end_on_interrupt(running: &Running) -> Result<()> {
 }
 
 /// Builds our programs as far as these contents need them, into the directory that this program is in.
-fn build(contents: Contents) -> Result<()> {
+///
+/// # Errors
+/// The build failed.
+pub(crate) fn build(contents: Contents) -> Result<()> {
     let packages: &[&str] = match contents {
         Contents::Empty => return Ok(()),
         Contents::Cells => &["kaserver", "uafs"],

@@ -147,6 +147,39 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     GUEST_SUITES.iter().map(|row| row.test)
 }
 
+/// Whether any of them is chosen.
+pub(crate) fn any(choice: &Choice<'_>) -> bool {
+    KernelClient::ALL.into_iter().any(|client| chosen(choice, client).next().is_some())
+}
+
+/// Whether one is chosen that wants OpenAFS's module.
+pub(crate) fn with_module(choice: &Choice<'_>) -> bool {
+    chosen(choice, KernelClient::Openafs).next().is_some()
+}
+
+/// Those that are chosen for a client, the filters for their tests (none: all of them), and the MPMs that they are run with.
+fn chosen<'a>(
+    choice: &'a Choice<'_>,
+    client: KernelClient,
+) -> impl Iterator<Item = (&'static GuestSuite, &'static [&'static str], Vec<Option<Mpm>>)> + use<'a> {
+    let wanted = choice.client.is_none_or(|c| c == client);
+    GUEST_SUITES
+        .iter()
+        .filter(move |row| wanted && row.clients.contains(&client))
+        .filter_map(move |row| Some((row, choice.tests_of(row.test)?, row.mpms(choice)?)))
+}
+
+/// Builds the programs of all that is chosen.
+///
+/// # Errors
+/// One cannot be built.
+pub(crate) fn build(choice: &Choice<'_>) -> Result<()> {
+    for client in KernelClient::ALL {
+        suites(choice, client)?;
+    }
+    Ok(())
+}
+
 /// What is chosen and nevertheless not run: the program, and the ways.
 pub(crate) fn left_out(choice: &Choice<'_>) -> Vec<(&'static str, String)> {
     let mut out = Vec::new();
@@ -166,9 +199,8 @@ pub(crate) fn left_out(choice: &Choice<'_>) -> Vec<(&'static str, String)> {
 /// The suites for a client, with their programs built.
 fn suites(choice: &Choice<'_>, client: KernelClient) -> Result<Vec<Suite>> {
     let limit = if choice.long { LONG_SUITE_LIMIT } else { SUITE_LIMIT };
-    let mut chosen = Vec::new();
-    for row in GUEST_SUITES.iter().filter(|row| row.clients.contains(&client)) {
-        let (Some(filters), Some(mpms)) = (choice.tests_of(row.test), row.mpms(choice)) else { continue };
+    let mut all = Vec::new();
+    for (row, filters, mpms) in chosen(choice, client) {
         let program = suites::build(row.package, row.test)?;
         let next = (row.test == suites::NEXT).then(cell::build_next).transpose()?;
         for way in Way::all(client.as_str(), &mpms, row.methods(choice)) {
@@ -177,10 +209,10 @@ fn suites(choice: &Choice<'_>, client: KernelClient) -> Result<Vec<Suite>> {
             suite.env.extend(row.env.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
             suite.env.extend(next.as_deref().map(suites::next_at));
             suite.limit_s = limit.as_secs();
-            chosen.push(suite);
+            all.push(suite);
         }
     }
-    Ok(chosen)
+    Ok(all)
 }
 
 /// Runs what was chosen, in one guest for each client; a guest that cannot be had is a failure of its suites.
@@ -189,8 +221,8 @@ fn suites(choice: &Choice<'_>, client: KernelClient) -> Result<Vec<Suite>> {
 /// A test program cannot be built; files of the results.
 pub(crate) fn run(choice: &Choice<'_>, ender: &Ender, lines: &mut Vec<Line>) -> Result<()> {
     for client in KernelClient::ALL {
-        if choice.client.is_some_and(|c| c != client) || ender.has_ended() {
-            continue;
+        if ender.has_ended() {
+            break;
         }
         let chosen = suites(choice, client)?;
         if chosen.is_empty() {

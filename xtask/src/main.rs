@@ -12,6 +12,7 @@
 
 mod apt;
 mod bench;
+mod beside;
 mod cell;
 mod conformance;
 mod defects;

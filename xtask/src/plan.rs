@@ -152,6 +152,23 @@ impl Choice<'_> {
         self.long || self.only.is_some() || self.mpm.is_some()
     }
 
+    /// The options that choose the same.
+    pub(crate) fn words(&self) -> Vec<String> {
+        let mut words = Vec::new();
+        if self.long {
+            words.push("--long".to_owned());
+        }
+        let suite = self.suite.map(|suite| ("--suite", suite.name));
+        let client = self.client.map(|client| ("--client", client.as_str()));
+        let mpm = self.mpm.map(|mpm| ("--mpm", mpm.as_str()));
+        for (option, value) in
+            [suite, self.only.map(|only| ("--only", only)), client, mpm].into_iter().flatten()
+        {
+            words.extend([option.to_owned(), value.to_owned()]);
+        }
+        words
+    }
+
     /// The suites that this runs whole.
     pub(crate) fn subjects(&self) -> &'static [Subject] {
         match (self.only, self.suite) {

@@ -49,7 +49,7 @@ impl Line {
     }
 
     /// Whether it ran, and failed.
-    fn has_failed(&self) -> bool {
+    pub(crate) fn has_failed(&self) -> bool {
         !self.passed && self.skipped.is_none()
     }
 }

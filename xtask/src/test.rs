@@ -4,7 +4,7 @@ use crate::cell::{self, workspace};
 use crate::plan::{self, Choice, Of, Subject};
 use crate::report::{self, Line, skip, step};
 use crate::suites::{self, Suite, Way, cargo_command, count, single, tee};
-use crate::{dist, guest_suites, say, setup, tidy};
+use crate::{beside, dist, guest_suites, say, setup, tidy};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use integration::guest::Ender;
@@ -171,6 +171,10 @@ pub(crate) fn main(args: Test) -> Result<ExitCode> {
         setup::need_root("the tests with real cells (or give --unit)")?;
         setup::ensure()?;
     }
+    let in_guests = !args.unit && !args.no_vm && guest_suites::any(&choice);
+    let beside = in_guests && beside::is_possible()?;
+    // OpenAFS's module alone takes minutes.
+    let parts = beside.then(|| beside::Parts::begin(&choice));
     let mut lines = Vec::new();
     if args.only.is_none() && choice.suite.is_none() {
         lines.push(step("tidy", || tidy::run(workspace())));
@@ -201,8 +205,25 @@ pub(crate) fn main(args: Test) -> Result<ExitCode> {
         skip(&mut lines, "worlds", "--unit was given");
     } else {
         alone(&choice, &mut lines);
-        worlds(&choice, &mut lines)?;
-        guests(&args, &choice, &mut lines)?;
+        let programs = Programs::build(&choice)?;
+        let guests = if beside {
+            guest_suites::build(&choice)?;
+            cell::build(Contents::CellsAndPrograms)?;
+            Some(beside::Guests::begin(&choice)?)
+        } else {
+            None
+        };
+        worlds(&choice, &programs, &mut lines)?;
+        match guests {
+            Some(guests) => guests.wait(&mut lines)?,
+            // Ctrl-C ends this program, and the emulator with it.
+            None if in_guests => guest_suites::run(&choice, &Ender::default(), &mut lines)?,
+            None if args.no_vm => skip(&mut lines, "guests", "--no-vm was given"),
+            None => {}
+        }
+        if let Some(parts) = parts {
+            parts.wait();
+        }
         ratios(&choice, &mut lines);
         left_out(&args, &choice, &mut lines);
     }
@@ -240,18 +261,31 @@ fn alone(choice: &Choice<'_>, lines: &mut Vec<Line>) {
     }
 }
 
-fn worlds(choice: &Choice<'_>, lines: &mut Vec<Line>) -> Result<()> {
-    say("building the test programs");
-    let mut chosen: Vec<(&WorldSuite, PathBuf)> = Vec::new();
-    for suite in SUITES.iter().filter(|s| choice.tests_of(s.test).is_some() && !s.mpms(choice).is_empty()) {
-        chosen.push((suite, suites::build(suite.package, suite.test)?));
+/// What worlds need of what was chosen, built.
+struct Programs {
+    tests: Vec<(&'static WorldSuite, PathBuf)>,
+    /// Another release.
+    next: Option<PathBuf>,
+}
+
+impl Programs {
+    fn build(choice: &Choice<'_>) -> Result<Self> {
+        say("building the test programs");
+        let mut tests = Vec::new();
+        for suite in SUITES.iter().filter(|s| choice.tests_of(s.test).is_some() && !s.mpms(choice).is_empty())
+        {
+            tests.push((suite, suites::build(suite.package, suite.test)?));
+        }
+        let is_next = tests.iter().any(|(suite, _)| suite.test == suites::NEXT);
+        Ok(Self { tests, next: is_next.then(cell::build_next).transpose()? })
     }
-    let is_next = chosen.iter().any(|(suite, _)| suite.test == suites::NEXT);
-    let next = is_next.then(cell::build_next).transpose()?;
+}
+
+fn worlds(choice: &Choice<'_>, programs: &Programs, lines: &mut Vec<Line>) -> Result<()> {
     let in_world = |mpm: Option<Mpm>| -> Vec<Suite> {
-        let of_mpm = chosen.iter().filter(|(suite, _)| suite.mpms(choice).contains(&mpm));
+        let of_mpm = programs.tests.iter().filter(|(suite, _)| suite.mpms(choice).contains(&mpm));
         of_mpm
-            .flat_map(|(suite, program)| in_all_ways(suite, program, mpm, choice, next.as_deref()))
+            .flat_map(|(suite, program)| in_all_ways(suite, program, mpm, choice, programs.next.as_deref()))
             .collect()
     };
     run_in_world("plain", Contents::CellsAndPrograms, None, &in_world(None), lines)?;
@@ -342,16 +376,6 @@ fn ratios(choice: &Choice<'_>, lines: &mut Vec<Line>) {
     } else if of_suite {
         skip(lines, "bench", "the ratios of `cargo xtask bench` come with --long");
     }
-}
-
-/// The suites in guests.
-fn guests(args: &Test, choice: &Choice<'_>, lines: &mut Vec<Line>) -> Result<()> {
-    if args.no_vm {
-        skip(lines, "guests", "--no-vm was given");
-        return Ok(());
-    }
-    // Ctrl-C ends this program, and the emulator with it.
-    guest_suites::run(choice, &Ender::default(), lines)
 }
 
 /// Builds the package and tries it on a stock Debian Apache.

@@ -1,13 +1,15 @@
 //! `cargo xtask vm`: commands and tests in a guest, on an AFS client of its kernel.
 
 use crate::plan::{self, Choice};
-use crate::{cell, guest_suites, guest_tree, report, setup};
+use crate::{beside, cell, guest_suites, guest_tree, report, setup};
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use integration::guest::{Ender, Launcher};
 use integration::kernel_client::KernelClient;
 use integration::namespace::Contents;
 use std::ffi::OsString;
+use std::fs;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -38,6 +40,9 @@ pub(crate) struct Test {
     /// Only this MPM, where it matters.
     #[arg(long, value_enum)]
     mpm: Option<cell::MpmArg>,
+    /// Part of another run, which wants what came of it here: no summary, and it ends with its standard input.
+    #[arg(long, value_name = "FILE", hide = true)]
+    results: Option<PathBuf>,
 }
 
 /// Arguments of `vm run`.
@@ -99,7 +104,15 @@ fn test(args: &Test) -> Result<ExitCode> {
     setup::need_root("a guest (its files keep their owners)")?;
     setup::ensure()?;
     let mut lines = Vec::new();
-    guest_suites::run(&choice, &ender()?, &mut lines)?;
+    let ender = ender()?;
+    if args.results.is_some() {
+        beside::end_with_parent(ender.clone());
+    }
+    guest_suites::run(&choice, &ender, &mut lines)?;
+    if let Some(results) = &args.results {
+        fs::write(results, serde_json::to_vec(&lines)?).with_context(|| results.display().to_string())?;
+        return Ok(ExitCode::SUCCESS);
+    }
     if lines.is_empty() {
         bail!("no suite was chosen");
     }

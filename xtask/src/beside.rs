@@ -1,0 +1,155 @@
+//! Guests beside worlds: both wait more than they compute, so one run has both at once.
+
+use crate::guest_suites;
+use crate::plan::Choice;
+use crate::report::Line;
+use crate::{cell, guest_tree, say};
+use anyhow::{Context as _, Result};
+use integration::guest::Ender;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::{self, JoinHandle};
+
+/// With less memory that is free, MiB, guests wait for the end of the worlds: one takes three GiB.
+const ENOUGH: u64 = 6 << 10;
+
+/// Whether this machine is up to both at once.
+///
+/// # Errors
+/// Nothing is known of it.
+pub(crate) fn is_possible() -> Result<bool> {
+    let several = thread::available_parallelism().context("processors")?.get() > 1;
+    Ok(several && free(&fs::read_to_string("/proc/meminfo").context("/proc/meminfo")?)? >= ENOUGH)
+}
+
+/// MiB that are free by the text of /proc/meminfo.
+fn free(meminfo: &str) -> Result<u64> {
+    let line = meminfo.lines().find_map(|l| l.strip_prefix("MemAvailable:")).context("MemAvailable")?;
+    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().context("MemAvailable")?;
+    Ok(kib >> 10)
+}
+
+/// What guests are made of, being fetched and built.
+#[derive(Debug)]
+pub(crate) struct Parts(JoinHandle<Result<()>>);
+
+impl Parts {
+    /// Begins; what goes wrong is told when a guest is wanted.
+    pub(crate) fn begin(choice: &Choice<'_>) -> Self {
+        let with_module = guest_suites::with_module(choice);
+        Self(thread::spawn(move || guest_tree::ensure(with_module).map(drop)))
+    }
+
+    /// Waits for the end of it.
+    pub(crate) fn wait(self) {
+        match self.0.join() {
+            Ok(Ok(())) => {}
+            Ok(Err(e)) => say(&format!("parts of guests: {e:#}")),
+            Err(_) => say("parts of guests: a panic"),
+        }
+    }
+}
+
+/// Suites in guests, in a process of their own, which ends with this one.
+#[derive(Debug)]
+pub(crate) struct Guests {
+    child: Child,
+    /// What it says, and what came of its suites.
+    log: PathBuf,
+    results: PathBuf,
+}
+
+impl Guests {
+    /// Begins; all programs have to be built, since the others in this run use them.
+    ///
+    /// # Errors
+    /// No process can be started, or no file be written.
+    pub(crate) fn begin(choice: &Choice<'_>) -> Result<Self> {
+        let dir = cell::target_dir()?.join("world");
+        fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
+        let (log, results) = (dir.join("guests.log"), dir.join("guests.json"));
+        let _ = fs::remove_file(&results);
+        let out = File::create(&log).with_context(|| log.display().to_string())?;
+        let child = Command::new(std::env::current_exe().context("path of this program")?)
+            .args(["vm", "test"])
+            .args(choice.words())
+            .arg("--results")
+            .arg(&results)
+            .stdin(Stdio::piped())
+            .stdout(out.try_clone()?)
+            .stderr(out)
+            .spawn()
+            .context("guests")?;
+        say(&format!("guests run beside: {}", log.display()));
+        Ok(Self { child, log, results })
+    }
+
+    /// Waits for their end, and shows what they have said.
+    ///
+    /// # Errors
+    /// The process is lost.
+    pub(crate) fn wait(mut self, lines: &mut Vec<Line>) -> Result<()> {
+        say("waiting for the guests");
+        // Its standard input must stay open: without, it would end.
+        let stdin = self.child.stdin.take();
+        let status = self.child.wait().context("guests")?;
+        drop(stdin);
+        say("== guests");
+        io::copy(&mut File::open(&self.log).context("what guests say")?, &mut io::stderr())?;
+        lines.extend(done(&self.results, &status.to_string()));
+        Ok(())
+    }
+}
+
+impl Drop for Guests {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+/// What came of their suites; nothing is known of those of a process that did not get so far.
+fn done(results: &Path, status: &str) -> Vec<Line> {
+    let read = || -> Result<Vec<Line>> { Ok(serde_json::from_slice(&fs::read(results)?)?) };
+    read().unwrap_or_else(|e| {
+        let why = format!("guests: {status}, and nothing is known of their suites: {e:#}");
+        say(&why);
+        vec![Line { why: vec![why], ..Line::failed("guests", 0.0) }]
+    })
+}
+
+/// Ends guests when whoever started this process has ended, in whatever way: nobody holds the other end of its standard input then.
+pub(crate) fn end_with_parent(ender: Ender) {
+    thread::spawn(move || {
+        let mut nothing = [0];
+        while io::stdin().read(&mut nothing).is_ok_and(|n| n > 0) {}
+        ender.end();
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn free_memory_is_found() {
+        assert_eq!(free("MemTotal:  9 kB\nMemAvailable:   24576 kB\nSwap: 1 kB\n").unwrap(), 24);
+        assert!(free("MemTotal: 9 kB\n").is_err());
+        is_possible().unwrap();
+    }
+
+    #[test]
+    fn guests_that_say_nothing_of_their_suites_have_failed() {
+        let dir = tempfile::tempdir().unwrap();
+        let results = dir.path().join("guests.json");
+        let lines = done(&results, "exit status: 1");
+        assert_eq!(lines.len(), 1);
+        assert!(lines[0].has_failed() && lines[0].why[0].contains("exit status: 1"));
+        let line = Line { passed: true, ..Line::failed("access", 1.0) };
+        fs::write(&results, serde_json::to_vec(&[line]).unwrap()).unwrap();
+        let lines = done(&results, "exit status: 0");
+        assert!(lines.len() == 1 && !lines[0].has_failed());
+    }
+}
