@@ -86,11 +86,11 @@ fn d64_an_upload_that_is_broken_off_leaves_what_was_there() {
     for path in [&old, &in_place].into_iter().chain(&new) {
         // The connection ends.
         for sent in [1_500_000, 1] {
-            drop(begin(&world, &httpd, path, "Content-Length: 3000000", &vec![b'x'; sent]));
+            drop(begin(&world, &httpd, "PUT", path, "Content-Length: 3000000", &vec![b'x'; sent]));
         }
         // No chunks.
         let body = [b"927c0\r\n", &vec![b'x'; 600_000][..], b"\r\nno chunk\r\n"].concat();
-        let mut c = begin(&world, &httpd, path, "Transfer-Encoding: chunked", &body);
+        let mut c = begin(&world, &httpd, "PUT", path, "Transfer-Encoding: chunked", &body);
         let r = c.receive(false).unwrap();
         assert!((400..500).contains(&r.status), "{} {}", r.status, r.text());
     }
@@ -115,7 +115,7 @@ fn a_child_that_is_killed_in_the_middle_leaves_a_hidden_file_at_most() {
     assert_eq!(put(&world, &httpd, "alice", &old, b"as it was").status, 201);
     assert_eq!(put(&world, &httpd, "alice", &in_place, b"as it was").status, 204);
     let begun = [&old, &in_place]
-        .map(|path| begin(&world, &httpd, path, "Content-Length: 600000", &vec![b'x'; 500_000]));
+        .map(|path| begin(&world, &httpd, "PUT", path, "Content-Length: 600000", &vec![b'x'; 500_000]));
     wait::until_true("the temporary name", Duration::from_secs(60), || Ok(names(&dir).len() == 2)).unwrap();
     for child in httpd.children() {
         signal_pid(child, Signal::KILL).unwrap();

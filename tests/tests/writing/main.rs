@@ -43,12 +43,12 @@ fn put(world: &World, httpd: &Httpd, user: &str, path: &str, body: &[u8]) -> Res
     ask(world, httpd, user, Request::new("PUT", path).body(body))
 }
 
-/// Alice begins a PUT; `length`: the header that tells it.
-fn begin(world: &World, httpd: &Httpd, path: &str, length: &str, body: &[u8]) -> Connection {
+/// Alice begins a request with a body; `length`: the header that tells it.
+fn begin(world: &World, httpd: &Httpd, method: &str, path: &str, length: &str, body: &[u8]) -> Connection {
     let mut c = Connection::open_within(httpd.address(), answer_limit() * 4).unwrap();
     let login = format!("alice:{}", password(world.cell(FIRST_CELL).unwrap(), "alice"));
     let head = format!(
-        "PUT {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {}\r\n{length}\r\n\r\n",
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {}\r\n{length}\r\n\r\n",
         base64(login.as_bytes())
     );
     c.send_raw(&[head.as_bytes(), body].concat()).unwrap();

@@ -35,7 +35,7 @@ fn over_quota_is_507_and_leaves_nothing_behind() {
         .collect();
     for name in ["new", "old", "in-place/file.txt"] {
         let body = [&chunks[..], b"0\r\n\r\n"].concat();
-        let mut c = begin(&world, &httpd, &at(name), "Transfer-Encoding: chunked", &body);
+        let mut c = begin(&world, &httpd, "PUT", &at(name), "Transfer-Encoding: chunked", &body);
         let r = c.receive(false).unwrap();
         assert_eq!(r.status, 507, "{name}: {}", r.text());
     }
@@ -88,14 +88,14 @@ fn a_server_that_is_away_is_503_and_nothing_half_written_stays() {
     assert_eq!(put(&world, &httpd, "alice", &at("old"), b"as it was").status, 201);
     // In the middle of an upload.
     let half = vec![b'x'; 300_000];
-    let mut c = begin(&world, &httpd, &at("old"), "Content-Length: 600000", &half);
+    let mut c = begin(&world, &httpd, "PUT", &at("old"), "Content-Length: 600000", &half);
     wait::until_true("the temporary name", Duration::from_secs(30), || {
         Ok(seen::names(FIRST_CELL, "far/write")?.len() == 2)
     })
     .unwrap();
     // And of one that is to be written into the file itself.
     let in_place = first("far/in-place/file.txt");
-    let mut other = begin(&world, &httpd, &in_place, "Content-Length: 600000", &half);
+    let mut other = begin(&world, &httpd, "PUT", &in_place, "Content-Length: 600000", &half);
     assert_eq!(get_as(&world, &httpd, &in_place, "alice").text(), "as it was\n");
     let stopped = Stopped::server(&world, far);
     // Both at once: a client in the kernel may be patient for longer than httpd waits for a body.
@@ -159,7 +159,7 @@ fn store_while_busy(world: &World, httpd: &Httpd, seconds: u64) -> [(u16, Durati
         assert!([201, 204].contains(&r.status), "{path}: {}", r.status);
     }
     let length = format!("Content-Length: {}", new.len());
-    let mut sent = paths.each_ref().map(|path| begin(world, httpd, path, &length, beginning));
+    let mut sent = paths.each_ref().map(|path| begin(world, httpd, "PUT", path, &length, beginning));
     wait::until_true("the temporary name", Duration::from_secs(30), || {
         Ok(seen::names(FIRST_CELL, "write/quota")?.len() == 3)
     })
