@@ -318,12 +318,13 @@ fn a_service_is_renewed_under_load_and_outlives_a_kdc_that_is_away_as_long_as_it
     line(&httpd, &["ALARM", "has ended"], limit);
     drop(away);
     let back = Instant::now();
+    // Another child may have a second left of the old token when the first one asks in vain.
+    line(&httpd, &["the alarm is over"], Duration::from_secs(60) * wait::slow_factor());
     wait::until_true("the service to recover", Duration::from_secs(60) * wait::slow_factor(), || {
         Ok(httpd.get(&page)?.status == 200)
     })
     .unwrap();
     report(&format!("recovered by itself {:.1} s after the KDC", back.elapsed().as_secs_f32()));
-    assert!(!lines(&httpd, &["the alarm is over"]).is_empty());
     assert!(!status(&world).contains("ALARM"));
     kdc.kadmin(&[format!("modify_principal -maxlife \"25 hours\" {SERVICE}")]).unwrap();
     httpd.stop(&[]).unwrap();
