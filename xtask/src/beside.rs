@@ -11,6 +11,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 /// With less memory that is free, MiB, guests wait for the end of the worlds: one takes three GiB.
 const ENOUGH: u64 = 6 << 10;
@@ -86,18 +87,22 @@ impl Guests {
         Ok(Self { child, log, results })
     }
 
-    /// Waits for their end, and shows what they have said.
+    /// Shows what they have said, and what they say until their end.
     ///
     /// # Errors
     /// The process is lost.
     pub(crate) fn wait(mut self, lines: &mut Vec<Line>) -> Result<()> {
-        say("waiting for the guests");
-        // Its standard input must stay open: without, it would end.
-        let stdin = self.child.stdin.take();
-        let status = self.child.wait().context("guests")?;
-        drop(stdin);
         say("== guests");
-        io::copy(&mut File::open(&self.log).context("what guests say")?, &mut io::stderr())?;
+        let mut said = File::open(&self.log).context("what guests say")?;
+        let status = loop {
+            // Asked first, so that its last words are shown. Not `wait`: that would close its standard input, which ends it.
+            let status = self.child.try_wait().context("guests")?;
+            io::copy(&mut said, &mut io::stderr()).context("what guests say")?;
+            if let Some(status) = status {
+                break status;
+            }
+            thread::sleep(Duration::from_millis(200));
+        };
         lines.extend(done(&self.results, &status.to_string()));
         Ok(())
     }
