@@ -1,11 +1,10 @@
-//! Guests beside worlds: both wait more than they compute, so one run has both at once.
+//! Guests and worlds beside one another: they wait more than they compute, so one run has several at once.
 
 use crate::guest_suites;
 use crate::plan::Choice;
 use crate::report::Line;
 use crate::{cell, guest_tree, say};
 use anyhow::{Context as _, Result};
-use integration::guest::Ender;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -13,10 +12,10 @@ use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// With less memory that is free, MiB, guests wait for the end of the worlds: one takes three GiB.
+/// With less memory that is free, MiB, one comes after the other: a guest takes three GiB.
 const ENOUGH: u64 = 6 << 10;
 
-/// Whether this machine is up to both at once.
+/// Whether this machine is up to several at once.
 ///
 /// # Errors
 /// Nothing is known of it.
@@ -53,28 +52,30 @@ impl Parts {
     }
 }
 
-/// Suites in guests, in a process of their own, which ends with this one.
+/// Suites in a process of their own, which ends with this one.
 #[derive(Debug)]
-pub(crate) struct Guests {
+pub(crate) struct Beside {
+    name: &'static str,
     child: Child,
     /// What it says, and what came of its suites.
     log: PathBuf,
     results: PathBuf,
 }
 
-impl Guests {
-    /// Begins; all programs have to be built, since the others in this run use them.
+impl Beside {
+    /// Begins `command`, of this program, for what was chosen. All programs have to be built, since the others in this run
+    /// use them.
     ///
     /// # Errors
     /// No process can be started, or no file be written.
-    pub(crate) fn begin(choice: &Choice<'_>) -> Result<Self> {
+    pub(crate) fn begin(name: &'static str, command: &[&str], choice: &Choice<'_>) -> Result<Self> {
         let dir = cell::target_dir()?.join("world");
         fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
-        let (log, results) = (dir.join("guests.log"), dir.join("guests.json"));
+        let (log, results) = (dir.join(format!("{name}.log")), dir.join(format!("{name}.json")));
         let _ = fs::remove_file(&results);
         let out = File::create(&log).with_context(|| log.display().to_string())?;
         let child = Command::new(std::env::current_exe().context("path of this program")?)
-            .args(["vm", "test"])
+            .args(command)
             .args(choice.words())
             .arg("--results")
             .arg(&results)
@@ -82,9 +83,9 @@ impl Guests {
             .stdout(out.try_clone()?)
             .stderr(out)
             .spawn()
-            .context("guests")?;
-        say(&format!("guests run beside: {}", log.display()));
-        Ok(Self { child, log, results })
+            .context(name)?;
+        say(&format!("{name}: run beside, {}", log.display()));
+        Ok(Self { name, child, log, results })
     }
 
     /// Shows what they have said, and what they say until their end.
@@ -92,23 +93,24 @@ impl Guests {
     /// # Errors
     /// The process is lost.
     pub(crate) fn wait(mut self, lines: &mut Vec<Line>) -> Result<()> {
-        say("== guests");
-        let mut said = File::open(&self.log).context("what guests say")?;
+        let name = self.name;
+        say(&format!("== {name}"));
+        let mut said = File::open(&self.log).context(name)?;
         let status = loop {
             // Asked first, so that its last words are shown. Not `wait`: that would close its standard input, which ends it.
-            let status = self.child.try_wait().context("guests")?;
-            io::copy(&mut said, &mut io::stderr()).context("what guests say")?;
+            let status = self.child.try_wait().context(name)?;
+            io::copy(&mut said, &mut io::stderr()).context(name)?;
             if let Some(status) = status {
                 break status;
             }
             thread::sleep(Duration::from_millis(200));
         };
-        lines.extend(done(&self.results, &status.to_string()));
+        lines.extend(done(name, &self.results, &status.to_string()));
         Ok(())
     }
 }
 
-impl Drop for Guests {
+impl Drop for Beside {
     fn drop(&mut self) {
         drop(self.child.stdin.take());
         let _ = self.child.wait();
@@ -116,21 +118,31 @@ impl Drop for Guests {
 }
 
 /// What came of their suites; nothing is known of those of a process that did not get so far.
-fn done(results: &Path, status: &str) -> Vec<Line> {
+fn done(name: &str, results: &Path, status: &str) -> Vec<Line> {
     let read = || -> Result<Vec<Line>> { Ok(serde_json::from_slice(&fs::read(results)?)?) };
     read().unwrap_or_else(|e| {
-        let why = format!("guests: {status}, and nothing is known of their suites: {e:#}");
+        let why = format!("{name}: {status}, and nothing is known of the suites: {e:#}");
         say(&why);
-        vec![Line { why: vec![why], ..Line::failed("guests", 0.0) }]
+        vec![Line { why: vec![why], ..Line::failed(name, 0.0) }]
     })
 }
 
-/// Ends guests when whoever started this process has ended, in whatever way: nobody holds the other end of its standard input then.
-pub(crate) fn end_with_parent(ender: Ender) {
-    thread::spawn(move || {
+/// In such a process: what came of its suites goes to the run that it is a part of.
+///
+/// # Errors
+/// The file cannot be written.
+pub(crate) fn tell(results: &Path, lines: &[Line]) -> Result<()> {
+    fs::write(results, serde_json::to_vec(lines)?).with_context(|| results.display().to_string())
+}
+
+/// In such a process: it ends when whoever started it has ended, in whatever way. Nobody holds the other end of its standard
+/// input then. Worlds and guests end with it.
+pub(crate) fn end_with_parent() {
+    thread::spawn(|| {
         let mut nothing = [0];
         while io::stdin().read(&mut nothing).is_ok_and(|n| n > 0) {}
-        ender.end();
+        #[allow(clippy::exit, reason = "nobody waits for anything of it any more")]
+        std::process::exit(130);
     });
 }
 
@@ -146,15 +158,15 @@ mod tests {
     }
 
     #[test]
-    fn guests_that_say_nothing_of_their_suites_have_failed() {
+    fn who_says_nothing_of_the_suites_has_failed() {
         let dir = tempfile::tempdir().unwrap();
         let results = dir.path().join("guests.json");
-        let lines = done(&results, "exit status: 1");
+        let lines = done("guests", &results, "exit status: 1");
         assert_eq!(lines.len(), 1);
         assert!(lines[0].has_failed() && lines[0].why[0].contains("exit status: 1"));
         let line = Line { passed: true, ..Line::failed("access", 1.0) };
-        fs::write(&results, serde_json::to_vec(&[line]).unwrap()).unwrap();
-        let lines = done(&results, "exit status: 0");
+        tell(&results, &[line]).unwrap();
+        let lines = done("guests", &results, "exit status: 0");
         assert!(lines.len() == 1 && !lines[0].has_failed());
     }
 }

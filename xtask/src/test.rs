@@ -1,10 +1,11 @@
 //! `cargo xtask test`: everything that is tested, with a summary that names what ran and what did not.
 
+use crate::beside::{self, Beside};
 use crate::cell::{self, workspace};
 use crate::plan::{self, Choice, Of, Subject};
 use crate::report::{self, Line, skip, step};
 use crate::suites::{self, Suite, Way, cargo_command, count, single, tee};
-use crate::{beside, dist, guest_suites, say, setup, tidy};
+use crate::{dist, guest_suites, say, setup, tidy};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use integration::guest::Ender;
@@ -57,6 +58,10 @@ pub(crate) struct Test {
     /// Without guests, that is without the AFS clients of the kernel.
     #[arg(long)]
     no_vm: bool,
+    /// Part of another run, which wants what came of it here: only the worlds under event, no summary, and it ends with its
+    /// standard input.
+    #[arg(long, value_name = "FILE", hide = true)]
+    results: Option<PathBuf>,
 }
 
 /// A test program that needs a world.
@@ -166,15 +171,23 @@ pub(crate) fn main(args: Test) -> Result<ExitCode> {
         mpm: args.mpm.map(Into::into),
     };
     must_choose(&args, &choice)?;
+    if let Some(results) = &args.results {
+        beside::end_with_parent();
+        let mut lines = Vec::new();
+        Programs::build(&choice)?.run_under(Mpm::Event, &choice, &mut lines)?;
+        beside::tell(results, &lines)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     setup::need_room(workspace(), ROOM)?;
     if !args.unit {
         setup::need_root("the tests with real cells (or give --unit)")?;
         setup::ensure()?;
     }
     let in_guests = !args.unit && !args.no_vm && guest_suites::any(&choice);
-    let beside = in_guests && beside::is_possible()?;
+    // What a release is tried with has the machine for itself.
+    let beside = !args.unit && !choice.long && beside::is_possible()?;
     // OpenAFS's module alone takes minutes.
-    let parts = beside.then(|| beside::Parts::begin(&choice));
+    let parts = (beside && in_guests).then(|| beside::Parts::begin(&choice));
     let mut lines = Vec::new();
     if args.only.is_none() && choice.suite.is_none() {
         lines.push(step("tidy", || tidy::run(workspace())));
@@ -206,20 +219,30 @@ pub(crate) fn main(args: Test) -> Result<ExitCode> {
     } else {
         alone(&choice, &mut lines);
         let programs = Programs::build(&choice)?;
-        let guests = if beside {
-            guest_suites::build(&choice)?;
+        let event_beside = beside && programs.has_several_worlds(&choice);
+        let mut others = Vec::new();
+        if beside {
+            if in_guests {
+                guest_suites::build(&choice)?;
+            }
             cell::build(Contents::CellsAndPrograms)?;
-            Some(beside::Guests::begin(&choice)?)
-        } else {
-            None
-        };
-        worlds(&choice, &programs, &mut lines)?;
-        match guests {
-            Some(guests) => guests.wait(&mut lines)?,
+            // Most of what there is runs under event.
+            if event_beside {
+                others.push(Beside::begin("event", &["test"], &choice)?);
+            }
+            if in_guests {
+                others.push(Beside::begin("guests", &["vm", "test"], &choice)?);
+            }
+        }
+        worlds(&choice, &programs, event_beside, &mut lines)?;
+        for other in others {
+            other.wait(&mut lines)?;
+        }
+        if in_guests && !beside {
             // Ctrl-C ends this program, and the emulator with it.
-            None if in_guests => guest_suites::run(&choice, &Ender::default(), &mut lines)?,
-            None if args.no_vm => skip(&mut lines, "guests", "--no-vm was given"),
-            None => {}
+            guest_suites::run(&choice, &Ender::default(), &mut lines)?;
+        } else if args.no_vm {
+            skip(&mut lines, "guests", "--no-vm was given");
         }
         if let Some(parts) = parts {
             parts.wait();
@@ -279,24 +302,43 @@ impl Programs {
         let is_next = tests.iter().any(|(suite, _)| suite.test == suites::NEXT);
         Ok(Self { tests, next: is_next.then(cell::build_next).transpose()? })
     }
-}
 
-fn worlds(choice: &Choice<'_>, programs: &Programs, lines: &mut Vec<Line>) -> Result<()> {
-    let in_world = |mpm: Option<Mpm>| -> Vec<Suite> {
-        let of_mpm = programs.tests.iter().filter(|(suite, _)| suite.mpms(choice).contains(&mpm));
+    /// What runs in the world of an MPM, or in that of none.
+    fn suites(&self, mpm: Option<Mpm>, choice: &Choice<'_>) -> Vec<Suite> {
+        let of_mpm = self.tests.iter().filter(|(suite, _)| suite.mpms(choice).contains(&mpm));
         of_mpm
-            .flat_map(|(suite, program)| in_all_ways(suite, program, mpm, choice, programs.next.as_deref()))
+            .flat_map(|(suite, program)| in_all_ways(suite, program, mpm, choice, self.next.as_deref()))
             .collect()
-    };
-    run_in_world("plain", Contents::CellsAndPrograms, None, &in_world(None), lines)?;
-    if choice.tests_of(PACKAGE.1).is_some() {
-        package(choice, lines)?;
     }
-    for mpm in Mpm::ALL {
+
+    /// Whether there is that of event, and another one.
+    fn has_several_worlds(&self, choice: &Choice<'_>) -> bool {
+        let has = |mpm| !self.suites(mpm, choice).is_empty();
+        has(Some(Mpm::Event)) && (has(None) || has(Some(Mpm::Prefork)) || has(Some(Mpm::Worker)))
+    }
+
+    fn run_under(&self, mpm: Mpm, choice: &Choice<'_>, lines: &mut Vec<Line>) -> Result<()> {
         // One MPM is enough for it: what reads files is the same in all.
         let is_big = choice.long && mpm == Mpm::Event && choice.tests_of("http").is_some();
         let big = is_big.then_some(LONG_FILE);
-        run_in_world(mpm.as_str(), Contents::CellsAndPrograms, big, &in_world(Some(mpm)), lines)?;
+        let suites = self.suites(Some(mpm), choice);
+        run_in_world(mpm.as_str(), Contents::CellsAndPrograms, big, &suites, lines)
+    }
+}
+
+/// What runs in worlds; `without_event`: except for what runs under event.
+fn worlds(
+    choice: &Choice<'_>,
+    programs: &Programs,
+    without_event: bool,
+    lines: &mut Vec<Line>,
+) -> Result<()> {
+    run_in_world("plain", Contents::CellsAndPrograms, None, &programs.suites(None, choice), lines)?;
+    if choice.tests_of(PACKAGE.1).is_some() {
+        package(choice, lines)?;
+    }
+    for mpm in Mpm::ALL.into_iter().filter(|mpm| !without_event || *mpm != Mpm::Event) {
+        programs.run_under(mpm, choice, lines)?;
     }
     Ok(())
 }

@@ -8,7 +8,6 @@ use integration::guest::{Ender, Launcher};
 use integration::kernel_client::KernelClient;
 use integration::namespace::Contents;
 use std::ffi::OsString;
-use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -104,13 +103,12 @@ fn test(args: &Test) -> Result<ExitCode> {
     setup::need_root("a guest (its files keep their owners)")?;
     setup::ensure()?;
     let mut lines = Vec::new();
-    let ender = ender()?;
     if args.results.is_some() {
-        beside::end_with_parent(ender.clone());
+        beside::end_with_parent();
     }
-    guest_suites::run(&choice, &ender, &mut lines)?;
+    guest_suites::run(&choice, &ender()?, &mut lines)?;
     if let Some(results) = &args.results {
-        fs::write(results, serde_json::to_vec(&lines)?).with_context(|| results.display().to_string())?;
+        beside::tell(results, &lines)?;
         return Ok(ExitCode::SUCCESS);
     }
     if lines.is_empty() {
