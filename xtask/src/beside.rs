@@ -70,7 +70,7 @@ impl Beside {
     /// No process can be started, or no file be written.
     pub(crate) fn begin(name: &'static str, command: &[&str], choice: &Choice<'_>) -> Result<Self> {
         let dir = cell::target_dir()?.join("world");
-        fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
+        cell::reserve(&dir.join(name))?;
         let (log, results) = (dir.join(format!("{name}.log")), dir.join(format!("{name}.json")));
         let _ = fs::remove_file(&results);
         let out = File::create(&log).with_context(|| log.display().to_string())?;

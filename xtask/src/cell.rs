@@ -111,7 +111,10 @@ pub(crate) fn prepare(contents: Contents, name: &str) -> Result<Launcher> {
 }
 
 /// Keeps other runs away from these results until this program ends: each world empties its own when it starts.
-fn reserve(results: &Path) -> Result<()> {
+///
+/// # Errors
+/// Another run has them.
+pub(crate) fn reserve(results: &Path) -> Result<()> {
     static HELD: Mutex<BTreeMap<PathBuf, File>> = Mutex::new(BTreeMap::new());
     let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
     if held.contains_key(results) {
