@@ -5,6 +5,7 @@ use crate::plan::Choice;
 use crate::report::Line;
 use crate::{cell, guest_tree, say};
 use anyhow::{Context as _, Result};
+use integration::kernel_client::KernelClient;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -38,7 +39,7 @@ pub(crate) struct Parts(JoinHandle<Result<()>>);
 impl Parts {
     /// Begins; what goes wrong is told when a guest is wanted.
     pub(crate) fn begin(choice: &Choice<'_>) -> Self {
-        let with_module = guest_suites::with_module(choice);
+        let with_module = guest_suites::is_for(choice, KernelClient::Openafs);
         Self(thread::spawn(move || guest_tree::ensure(with_module).map(drop)))
     }
 
@@ -88,7 +89,7 @@ impl Beside {
         Ok(Self { name, child, log, results })
     }
 
-    /// Shows what they have said, and what they say until their end.
+    /// Shows what it has said, and what it says until its end.
     ///
     /// # Errors
     /// The process is lost.
@@ -117,7 +118,7 @@ impl Drop for Beside {
     }
 }
 
-/// What came of their suites; nothing is known of those of a process that did not get so far.
+/// What came of its suites; nothing is known of those of a process that did not get so far.
 fn done(name: &str, results: &Path, status: &str) -> Vec<Line> {
     let read = || -> Result<Vec<Line>> { Ok(serde_json::from_slice(&fs::read(results)?)?) };
     read().unwrap_or_else(|e| {

@@ -149,12 +149,12 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
 
 /// Whether any of them is chosen.
 pub(crate) fn any(choice: &Choice<'_>) -> bool {
-    KernelClient::ALL.into_iter().any(|client| chosen(choice, client).next().is_some())
+    KernelClient::ALL.into_iter().any(|client| is_for(choice, client))
 }
 
-/// Whether one is chosen that wants OpenAFS's module.
-pub(crate) fn with_module(choice: &Choice<'_>) -> bool {
-    chosen(choice, KernelClient::Openafs).next().is_some()
+/// Whether one is chosen for this client.
+pub(crate) fn is_for(choice: &Choice<'_>, client: KernelClient) -> bool {
+    chosen(choice, client).next().is_some()
 }
 
 /// Those that are chosen for a client, the filters for their tests (none: all of them), and the MPMs that they are run with.
