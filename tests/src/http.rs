@@ -1,11 +1,12 @@
 //! A small HTTP/1.1 client for tests: it keeps connections, sends raw bytes, and gives the whole answer with its headers.
 
+use crate::wait;
 use anyhow::{Context as _, Result, bail};
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// A connection that hears nothing for so long fails.
+/// A connection that hears nothing for so long fails, where the processor is real.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// A request.
@@ -136,7 +137,7 @@ impl Connection {
     /// # Errors
     /// Nobody listens.
     pub fn open(address: SocketAddr) -> Result<Self> {
-        Self::open_within(address, LIMIT)
+        Self::open_within(address, LIMIT * wait::slow_factor())
     }
 
     /// Connects; later waits of the connection end after `limit`.
