@@ -1,4 +1,4 @@
-//! Guests and worlds beside one another: they wait more than they compute, so one run has several at once.
+//! A world beside the rest: tests wait more than they compute, so one run has two of them at once.
 
 use crate::guest_suites;
 use crate::plan::Choice;
@@ -16,7 +16,7 @@ use std::time::Duration;
 /// With less memory that is free, MiB, one comes after the other: a guest takes three GiB.
 const ENOUGH: u64 = 6 << 10;
 
-/// Whether this machine is up to several at once.
+/// Whether this machine is up to that.
 ///
 /// # Errors
 /// Nothing is known of it.
@@ -64,19 +64,19 @@ pub(crate) struct Beside {
 }
 
 impl Beside {
-    /// Begins `command`, of this program, for what was chosen. All programs have to be built, since the others in this run
-    /// use them.
+    /// Begins `cargo xtask test` for the part of what was chosen that `name` stands for. All programs have to be built, since
+    /// the others in this run use them.
     ///
     /// # Errors
     /// No process can be started, or no file be written.
-    pub(crate) fn begin(name: &'static str, command: &[&str], choice: &Choice<'_>) -> Result<Self> {
+    pub(crate) fn begin(name: &'static str, choice: &Choice<'_>) -> Result<Self> {
         let dir = cell::target_dir()?.join("world");
         cell::reserve(&dir.join(name))?;
         let (log, results) = (dir.join(format!("{name}.log")), dir.join(format!("{name}.json")));
         let _ = fs::remove_file(&results);
         let out = File::create(&log).with_context(|| log.display().to_string())?;
         let child = Command::new(std::env::current_exe().context("path of this program")?)
-            .args(command)
+            .arg("test")
             .args(choice.words())
             .arg("--results")
             .arg(&results)
@@ -161,13 +161,13 @@ mod tests {
     #[test]
     fn who_says_nothing_of_the_suites_has_failed() {
         let dir = tempfile::tempdir().unwrap();
-        let results = dir.path().join("guests.json");
-        let lines = done("guests", &results, "exit status: 1");
+        let results = dir.path().join("event.json");
+        let lines = done("event", &results, "exit status: 1");
         assert_eq!(lines.len(), 1);
         assert!(lines[0].has_failed() && lines[0].why[0].contains("exit status: 1"));
         let line = Line { passed: true, ..Line::failed("access", 1.0) };
         tell(&results, &[line]).unwrap();
-        let lines = done("guests", &results, "exit status: 0");
+        let lines = done("event", &results, "exit status: 0");
         assert!(lines.len() == 1 && !lines[0].has_failed());
     }
 }

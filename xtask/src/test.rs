@@ -220,29 +220,24 @@ pub(crate) fn main(args: Test) -> Result<ExitCode> {
         alone(&choice, &mut lines);
         let programs = Programs::build(&choice)?;
         let event_beside = beside && programs.has_several_worlds(&choice);
-        let mut others = Vec::new();
-        if beside {
+        let mut event = None;
+        if event_beside {
             if in_guests {
                 guest_suites::build(&choice)?;
             }
             cell::build(Contents::CellsAndPrograms)?;
             // Most of what there is runs under event.
-            if event_beside {
-                others.push(Beside::begin("event", &["test"], &choice)?);
-            }
-            if in_guests {
-                others.push(Beside::begin("guests", &["vm", "test"], &choice)?);
-            }
+            event = Some(Beside::begin("event", &choice)?);
         }
         worlds(&choice, &programs, event_beside, &mut lines)?;
-        for other in others {
-            other.wait(&mut lines)?;
-        }
-        if in_guests && !beside {
+        if in_guests {
             // Ctrl-C ends this program, and the emulator with it.
             guest_suites::run(&choice, &Ender::default(), &mut lines)?;
         } else if args.no_vm {
             skip(&mut lines, "guests", "--no-vm was given");
+        }
+        if let Some(event) = event {
+            event.wait(&mut lines)?;
         }
         if let Some(parts) = parts {
             parts.wait();

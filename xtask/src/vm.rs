@@ -1,14 +1,13 @@
 //! `cargo xtask vm`: commands and tests in a guest, on an AFS client of its kernel.
 
 use crate::plan::{self, Choice};
-use crate::{beside, cell, guest_suites, guest_tree, report, setup};
+use crate::{cell, guest_suites, guest_tree, report, setup};
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use integration::guest::{Ender, Launcher};
 use integration::kernel_client::KernelClient;
 use integration::namespace::Contents;
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -39,9 +38,6 @@ pub(crate) struct Test {
     /// Only this MPM, where it matters.
     #[arg(long, value_enum)]
     mpm: Option<cell::MpmArg>,
-    /// Part of another run, which wants what came of it here: no summary, and it ends with its standard input.
-    #[arg(long, value_name = "FILE", hide = true)]
-    results: Option<PathBuf>,
 }
 
 /// Arguments of `vm run`.
@@ -103,14 +99,7 @@ fn test(args: &Test) -> Result<ExitCode> {
     setup::need_root("a guest (its files keep their owners)")?;
     setup::ensure()?;
     let mut lines = Vec::new();
-    if args.results.is_some() {
-        beside::end_with_parent();
-    }
     guest_suites::run(&choice, &ender()?, &mut lines)?;
-    if let Some(results) = &args.results {
-        beside::tell(results, &lines)?;
-        return Ok(ExitCode::SUCCESS);
-    }
     if lines.is_empty() {
         bail!("no suite was chosen");
     }
