@@ -48,6 +48,9 @@ fn main() {
         // The port on which file servers reach the client is of our choice (see src/start.rs).
         "-Wl,--wrap=bind".to_owned(),
         "-Wl,--defsym=__wrap_bind=afsweb_bind".to_owned(),
+        // By what file servers know this process (see src/start.rs).
+        "-Wl,--wrap=afs_uuid_create".to_owned(),
+        "-Wl,--defsym=__wrap_afs_uuid_create=afsweb_uuid_create".to_owned(),
         // How long servers are asked, and what not at all (see src/limit.rs).
         "-Wl,--wrap=afs_Conn".to_owned(),
         "-Wl,--defsym=__wrap_afs_Conn=afsweb_conn".to_owned(),

@@ -14,6 +14,7 @@ use integration::wait;
 use integration::world::{FIRST_CELL, World};
 use rustix::process::Signal;
 use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
 /// How many children.
@@ -171,5 +172,49 @@ fn where_all_ports_are_in_use_the_system_gives_one() {
     all_read(&httpd, "one");
     let taken: Vec<u16> = ports().into_iter().collect();
     assert_eq!(taken, [7_399, 7_400]);
+    httpd.stop(&[]).unwrap();
+}
+
+/// By what a client of a file server calls itself, asked at its port as file servers ask (RXAFSCB_WhoAreYou).
+fn uuid_at(port: u16) -> [u32; 11] {
+    /// The call, behind an Rx header: epoch and connection, call, packet, serial number, a client's only packet of data,
+    /// no security, the service of callbacks.
+    const WHO_ARE_YOU: u32 = 212;
+    const HEADER: usize = 28;
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+    socket.connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    let mut call = Vec::new();
+    for word in [0x5eed_0001, u32::from(port) << 2, 1, 1, 1, 0x0105_0000, 1, WHO_ARE_YOU] {
+        call.extend(word.to_be_bytes());
+    }
+    wait::until(&format!("an answer of port {port}"), Duration::from_secs(20), || {
+        socket.send(&call).unwrap();
+        let mut answer = [0; 2_048];
+        let Ok(n) = socket.recv(&mut answer) else { return Ok(None) };
+        // Data and no acknowledgement: how many interfaces, the UUID, and the interfaces.
+        if n < HEADER + 48 || answer[20] != 1 {
+            return Ok(None);
+        }
+        let word = |i: usize| u32::from_be_bytes(answer[HEADER + 4 * i..][..4].try_into().unwrap());
+        Ok(Some(core::array::from_fn(|i| word(i + 1))))
+    })
+    .unwrap()
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn children_that_start_in_the_same_moment_are_different_clients_for_file_servers() {
+    let world = world();
+    let httpd = many(&world, CHILDREN);
+    let uuids: Vec<[u32; 11]> = ports().into_iter().map(uuid_at).collect();
+    let different: BTreeSet<_> = uuids.iter().collect();
+    report(&format!("{} clients, {} of them different", uuids.len(), different.len()));
+    assert!(uuids.len() >= CHILDREN && different.len() == uuids.len());
+    // Of random bytes, and not of the time: two who start in the same microsecond would be one.
+    for uuid in &uuids {
+        // Single bytes come as signed numbers.
+        assert_eq!((uuid[2] >> 12, (uuid[3] & 0xff) >> 6), (4, 2), "{uuid:x?}");
+    }
     httpd.stop(&[]).unwrap();
 }

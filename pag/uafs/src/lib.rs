@@ -13,7 +13,8 @@
 //! - paths walked with a limit for symbolic links, and files by vnode, so without libuafs's table of 1,024
 //!   descriptors and its shared offsets (`walk.rs`, `file.rs`);
 //! - an end to its patience with servers, and none of the calls by which it can stand still (`limit.rs`);
-//! - threads of the client that take no signals, and a socket that no program inherits, on a port of a few (`start.rs`).
+//! - threads of the client that take no signals, a socket that no program inherits, on a port of a few, and a name of random
+//!   bytes by which file servers know the process (`start.rs`).
 //!
 //! libuafs writes a few lines to standard output when it starts and when servers go up and down.
 //! It has no clean end: `uafs_Shutdown` asserts, so a process gives its callbacks back and simply exits. Of one that does

@@ -15,6 +15,7 @@ use crate::walk;
 use core::ffi::{CStr, c_char, c_int};
 use std::collections::HashSet;
 use std::ffi::CString;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 /// Least seconds that Rx takes for the death of a server (OpenAFS `src/rx/rx.c`, `rxi_CheckConnTimeouts`).
@@ -29,6 +30,13 @@ static RUNS: AtomicBool = AtomicBool::new(false);
 
 /// The first port to try, and the last; 0: none.
 static PORTS: (AtomicU16, AtomicU16) = (AtomicU16::new(0), AtomicU16::new(0));
+
+/// By what file servers know this process.
+static UUID: OnceLock<[u8; UUID_LEN]> = OnceLock::new();
+/// Whether the archive has asked for it.
+static UUID_IS_ASKED: AtomicBool = AtomicBool::new(false);
+/// Its bytes.
+const UUID_LEN: usize = 16;
 
 /// Refuses calls before the start.
 pub(crate) fn running() -> Res<()> {
@@ -52,6 +60,8 @@ pub(crate) fn start(config: &StartConfig) -> Res<()> {
         return Err(Errno(libc::EALREADY));
     }
     set_deadlines(config);
+    let uuid = uuid()?;
+    UUID.get_or_init(|| uuid);
     PORTS.0.store(config.port_first, Ordering::Release);
     PORTS.1.store(config.port_last, Ordering::Release);
     walk::set_mount(texts.mount);
@@ -71,8 +81,9 @@ pub(crate) fn start(config: &StartConfig) -> Res<()> {
     let sound = {
         let lock = Glock::take();
         creds::make(PROBE_PAG, &lock)?;
-        let sound =
-            creds::of(PROBE_PAG).is_ok_and(|c| walk::check_layout(c, &lock)) && limit::check_layout(&lock);
+        let sound = creds::of(PROBE_PAG).is_ok_and(|c| walk::check_layout(c, &lock))
+            && limit::check_layout(&lock)
+            && UUID_IS_ASKED.load(Ordering::Acquire);
         creds::forget(PROBE_PAG);
         sound
     };
@@ -81,6 +92,21 @@ pub(crate) fn start(config: &StartConfig) -> Res<()> {
     }
     RUNS.store(true, Ordering::Release);
     Ok(())
+}
+
+/// A UUID of random bytes, version 4, as it lies in memory: a number of four bytes and two of two in the machine's order,
+/// then single bytes.
+fn uuid() -> Res<[u8; UUID_LEN]> {
+    let mut uuid = [0; UUID_LEN];
+    // SAFETY: so many bytes. So few come at once.
+    let n = unsafe { libc::getrandom(uuid.as_mut_ptr().cast(), UUID_LEN, 0) };
+    if usize::try_from(n) != Ok(UUID_LEN) {
+        return Err(Errno(libc::EIO));
+    }
+    let version = u16::from_ne_bytes([uuid[6], uuid[7]]) & 0x0fff | 0x4000;
+    [uuid[6], uuid[7]] = version.to_ne_bytes();
+    uuid[8] = uuid[8] & 0x3f | 0x80;
+    Ok(uuid)
 }
 
 /// Reads the texts.
@@ -245,4 +271,19 @@ unsafe extern "C" fn afsweb_bind(
         }
     }
     c_int::try_from(bind(address)).unwrap_or(-1)
+}
+
+/// What the archive's call of `afs_uuid_create` comes to: random bytes. Its own are the time in microseconds, the address of
+/// the machine, and something that is the same in all children of a server; two that start in the same microsecond would be
+/// one client for file servers, of which only one hears of changes.
+///
+/// # Safety
+/// `uuid` is valid for writing.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn afsweb_uuid_create(uuid: *mut [u8; UUID_LEN]) -> c_int {
+    let Some(ours) = UUID.get() else { return libc::EIO };
+    UUID_IS_ASKED.store(true, Ordering::Release);
+    // SAFETY: as the caller says; bytes may lie anywhere.
+    unsafe { uuid.write(*ours) };
+    0
 }

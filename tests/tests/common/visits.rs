@@ -177,8 +177,8 @@ impl Visitor<'_> {
                         *stored = Some(text.clone());
                     }
                 } else {
-                    let visitor = r.header("X-Visitor");
-                    tally.faults.add(format!("{who}: {} for {visitor:?}: {request:?}", r.status));
+                    let (visitor, came) = (r.header("X-Visitor"), super::first_line(&r));
+                    tally.faults.add(format!("{who}: {} for {visitor:?}, {came:?}: {request:?}", r.status));
                 }
                 return (self.keeps && r.header("Connection") != Some("close")).then_some(c);
             }
