@@ -131,6 +131,7 @@ fn a_program_gets_the_lines_and_may_fall_silent_die_and_be_started_again() {
     assert!(slowest < Duration::from_secs(2) * wait::slow_factor(), "a request waited {slowest:?}");
     assert_eq!(lines(&out).len(), 3, "he does stand still");
     signal_pid(pid, Signal::CONT).unwrap();
+    wait::until_true("what the pipe holds", Duration::from_secs(20), || Ok(lines(&out).len() > 3)).unwrap();
     refused(&httpd, "third", &out);
     let all = lines(&out);
     let kept = all.iter().map(|l| fields(l)).filter(|f| f[3].contains(&long)).count();
@@ -144,7 +145,12 @@ fn a_program_gets_the_lines_and_may_fall_silent_die_and_be_started_again() {
     // A restart starts another one, and lets him go.
     httpd.graceful().unwrap();
     let (last, _) = another(&started, next);
-    refused(&httpd, "fifth", &out);
+    // A child of before that still answers writes to the program of before, which has ended.
+    wait::until_true("a line behind the restart", Duration::from_secs(20), || {
+        assert_eq!(httpd.get(&first("home/alice/fifth")).unwrap().status, 401);
+        Ok(lines(&out).iter().any(|l| l.contains("/fifth\"")))
+    })
+    .unwrap();
     wait::until_true("the end of the one before", Duration::from_secs(20), || Ok(!is_alive(next))).unwrap();
     assert!(is_alive(last));
     lines(&out).iter().for_each(|l| drop(fields(l)));
