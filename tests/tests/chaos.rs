@@ -128,7 +128,7 @@ fn client(world: &World, httpd: &Httpd, seed: u64, stop: &AtomicBool, tally: &Ta
             tally.read_back.fetch_add(u64::from(r.complete), Ordering::Relaxed);
             r.body == *stored || (!r.complete && stored.starts_with(&r.body))
         } else if status == 200 {
-            line.starts_with(&text) || text.starts_with(&line)
+            text.starts_with(&line) || (!r.complete && line.starts_with(&text))
         } else {
             !text.contains("owner: ")
         };
