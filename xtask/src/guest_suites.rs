@@ -204,8 +204,7 @@ fn suites(choice: &Choice<'_>, client: KernelClient) -> Result<Vec<Suite>> {
         let program = suites::build(row.package, row.test)?;
         let next = (row.test == suites::NEXT).then(cell::build_next).transpose()?;
         for way in Way::all(client.as_str(), &mpms, row.methods(choice)) {
-            let mut suite = Suite::new(row.test, &program, way, filters, choice.long);
-            suite.args.extend(row.args.iter().map(|&a| a.to_owned()));
+            let mut suite = Suite::new(row.test, &program, way, filters, choice.long).with_args(row.args);
             suite.env.extend(row.env.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
             suite.env.extend(next.as_deref().map(suites::next_at));
             suite.limit_s = limit.as_secs();

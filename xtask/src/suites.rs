@@ -44,6 +44,8 @@ pub(crate) struct Suite {
     pub(crate) of: Of,
     pub(crate) program: PathBuf,
     pub(crate) args: Vec<String>,
+    /// Parts of names of tests, by which some are chosen or left out: each must be there, or what it stands for has gone.
+    pub(crate) names: Vec<String>,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) limit_s: u64,
 }
@@ -90,9 +92,24 @@ impl Suite {
             },
             program: program.to_owned(),
             args: args.chain(args_under(way.mpm).iter().copied()).map(str::to_owned).collect(),
+            names: filters.iter().map(|&name| name.to_owned()).collect(),
             env,
             limit_s: 0,
         }
+    }
+
+    /// More arguments of libtest's, as names of tests.
+    pub(crate) fn with_args(mut self, args: &[&str]) -> Self {
+        self.args.extend(args.iter().map(|&a| a.to_owned()));
+        self.names.extend(args.iter().filter(|a| !a.starts_with('-')).map(|&a| a.to_owned()));
+        self
+    }
+
+    /// Of its names those that no test of the program has.
+    fn names_of_no_test(&self) -> Result<Vec<String>> {
+        let out = Command::new(&self.program).arg("--list").output().context("list of tests")?;
+        let tests = String::from_utf8_lossy(&out.stdout).into_owned();
+        Ok(self.names.iter().filter(|&name| !tests.lines().any(|l| l.contains(name))).cloned().collect())
     }
 
     /// It did not even run.
@@ -170,13 +187,16 @@ pub(crate) fn inside(plan: &Path, report: &Path) -> Result<ExitCode> {
         fs::write(report.with_file_name(format!("{}.out", suite.name)), &output)?;
         // Its own line is the last one: tests that start their program again show that one's, too.
         let counts = output.lines().rfind(|l| l.starts_with("test result:")).and_then(count);
+        let gone = suite.names_of_no_test()?;
+        let mut why = why(&output);
+        why.extend(gone.iter().map(|name| format!("{}: no test is called {name}", suite.name)));
         let line = Line {
             name: suite.name.clone(),
             tests: single(&output),
-            why: why(&output),
+            why,
             rows: conformance::rows(&output),
             // A program that ran no test at all proves nothing.
-            passed: passed && counts.is_some_and(|c| c.first().is_some_and(|n| *n > 0)),
+            passed: passed && gone.is_empty() && counts.is_some_and(|c| c.first().is_some_and(|n| *n > 0)),
             seconds: started.elapsed().as_secs_f64(),
             counts,
             skipped: None,
@@ -295,6 +315,19 @@ pub(crate) fn cargo_command() -> Command {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_no_test_has_is_found() {
+        let way = Way { client: "userspace", mpm: None, method: None };
+        let me = std::env::current_exe().unwrap();
+        let suite = Suite::new("xtask", &me, way, &["counts_are_summed", "no_such"], false).with_args(&[
+            "--skip",
+            "that_no_test_has",
+            "--skip",
+            "nor_this",
+        ]);
+        assert_eq!(suite.names_of_no_test().unwrap(), ["no_such", "nor_this"]);
+    }
 
     #[test]
     fn counts_are_summed_over_programs() {
