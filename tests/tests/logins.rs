@@ -4,10 +4,10 @@
 mod common;
 
 use common::{
-    Mischief, afs_config_without_methods, first, get_as, kaserver, raw_authorization, start, start_wide,
-    start_with, timed, world,
+    Mischief, afs_config_without_methods, first, first_line, get_as, kaserver, raw_authorization, start,
+    start_wide, start_with, timed, world,
 };
-use integration::content::owner_file;
+use integration::content::{owner_file, owner_line};
 use integration::http::base64;
 use integration::world::FIRST_CELL;
 use std::time::Duration;
@@ -200,6 +200,34 @@ fn failed_logins_are_limited_before_the_cell_is_asked() {
     assert_eq!(seen, [401, 401, 401, 503, 503, 503]);
     let stats: serde_json::Value = serde_json::from_str(&kaserver(&world, FIRST_CELL, "stats")).unwrap();
     assert_eq!(stats["users"]["heidi"]["authenticate"].as_u64(), Some(3), "{stats}");
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn visitors_of_one_address_whose_logins_fill_its_limit_wait_for_each_other() {
+    let world = world();
+    let httpd = start(&world, "SetAFSLoginLimit 10 2 60");
+    let slow = Mischief::mode(&world, FIRST_CELL, "delay 300", None);
+    std::thread::scope(|s| {
+        for user in ["alice", "bob", "carol", "dave"] {
+            let (world, httpd) = (&world, &httpd);
+            s.spawn(move || {
+                let r = get_as(world, httpd, &first(&owner_file(user)), user);
+                assert_eq!(
+                    (r.status, first_line(&r)),
+                    (200, owner_line(user, FIRST_CELL).trim_end().to_owned())
+                );
+            });
+        }
+    });
+    drop(slow);
+    // What has failed stays counted, whoever comes next.
+    for user in ["alice", "bob"] {
+        assert_eq!(httpd.get_as(&first("public/page.html"), user, "not hers or his").unwrap().status, 401);
+    }
+    let r = httpd.get_as(&first("public/page.html"), "carol", "not hers").unwrap();
+    assert_eq!((r.status, r.header("Retry-After")), (503, Some("5")));
     httpd.stop(&[]).unwrap();
 }
 

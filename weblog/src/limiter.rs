@@ -1,7 +1,8 @@
 //! How many failed logins are let through to a cell: per user from one address, per user, and per address.
 //!
 //! Pure. Keeps a single attacker from guessing on, and from having the cell lock the victim out. Every attempt is
-//! counted when it begins, so that many at once do not slip through, and taken back when it did not fail.
+//! counted when it begins, so that many at once do not slip through, and taken back when it did not fail. Many visitors may
+//! have one address, so where only attempts under way fill its limit, the next one waits for how they end.
 //! Users are counted in lower case: where a KDC takes a name in any case, each would have guesses of its own.
 //! Knows no passwords.
 
@@ -49,6 +50,15 @@ impl Exceeded {
     }
 }
 
+/// Why an attempt must not be made now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// So many have failed.
+    Exceeded(Exceeded),
+    /// So many from this address are under way and might fail: to be tried again when some have ended.
+    UnderWay,
+}
+
 /// An attempt that was let through; say how it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
@@ -71,15 +81,24 @@ impl Origin {
     }
 }
 
-/// When the attempts of one key began, oldest first.
-type Times = Vec<u64>;
+/// The attempts of one key, oldest first.
+type Tries = Vec<Try>;
+
+/// One of them.
+#[derive(Debug, Clone, Copy)]
+struct Try {
+    /// When it began.
+    at_ms: u64,
+    /// The cell has refused it.
+    has_failed: bool,
+}
 
 /// The memory of failed logins.
 pub struct Limiter {
     limits: Limits,
-    pairs: Store<(Principal, Origin), Times>,
-    users: Store<Principal, Times>,
-    origins: Store<Origin, Times>,
+    pairs: Store<(Principal, Origin), Tries>,
+    users: Store<Principal, Tries>,
+    origins: Store<Origin, Tries>,
     /// Where a user has logged in lately: there, an attack from elsewhere does not count against him.
     known: Store<(Principal, Origin), ()>,
 }
@@ -114,13 +133,13 @@ impl Limiter {
     /// A login is about to be asked of the cell.
     ///
     /// # Errors
-    /// [`Exceeded`] if it must not be.
-    pub fn begin(&mut self, who: &Principal, from: IpAddr, now_ms: u64) -> Result<Attempt, Exceeded> {
+    /// [`Stopped`] if it must not be.
+    pub fn begin(&mut self, who: &Principal, from: IpAddr, now_ms: u64) -> Result<Attempt, Stopped> {
         let from = Origin::new(from);
         let who = who.folded();
         let pair = (who.clone(), from);
-        if let Some(limit) = self.exceeded(&pair, now_ms) {
-            return Err(limit);
+        if let Some(why) = self.stopped(&pair, now_ms) {
+            return Err(why);
         }
         let window = self.limits.window_ms;
         note(&mut self.pairs, pair, window, now_ms);
@@ -132,29 +151,33 @@ impl Limiter {
     /// Whether an answer from memory would help a guesser: who has used up his guesses must not learn from the cache
     /// which one is right. Where the user himself is known, an attack does not cut him off from what is cached.
     #[must_use]
-    pub fn hides(&mut self, who: &Principal, from: IpAddr, now_ms: u64) -> Option<Exceeded> {
+    pub fn hides(&mut self, who: &Principal, from: IpAddr, now_ms: u64) -> Option<Stopped> {
         let pair = (who.folded(), Origin::new(from));
         if self.known.get(&pair, now_ms).is_some() {
             return None;
         }
-        self.exceeded(&pair, now_ms)
+        self.stopped(&pair, now_ms)
     }
 
-    /// The limit that further guesses at this user from there have reached.
-    fn exceeded(&mut self, pair: &(Principal, Origin), now_ms: u64) -> Option<Exceeded> {
+    /// What stops further guesses at this user from there.
+    fn stopped(&mut self, pair: &(Principal, Origin), now_ms: u64) -> Option<Stopped> {
         let (who, from) = pair;
         let per_user = usize::from(self.limits.per_user);
         let per_address = usize::from(self.limits.per_address);
         let window = self.limits.window_ms;
-        if full(&mut self.pairs, pair, per_user, window, now_ms) {
-            return Some(Exceeded::UserFromAddress);
+        if count(&mut self.pairs, pair, window, now_ms).reaches(per_user) {
+            return Some(Stopped::Exceeded(Exceeded::UserFromAddress));
         }
-        if full(&mut self.origins, from, per_address, window, now_ms) {
-            return Some(Exceeded::Address);
+        let here = count(&mut self.origins, from, window, now_ms);
+        if here.failed_reach(per_address) {
+            return Some(Stopped::Exceeded(Exceeded::Address));
         }
         let known = self.known.get(pair, now_ms).is_some();
         let everywhere = per_user.saturating_mul(ALL_ADDRESSES);
-        (!known && full(&mut self.users, who, everywhere, window, now_ms)).then_some(Exceeded::User)
+        if !known && count(&mut self.users, who, window, now_ms).reaches(everywhere) {
+            return Some(Stopped::Exceeded(Exceeded::User));
+        }
+        here.reaches(per_address).then_some(Stopped::UnderWay)
     }
 
     /// The cell has accepted it: the user's own slips from there are forgotten.
@@ -174,8 +197,13 @@ impl Limiter {
     }
 
     /// The cell has refused it: it stays counted.
-    pub fn failed(&mut self, attempt: Attempt) {
-        let Attempt { .. } = attempt;
+    pub fn failed(&mut self, attempt: Attempt, now_ms: u64) {
+        let Attempt { from, at_ms, .. } = attempt;
+        let Some(mut tries) = self.origins.remove(&from) else { return };
+        if let Some(open) = tries.iter_mut().find(|t| t.at_ms == at_ms && !t.has_failed) {
+            open.has_failed = true;
+        }
+        put(&mut self.origins, from, tries, self.limits.window_ms, now_ms);
     }
 
     /// Forgets what is known about users that `which` picks.
@@ -202,45 +230,79 @@ impl Limiter {
     }
 }
 
-/// Whether `limit` attempts of `key` lie within the window.
-fn full<K: core::hash::Hash + Eq + Clone>(
-    store: &mut Store<K, Times>,
+/// Attempts within the window.
+#[derive(Debug, Clone, Copy)]
+struct Count {
+    all: usize,
+    failed: usize,
+}
+
+impl Count {
+    /// Whether these are as many as are borne; 0: there is no limit.
+    fn reaches(self, limit: usize) -> bool {
+        limit != 0 && self.all >= limit
+    }
+
+    /// The same of those that have failed.
+    fn failed_reach(self, limit: usize) -> bool {
+        limit != 0 && self.failed >= limit
+    }
+}
+
+/// The attempts of `key`.
+fn count<K: core::hash::Hash + Eq + Clone>(
+    store: &mut Store<K, Tries>,
     key: &K,
-    limit: usize,
     window_ms: u64,
     now_ms: u64,
-) -> bool {
-    limit != 0 && store.get(key, now_ms).is_some_and(|t| recent(t, window_ms, now_ms).count() >= limit)
+) -> Count {
+    let mut count = Count { all: 0, failed: 0 };
+    for one in store.get(key, now_ms).into_iter().flat_map(|tries| recent(tries, window_ms, now_ms)) {
+        count.all = count.all.saturating_add(1);
+        count.failed = count.failed.saturating_add(usize::from(one.has_failed));
+    }
+    count
 }
 
 /// Those within the window.
-fn recent(times: &Times, window_ms: u64, now_ms: u64) -> impl Iterator<Item = u64> + '_ {
-    times.iter().copied().filter(move |at| at.saturating_add(window_ms) > now_ms)
+fn recent(tries: &Tries, window_ms: u64, now_ms: u64) -> impl Iterator<Item = Try> + '_ {
+    tries.iter().copied().filter(move |t| t.at_ms.saturating_add(window_ms) > now_ms)
 }
 
 /// Adds an attempt.
-fn note<K: core::hash::Hash + Eq + Clone>(store: &mut Store<K, Times>, key: K, window_ms: u64, now_ms: u64) {
-    let mut times: Times =
+fn note<K: core::hash::Hash + Eq + Clone>(store: &mut Store<K, Tries>, key: K, window_ms: u64, now_ms: u64) {
+    let mut tries: Tries =
         store.remove(&key).map(|t| recent(&t, window_ms, now_ms).collect()).unwrap_or_default();
-    times.push(now_ms);
-    let _ = store.insert(key, times, now_ms.saturating_add(window_ms), now_ms);
+    tries.push(Try { at_ms: now_ms, has_failed: false });
+    put(store, key, tries, window_ms, now_ms);
 }
 
-/// Takes one attempt of `at_ms` back.
+/// Takes one attempt of `at_ms` back that has not failed.
 fn erase<K: core::hash::Hash + Eq + Clone>(
-    store: &mut Store<K, Times>,
+    store: &mut Store<K, Tries>,
     key: K,
     at_ms: u64,
     window_ms: u64,
     now_ms: u64,
 ) {
-    let Some(mut times) = store.remove(&key) else { return };
-    if let Some(i) = times.iter().position(|t| *t == at_ms) {
-        times.remove(i);
+    let Some(mut tries) = store.remove(&key) else { return };
+    if let Some(i) = tries.iter().position(|t| t.at_ms == at_ms && !t.has_failed) {
+        tries.remove(i);
     }
-    if let Some(last) = times.last() {
-        let expires = last.saturating_add(window_ms);
-        let _ = store.insert(key, times, expires, now_ms);
+    put(store, key, tries, window_ms, now_ms);
+}
+
+/// Keeps the attempts of a key for as long as the last one counts.
+fn put<K: core::hash::Hash + Eq + Clone>(
+    store: &mut Store<K, Tries>,
+    key: K,
+    tries: Tries,
+    window_ms: u64,
+    now_ms: u64,
+) {
+    if let Some(last) = tries.last() {
+        let expires = last.at_ms.saturating_add(window_ms);
+        let _ = store.insert(key, tries, expires, now_ms);
     }
 }
 
@@ -266,12 +328,21 @@ mod tests {
         let mut l = limiter(3, 100);
         for i in 0..3 {
             let a = l.begin(&user("alice"), ip("192.0.2.7"), i).unwrap();
-            l.failed(a);
+            l.failed(a, i);
         }
-        assert_eq!(l.begin(&user("alice"), ip("192.0.2.7"), 10).unwrap_err(), Exceeded::UserFromAddress);
-        assert_eq!(l.begin(&user("alice"), ip("192.0.2.7"), 59_999).unwrap_err(), Exceeded::UserFromAddress);
+        assert_eq!(
+            l.begin(&user("alice"), ip("192.0.2.7"), 10).unwrap_err(),
+            Stopped::Exceeded(Exceeded::UserFromAddress)
+        );
+        assert_eq!(
+            l.begin(&user("alice"), ip("192.0.2.7"), 59_999).unwrap_err(),
+            Stopped::Exceeded(Exceeded::UserFromAddress)
+        );
         let _ = l.begin(&user("alice"), ip("192.0.2.7"), 60_000).unwrap();
-        assert_eq!(l.begin(&user("alice"), ip("192.0.2.7"), 60_000).unwrap_err(), Exceeded::UserFromAddress);
+        assert_eq!(
+            l.begin(&user("alice"), ip("192.0.2.7"), 60_000).unwrap_err(),
+            Stopped::Exceeded(Exceeded::UserFromAddress)
+        );
     }
 
     #[test]
@@ -286,13 +357,38 @@ mod tests {
     }
 
     #[test]
+    fn those_of_one_address_who_fill_its_limit_by_logins_under_way_wait_for_each_other() {
+        let mut l = limiter(3, 4);
+        let at = ip("192.0.2.7");
+        let mut open: Vec<_> = (0..4).map(|i| l.begin(&user(&format!("u{i}")), at, 5).unwrap()).collect();
+        assert_eq!(l.begin(&user("zoe"), at, 6).unwrap_err(), Stopped::UnderWay);
+        // What is in memory tells a guesser no more than the cell would.
+        assert_eq!(l.hides(&user("zoe"), at, 6), Some(Stopped::UnderWay));
+        l.succeeded(open.remove(0), 7);
+        open.push(l.begin(&user("zoe"), at, 7).unwrap());
+        l.take_back(open.remove(0), 8);
+        assert_eq!(l.hides(&user("eve"), at, 8), None);
+        open.push(l.begin(&user("eve"), at, 8).unwrap());
+        for (failed, attempt) in open.into_iter().enumerate() {
+            assert_eq!(l.begin(&user("ann"), at, 9).unwrap_err(), Stopped::UnderWay, "{failed} have failed");
+            l.failed(attempt, 9);
+        }
+        assert_eq!(l.begin(&user("ann"), at, 10).unwrap_err(), Stopped::Exceeded(Exceeded::Address));
+        // Who is told to wait has used up nothing.
+        assert!(l.begin(&user("ann"), ip("192.0.2.8"), 10).is_ok());
+    }
+
+    #[test]
     fn one_address_cannot_try_a_few_passwords_at_everybody() {
         let mut l = limiter(3, 10);
         for i in 0..10 {
             let a = l.begin(&user(&format!("u{i}")), ip("192.0.2.7"), i).unwrap();
-            l.failed(a);
+            l.failed(a, i);
         }
-        assert_eq!(l.begin(&user("zoe"), ip("192.0.2.7"), 20).unwrap_err(), Exceeded::Address);
+        assert_eq!(
+            l.begin(&user("zoe"), ip("192.0.2.7"), 20).unwrap_err(),
+            Stopped::Exceeded(Exceeded::Address)
+        );
         assert!(l.begin(&user("zoe"), ip("192.0.2.8"), 20).is_ok());
     }
 
@@ -303,9 +399,12 @@ mod tests {
         l.succeeded(a, 0);
         for i in 0..12u8 {
             let a = l.begin(&user("alice"), IpAddr::from([192, 0, 2, i / 3]), 1).unwrap();
-            l.failed(a);
+            l.failed(a, 1);
         }
-        assert_eq!(l.begin(&user("alice"), ip("203.0.113.1"), 2).unwrap_err(), Exceeded::User);
+        assert_eq!(
+            l.begin(&user("alice"), ip("203.0.113.1"), 2).unwrap_err(),
+            Stopped::Exceeded(Exceeded::User)
+        );
         assert!(l.begin(&user("alice"), ip("198.51.100.1"), 2).is_ok());
     }
 
@@ -318,17 +417,20 @@ mod tests {
         for at in ["192.0.2.7", "198.51.100.1"] {
             for _ in 0..3 {
                 let a = l.begin(&user("alice"), ip(at), 1).unwrap();
-                l.failed(a);
+                l.failed(a, 1);
             }
         }
-        assert_eq!(l.hides(&user("alice"), ip("192.0.2.7"), 2), Some(Exceeded::UserFromAddress));
+        assert_eq!(
+            l.hides(&user("alice"), ip("192.0.2.7"), 2),
+            Some(Stopped::Exceeded(Exceeded::UserFromAddress))
+        );
         assert_eq!(l.hides(&user("alice"), ip("198.51.100.1"), 2), None, "he is known there");
         assert_eq!(l.hides(&user("bob"), ip("192.0.2.7"), 2), None);
         for _ in 0..2 {
             let a = l.begin(&user("carol"), ip("192.0.2.7"), 2).unwrap();
-            l.failed(a);
+            l.failed(a, 2);
         }
-        assert_eq!(l.hides(&user("bob"), ip("192.0.2.7"), 3), Some(Exceeded::Address));
+        assert_eq!(l.hides(&user("bob"), ip("192.0.2.7"), 3), Some(Stopped::Exceeded(Exceeded::Address)));
         assert_eq!(l.hides(&user("alice"), ip("192.0.2.7"), 60_002), None);
     }
 
@@ -337,26 +439,29 @@ mod tests {
         let mut l = limiter(3, 4);
         for _ in 0..2 {
             let a = l.begin(&user("alice"), ip("192.0.2.7"), 0).unwrap();
-            l.failed(a);
+            l.failed(a, 0);
         }
         let a = l.begin(&user("alice"), ip("192.0.2.7"), 1).unwrap();
         l.succeeded(a, 1);
         for _ in 0..2 {
             let a = l.begin(&user("alice"), ip("192.0.2.7"), 2).unwrap();
-            l.failed(a);
+            l.failed(a, 2);
         }
-        assert_eq!(l.begin(&user("alice"), ip("192.0.2.7"), 3).unwrap_err(), Exceeded::Address);
+        assert_eq!(
+            l.begin(&user("alice"), ip("192.0.2.7"), 3).unwrap_err(),
+            Stopped::Exceeded(Exceeded::Address)
+        );
     }
 
     #[test]
     fn one_ipv6_subscriber_is_one_address_and_mapped_ipv4_is_ipv4() {
         let mut l = limiter(1, 100);
         let a = l.begin(&user("alice"), ip("2001:db8::1"), 0).unwrap();
-        l.failed(a);
+        l.failed(a, 0);
         assert!(l.begin(&user("alice"), ip("2001:db8::ffff:2"), 0).is_err());
         assert!(l.begin(&user("alice"), ip("2001:db8:0:1::1"), 0).is_ok());
         let a = l.begin(&user("bob"), ip("::ffff:192.0.2.7"), 0).unwrap();
-        l.failed(a);
+        l.failed(a, 0);
         assert!(l.begin(&user("bob"), ip("192.0.2.7"), 0).is_err());
     }
 
@@ -365,11 +470,17 @@ mod tests {
         let mut l = limiter(3, 100);
         for name in ["alice", "Alice", "aLICE"] {
             let a = l.begin(&user(name), ip("192.0.2.7"), 0).unwrap();
-            l.failed(a);
+            l.failed(a, 0);
         }
         for name in ["alice", "ALICE"] {
-            assert_eq!(l.begin(&user(name), ip("192.0.2.7"), 1).unwrap_err(), Exceeded::UserFromAddress);
-            assert_eq!(l.hides(&user(name), ip("192.0.2.7"), 1), Some(Exceeded::UserFromAddress));
+            assert_eq!(
+                l.begin(&user(name), ip("192.0.2.7"), 1).unwrap_err(),
+                Stopped::Exceeded(Exceeded::UserFromAddress)
+            );
+            assert_eq!(
+                l.hides(&user(name), ip("192.0.2.7"), 1),
+                Some(Stopped::Exceeded(Exceeded::UserFromAddress))
+            );
         }
         let a = l.begin(&user("ALICE"), ip("198.51.100.1"), 1).unwrap();
         l.succeeded(a, 1);
@@ -381,7 +492,7 @@ mod tests {
         let mut l = limiter(0, 0);
         for _ in 0..1000 {
             let a = l.begin(&user("alice"), ip("192.0.2.7"), 0).unwrap();
-            l.failed(a);
+            l.failed(a, 0);
         }
         l.set_limits(Limits { per_user: 3, per_address: 0, window_ms: 60_000 });
         assert!(l.begin(&user("alice"), ip("192.0.2.7"), 1).is_err());
@@ -395,7 +506,7 @@ mod tests {
         for i in 0..16_900_u32 {
             let a =
                 l.begin(&user(&format!("u{i}")), IpAddr::from((0x0a00_0000 + i).to_be_bytes()), 0).unwrap();
-            l.failed(a);
+            l.failed(a, 0);
         }
         assert!(l.users.len() <= 16_384 && l.pairs.len() <= 16_384 && l.origins.len() <= 16_384);
     }

@@ -5,6 +5,7 @@ use super::entry::usable;
 use super::{Dispatch, UNCONFIGURED_RETRY_MS, way};
 use crate::audit::{self, Source, Verdict};
 use crate::clock::Now;
+use crate::limiter::Stopped;
 use crate::logins::{Errand, Job, LoginKey, NotBegun, Secret, Waiter};
 use pag::Realm;
 use weblog_proto::{Failure, GetToken, Granted, Reply};
@@ -18,8 +19,8 @@ impl<A> Dispatch<A> {
             Err(reply) => return self.turn_away(lane, asker, &get, reply),
         };
         let granted = self.cached(&key, &get, now);
-        if let Some(limit) = self.hides(&key, &get, granted.is_some(), now) {
-            return self.deny(lane, asker, &get, Failure::Overload, Source::Limit(limit));
+        if let Some(why) = self.hides(&key, &get, granted.is_some(), now) {
+            return self.stop(lane, asker, &get, why);
         }
         if let Some(granted) = granted {
             self.counts.cached = self.counts.cached.saturating_add(1);
@@ -62,23 +63,29 @@ impl<A> Dispatch<A> {
         }
     }
 
+    /// Says that a limit allows no attempt: never, or not yet.
+    pub(super) fn stop(&mut self, lane: usize, asker: A, get: &GetToken, why: Stopped) {
+        match why {
+            Stopped::Exceeded(limit) => {
+                self.counts.stopped = self.counts.stopped.saturating_add(1);
+                self.deny(lane, asker, get, Failure::Overload, Source::Limit(limit.word()));
+            }
+            Stopped::UnderWay => {
+                let retry_ms = self.retry_ms();
+                self.reply(lane, asker, Reply::Pending { retry_ms });
+            }
+        }
+    }
+
     /// Which limit keeps the memory from telling this asker what it knows, if he would learn something.
-    pub(super) fn hides(
-        &mut self,
-        key: &LoginKey,
-        get: &GetToken,
-        known: bool,
-        now: Now,
-    ) -> Option<&'static str> {
+    pub(super) fn hides(&mut self, key: &LoginKey, get: &GetToken, known: bool, now: Now) -> Option<Stopped> {
         let under_way = self.logins.find(key).and_then(|id| self.logins.get(id));
         // Not the one who began it: his own attempt counts as used up.
         let of_another = under_way.is_some_and(|login| login.address != get.address);
         if !known && !of_another {
             return None;
         }
-        let limit = self.limiter.hides(&key.who, get.address, now.ms)?;
-        self.counts.stopped = self.counts.stopped.saturating_add(1);
-        Some(limit.word())
+        self.limiter.hides(&key.who, get.address, now.ms)
     }
 
     /// The cached token, if this asker may have it.
@@ -123,10 +130,7 @@ impl<A> Dispatch<A> {
         }
         let attempt = match self.limiter.begin(&key.who, get.address, now.ms) {
             Ok(attempt) => attempt,
-            Err(limit) => {
-                self.counts.stopped = self.counts.stopped.saturating_add(1);
-                return self.deny(lane, asker, get, Failure::Overload, Source::Limit(limit.word()));
-            }
+            Err(why) => return self.stop(lane, asker, get, why),
         };
         let Some(way) = self.settings.as_ref().and_then(|s| way(s, key.who.cell())) else {
             return self.deny(lane, asker, get, Failure::CellNotAllowed, Source::Checks);

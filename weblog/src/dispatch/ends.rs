@@ -43,7 +43,7 @@ impl<A> Dispatch<A> {
                     Failure::NotAcceptable | Failure::CellNotAllowed => {
                         self.limiter.take_back(attempt, now.ms)
                     }
-                    _ => self.limiter.failed(attempt),
+                    _ => self.limiter.failed(attempt, now.ms),
                 }
             }
             Some(_) => {

@@ -4,7 +4,7 @@
 //! Only who shows a visitor's credentials is told what groups he is in, so this begins with what a login begins with.
 
 use super::{Dispatch, Effect, UNAVAILABLE_MS, kind};
-use crate::audit::{Line, Source};
+use crate::audit::Line;
 use crate::clock::Now;
 use crate::logins::{Bounds, Errand, Job, Login, LoginId, LoginKey, Logins, NotBegun, Waiter};
 use crate::message;
@@ -118,8 +118,8 @@ impl<A> Dispatch<A> {
         };
         let entry = self.cache.get(&key, now.ms);
         let token = entry.filter(|e| e.token.lifetime_s(now.unix_s) > LAST_S).map(|e| e.token.clone());
-        if let Some(limit) = self.hides(&key, &login, token.is_some(), now) {
-            return self.deny(lane, asker, &login, Failure::Overload, Source::Limit(limit));
+        if let Some(why) = self.hides(&key, &login, token.is_some(), now) {
+            return self.stop(lane, asker, &login, why);
         }
         match token {
             Some(token) => self.ask_for_group(lane, asker, &login, key, token, group, now),

@@ -74,3 +74,37 @@ fn simultaneous_guesses_do_not_slip_through() {
     }
     assert_eq!(w.started, 5);
 }
+
+#[test]
+fn many_visitors_of_one_address_log_in_one_after_the_other_where_its_limit_is_full_of_logins_under_way() {
+    let mut w = World::new(|c| {
+        c.limit_per_address = 4;
+        c.logins_per_cell = 64;
+    });
+    let ask = |w: &mut World, i: usize| w.ask(i, get(&format!("u{i}"), "example.com", "secret"));
+    let mut waiting: Vec<usize> = (0..10).collect();
+    for round in 1..=3 {
+        let asked: Vec<(usize, u32)> = waiting.iter().map(|i| (*i, ask(&mut w, *i))).collect();
+        assert!(w.running.len() <= 4, "{}", w.running.len());
+        w.answer(right_is_secret);
+        waiting.clear();
+        for (i, asker) in asked {
+            match w.reply(asker) {
+                Reply::Granted(_) => {}
+                Reply::Pending { .. } => waiting.push(i),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(waiting.len(), 10_usize.saturating_sub(4 * round));
+    }
+    // Nobody can use that to guess more: what fails stays counted.
+    for i in 0..4 {
+        w.ask(i, get(&format!("u{i}"), "example.com", "guess"));
+    }
+    let right = ask(&mut w, 20);
+    assert!(matches!(w.reply(right), Reply::Pending { .. }));
+    w.answer(right_is_secret);
+    let right = ask(&mut w, 20);
+    assert_eq!(w.failure(right), Failure::Overload);
+    assert_eq!(w.started, 14);
+}
