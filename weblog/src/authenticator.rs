@@ -285,6 +285,11 @@ impl Pool {
                     a.kill();
                     self.waiting.push_front((login, job));
                 }
+                Given::Cut => {
+                    // It would be cut for the next one as well, who would be killed as well, with all who wait behind it.
+                    a.kill();
+                    ended.push((login, broken()));
+                }
                 Given::Unfit => ended.push((login, Err(Refusal::local(Failure::NotAcceptable)))),
             }
         }
@@ -380,6 +385,8 @@ fn command(plan: &Plan) -> Command {
 enum Given {
     Done,
     Dead,
+    /// Its pipe had no room for all of it.
+    Cut,
     Unfit,
 }
 
@@ -422,14 +429,15 @@ impl Authenticator {
         };
         let Some(frame) = order.encode() else { return Given::Unfit };
         let Some(pipe) = self.order.take() else { return Given::Dead };
-        // The pipe is empty and has room for several; if the kernel has made it smaller, the order is not taken half.
+        // The pipe is empty and has room for several, unless the kernel has made it smaller: what is cut is no order.
         match rustix::io::write(&pipe, frame.bytes()) {
             Ok(n) if n == frame.bytes().len() => {
                 self.state = State::Busy(login);
                 self.since_ms = now_ms;
                 Given::Done
             }
-            _ => Given::Dead,
+            Ok(_) => Given::Cut,
+            Err(_) => Given::Dead,
         }
     }
 
@@ -559,7 +567,7 @@ fn describe(status: &WaitIdStatus) -> String {
 mod tests {
     use super::*;
     use crate::logins::{Errand, Secret, Way};
-    use pag::{Cell, Principal};
+    use pag::{Cell, Principal, SessionKey, Token};
     use std::time::{Duration, Instant};
     use weblog_proto::{Method, Password};
     use zeroize::Zeroizing;
@@ -661,6 +669,35 @@ mod tests {
         w.now_ms = SLOW_MS;
         assert_eq!(w.turn(), (4, 0, 0));
         assert_eq!(w.pool.next_turn_ms(), Some(2 * SLOW_MS));
+    }
+
+    #[test]
+    fn an_order_that_a_pipe_has_no_room_for_ends_alone_and_costs_one_authenticator() {
+        let mut w = World::new();
+        assert_eq!(w.turn(), (2, 0, 0));
+        w.tell("go", (2, 1, 0));
+        w.tell("go", (2, 2, 0));
+        // As the kernel does where a user has too many pipes.
+        for pipe in w.pool.processes.iter().filter_map(|a| a.order.as_ref()) {
+            rustix::pipe::fcntl_setpipe_size(pipe, 4096).unwrap();
+        }
+        let cell = Cell::new("example.com").unwrap();
+        let token = Token {
+            cell: cell.clone(),
+            afs_id: 1001,
+            kvno: 256,
+            key: SessionKey([1; 8]),
+            begin: 0,
+            end: 36_000,
+            ticket: Zeroizing::new(vec![7; Token::TICKET_MAX]),
+        };
+        let errand = Errand::Group { token, group: "staff".to_owned() };
+        let who = Principal::new("alice", cell).unwrap();
+        w.pool.start(LoginId(1), Job { who, errand, deadline_ms: 10_000 });
+        w.ask(2);
+        let turn = w.pool.turn(w.now_ms, &mut w.log);
+        assert!(matches!(turn.ended[..], [(LoginId(1), Err(Refusal { failure: Failure::Internal, .. }))]));
+        assert_eq!(turn.handed, [LoginId(2)], "who comes behind it has the other one");
     }
 
     #[test]
