@@ -218,9 +218,10 @@ impl Broker {
     fn configure(&mut self, bytes: &[u8], now: Now) -> Result<(), Error> {
         let sent = BrokerConfig::from_bytes(bytes).map_err(|_| Error::Undecodable)?;
         let settings = Settings::new(&sent)?;
-        self.log.set_level(settings.log_level);
         self.dispatch.configure(settings, now);
+        // One that came too late has changed nothing.
         if let Some(current) = self.dispatch.settings() {
+            self.log.set_level(current.log_level);
             self.pool.set_plan(Plan {
                 version: current.version,
                 conf_dir: current.conf_dir.clone(),
