@@ -50,6 +50,8 @@ const PARK_MS: u64 = 100;
 const RETRY_MS: u32 = 20;
 /// But after so long in any case.
 const RETRY_MAX_MS: u32 = 250;
+/// The same where others of his address are first. They stand in no queue, so they are not among those under way.
+const ADDRESS_RETRY_MS: u32 = 100;
 /// The same before the first configuration, which comes a moment after the start.
 const UNCONFIGURED_RETRY_MS: u32 = 20;
 /// So long a login that failed for want of an answer is remembered: those who were told to ask again must get it.

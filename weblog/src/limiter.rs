@@ -2,7 +2,7 @@
 //!
 //! Pure. Keeps a single attacker from guessing on, and from having the cell lock the victim out. Every attempt is
 //! counted when it begins, so that many at once do not slip through, and taken back when it did not fail. Many visitors may
-//! have one address, so where only attempts under way fill its limit, the next one waits for how they end.
+//! have one address, so where only attempts under way fill its limit, and end one after the other, the next one waits.
 //! Users are counted in lower case: where a KDC takes a name in any case, each would have guesses of its own.
 //! Knows no passwords.
 
@@ -13,6 +13,8 @@ use std::net::{IpAddr, Ipv6Addr};
 
 /// Users and addresses remembered; the one unused for longest goes first.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(16_383);
+/// Of attempts that have been under way for longer none may end soon: nobody waits for them.
+const TURNOVER_MS: u64 = 2_000;
 /// A user's limit over all addresses is so many times that from one address.
 const ALL_ADDRESSES: usize = 4;
 
@@ -89,7 +91,7 @@ type Tries = Vec<Try>;
 struct Try {
     /// When it began.
     at_ms: u64,
-    /// The cell has refused it.
+    /// It was refused.
     has_failed: bool,
 }
 
@@ -177,7 +179,9 @@ impl Limiter {
         if !known && count(&mut self.users, who, window, now_ms).reaches(everywhere) {
             return Some(Stopped::Exceeded(Exceeded::User));
         }
-        here.reaches(per_address).then_some(Stopped::UnderWay)
+        let turn_over = here.first_open_ms.is_some_and(|at| now_ms < at.saturating_add(TURNOVER_MS));
+        let why = if turn_over { Stopped::UnderWay } else { Stopped::Exceeded(Exceeded::Address) };
+        here.reaches(per_address).then_some(why)
     }
 
     /// The cell has accepted it: the user's own slips from there are forgotten.
@@ -188,7 +192,7 @@ impl Limiter {
         self.take_back(attempt, now_ms);
     }
 
-    /// It never was a guess at the cell (no answer, our own failure).
+    /// It never was a guess at the cell, or told nothing (no answer, our own failure).
     pub fn take_back(&mut self, attempt: Attempt, now_ms: u64) {
         let window = self.limits.window_ms;
         erase(&mut self.pairs, (attempt.who.clone(), attempt.from), attempt.at_ms, window, now_ms);
@@ -196,7 +200,7 @@ impl Limiter {
         erase(&mut self.users, attempt.who, attempt.at_ms, window, now_ms);
     }
 
-    /// The cell has refused it: it stays counted.
+    /// The cell has refused it, or memory knows better: it stays counted.
     pub fn failed(&mut self, attempt: Attempt, now_ms: u64) {
         let Attempt { from, at_ms, .. } = attempt;
         let Some(mut tries) = self.origins.remove(&from) else { return };
@@ -235,6 +239,8 @@ impl Limiter {
 struct Count {
     all: usize,
     failed: usize,
+    /// When the first of those began that have not failed.
+    first_open_ms: Option<u64>,
 }
 
 impl Count {
@@ -256,10 +262,14 @@ fn count<K: core::hash::Hash + Eq + Clone>(
     window_ms: u64,
     now_ms: u64,
 ) -> Count {
-    let mut count = Count { all: 0, failed: 0 };
+    let mut count = Count { all: 0, failed: 0, first_open_ms: None };
     for one in store.get(key, now_ms).into_iter().flat_map(|tries| recent(tries, window_ms, now_ms)) {
         count.all = count.all.saturating_add(1);
-        count.failed = count.failed.saturating_add(usize::from(one.has_failed));
+        if one.has_failed {
+            count.failed = count.failed.saturating_add(1);
+        } else {
+            count.first_open_ms.get_or_insert(one.at_ms);
+        }
     }
     count
 }
@@ -374,6 +384,13 @@ mod tests {
             l.failed(attempt, 9);
         }
         assert_eq!(l.begin(&user("ann"), at, 10).unwrap_err(), Stopped::Exceeded(Exceeded::Address));
+        // Those that have no answer for long are not waited for.
+        let other = ip("192.0.2.9");
+        let open: Vec<_> = (0..4).map(|i| l.begin(&user(&format!("v{i}")), other, 100).unwrap()).collect();
+        assert_eq!(l.begin(&user("ann"), other, 100 + TURNOVER_MS - 1).unwrap_err(), Stopped::UnderWay);
+        let stuck = l.begin(&user("ann"), other, 100 + TURNOVER_MS).unwrap_err();
+        assert_eq!(stuck, Stopped::Exceeded(Exceeded::Address));
+        open.into_iter().for_each(|attempt| l.take_back(attempt, 100 + TURNOVER_MS));
         // Who is told to wait has used up nothing.
         assert!(l.begin(&user("ann"), ip("192.0.2.8"), 10).is_ok());
     }

@@ -70,7 +70,10 @@ const GUEST_SUITES: &[GuestSuite] = &[
     // As above, `scene` is no test.
     GuestSuite { args: &["--skip", "scene"], ..GuestSuite::under_mpms("kernel", &[Mpm::Event]) },
     // What is left out is about the broker under a load that takes an emulated machine too long.
-    GuestSuite { args: &["--skip", "hundreds_of_requests"], ..GuestSuite::under_mpms("logins", &[]) },
+    GuestSuite {
+        args: &["--skip", "hundreds_of_requests", "--skip", "visitors_of_one_address_whose_logins"],
+        ..GuestSuite::under_mpms("logins", &[])
+    },
     GuestSuite { methods: &Method::ALL, ..GuestSuite::under_mpms("secrets", &[]) },
     GuestSuite::under_mpms("krb5", &[]),
     GuestSuite::under_mpms("services", &[]),

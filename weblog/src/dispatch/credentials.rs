@@ -2,7 +2,7 @@
 
 use super::checks::check;
 use super::entry::usable;
-use super::{Dispatch, UNCONFIGURED_RETRY_MS, way};
+use super::{ADDRESS_RETRY_MS, Dispatch, UNCONFIGURED_RETRY_MS, way};
 use crate::audit::{self, Source, Verdict};
 use crate::clock::Now;
 use crate::limiter::Stopped;
@@ -71,10 +71,15 @@ impl<A> Dispatch<A> {
                 self.deny(lane, asker, get, Failure::Overload, Source::Limit(limit.word()));
             }
             Stopped::UnderWay => {
-                let retry_ms = self.retry_ms();
-                self.reply(lane, asker, Reply::Pending { retry_ms });
+                self.reply(lane, asker, Reply::Pending { retry_ms: ADDRESS_RETRY_MS });
             }
         }
+    }
+
+    /// Whether memory knows another password of that user: a guess that the cell does not answer counts then, since the
+    /// right one would be told from it.
+    pub(super) fn contradicts_memory(&self, key: &LoginKey) -> bool {
+        self.cache.oldest(|k, _| k.who.is_same_user(&key.who) && k.verifier != key.verifier).is_some()
     }
 
     /// Which limit keeps the memory from telling this asker what it knows, if he would learn something.
@@ -120,7 +125,16 @@ impl<A> Dispatch<A> {
         if let Some(failure) = self.refused.get(&key, now.ms).copied() {
             return self.deny(lane, asker, get, failure, Source::Memory);
         }
+        let Some(way) = self.settings.as_ref().and_then(|s| way(s, key.who.cell())) else {
+            return self.deny(lane, asker, get, Failure::CellNotAllowed, Source::Checks);
+        };
         if let Err(why) = self.logins.may_begin(&key.who, now.ms) {
+            if self.contradicts_memory(&key) {
+                match self.limiter.begin(&key.who, get.address, now.ms) {
+                    Ok(attempt) => self.limiter.failed(attempt, now.ms),
+                    Err(why) => return self.stop(lane, asker, get, why),
+                }
+            }
             self.counts.stopped = self.counts.stopped.saturating_add(1);
             let (failure, word) = match why {
                 NotBegun::CellSilent => (Failure::CellUnreachable, "not asked, no answer lately"),
@@ -131,9 +145,6 @@ impl<A> Dispatch<A> {
         let attempt = match self.limiter.begin(&key.who, get.address, now.ms) {
             Ok(attempt) => attempt,
             Err(why) => return self.stop(lane, asker, get, why),
-        };
-        let Some(way) = self.settings.as_ref().and_then(|s| way(s, key.who.cell())) else {
-            return self.deny(lane, asker, get, Failure::CellNotAllowed, Source::Checks);
         };
         let deadline = self.settings.as_ref().map_or(0, |s| u64::from(s.login_deadline_ms));
         let job = Job {

@@ -48,7 +48,11 @@ impl<A> Dispatch<A> {
             }
             Some(_) => {
                 self.counts.unavailable = self.counts.unavailable.saturating_add(1);
-                self.limiter.take_back(attempt, now.ms);
+                if self.contradicts_memory(&login.key) {
+                    self.limiter.failed(attempt, now.ms);
+                } else {
+                    self.limiter.take_back(attempt, now.ms);
+                }
             }
         }
         match outcome {

@@ -28,7 +28,12 @@ impl<A> Dispatch<A> {
                 self.out.push_back(Effect::Kill { login: id });
             }
             self.logins.breaker(&login.key.who.home()).inconclusive(id, now.ms);
-            self.limiter.failed(login.attempt, now.ms);
+            if login.is_handed() {
+                // How it would have ended nobody will know.
+                self.limiter.failed(login.attempt, now.ms);
+            } else {
+                self.limiter.take_back(login.attempt, now.ms);
+            }
             let retry_ms = self.retry_ms();
             for waiter in login.waiters {
                 self.reply(waiter.lane, waiter.asker, Reply::Pending { retry_ms });

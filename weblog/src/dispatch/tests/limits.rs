@@ -108,3 +108,34 @@ fn many_visitors_of_one_address_log_in_one_after_the_other_where_its_limit_is_fu
     assert_eq!(w.failure(right), Failure::Overload);
     assert_eq!(w.started, 14);
 }
+
+#[test]
+fn memory_confirms_no_guess_while_the_cell_answers_nobody() {
+    let mut w = World::new(|c| c.limit_per_user = 3);
+    w.ask(0, alice("secret"));
+    w.answer(right_is_secret);
+    // Two users without an answer: the cell is not asked for a while.
+    for user in ["u1", "u2"] {
+        w.ask(1, get(user, "example.com", "secret"));
+        w.answer(|_| Err(Failure::CellUnreachable));
+    }
+    let started = w.started;
+    let from_elsewhere =
+        |password: &str| GetToken { address: IpAddr::from([198, 51, 100, 9]), ..alice(password) };
+    for i in 0..3 {
+        let a = w.ask(0, from_elsewhere(&format!("guess {i}")));
+        assert_eq!(w.failure(a), Failure::CellUnreachable);
+    }
+    for password in ["guess 4", "secret"] {
+        let a = w.ask(0, from_elsewhere(password));
+        assert_eq!(w.failure(a), Failure::Overload, "{password}");
+    }
+    assert_eq!(w.started, started);
+    // Whom memory does not know, is not counted for what the cell does.
+    for _ in 0..5 {
+        let a = w.ask(0, get("bob", "example.com", "secret"));
+        assert_eq!(w.failure(a), Failure::CellUnreachable);
+    }
+    let a = w.ask(0, alice("secret"));
+    w.granted(a);
+}
