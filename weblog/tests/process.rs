@@ -243,15 +243,24 @@ fn must_block_signals(pid: u32) {
     }
 }
 
-/// It leaves no core, whatever `fs.suid_dumpable` says, and nobody of its uid may look into it.
+/// It leaves no core, whatever `fs.suid_dumpable` says, and nobody of its uid may look into it; one that has just been started
+/// makes sure of that first.
 fn must_be_hidden(pid: u32) {
     use std::os::unix::fs::MetadataExt as _;
     let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
     let core = limits.lines().find_map(|l| l.strip_prefix("Max core file size")).unwrap();
     assert_eq!(core.split_whitespace().collect::<Vec<_>>(), ["0", "0", "bytes"]);
     // What an undumpable process has in /proc is root's.
-    let memory = std::fs::metadata(format!("/proc/{pid}/mem")).unwrap();
-    assert_eq!((memory.uid(), memory.mode() & 0o777), (0, 0o600));
+    let end = Instant::now() + IN_TIME;
+    loop {
+        let memory = std::fs::metadata(format!("/proc/{pid}/mem")).unwrap();
+        let is = (memory.uid(), memory.mode() & 0o777);
+        if is == (0, 0o600) {
+            return;
+        }
+        assert!(Instant::now() < end, "{is:?}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 #[test]
