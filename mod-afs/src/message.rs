@@ -186,6 +186,8 @@ pub const READ_FAILED: Message = Message::new("AFS0510", Level::Error);
 pub const BROKEN_OFF: Message = Message::new("AFS0511", Level::Info);
 /// A program that mod_cgid would run as nobody.
 pub const RUNS_AS_NOBODY: Message = Message::new("AFS0512", Level::Error);
+/// mod_dav's handler was given a request that is not its own.
+pub const NOT_MOD_DAVS: Message = Message::new("AFS0513", Level::Error);
 
 // Require.
 

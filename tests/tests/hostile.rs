@@ -693,3 +693,56 @@ fn whoever_may_write_htaccess_publishes_neither_files_of_the_server_nor_its_numb
     assert!([403, 404].contains(&r.status), "{} {}", r.status, r.text());
     httpd.stop(&[]).unwrap();
 }
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn whoever_may_write_htaccess_gives_mod_davs_handler_nothing_that_ends_a_child() {
+    let world = world();
+    let pid = std::process::id();
+    let [with, without] = ["with", "without"].map(|n| format!("write/anybody/sub/{n}-dav-{pid}"));
+    let start = |dav: &str| {
+        let more = format!(
+            "<LocationMatch ^/afs/{FIRST_CELL}/write/{dav}>\nDav afs\n</LocationMatch>\n\
+             <Directory /afs/{FIRST_CELL}/write/anybody>\nAllowOverride All\n</Directory>\n"
+        );
+        start_with(&world, &more, |mut o| {
+            o.modules.push("dav".to_owned());
+            o
+        })
+    };
+    let httpd = start("");
+    for dir in [&with, &without] {
+        assert_eq!(ask(&world, &httpd, "bob", Request::new("MKCOL", &first(dir))).status, 201);
+        for name in ["set", "forced", "page"] {
+            let put = Request::new("PUT", &first(&format!("{dir}/{name}"))).body(b"his own");
+            assert_eq!(ask(&world, &httpd, "bob", put).status, 201);
+        }
+        let lines = "<Files set>\nSetHandler dav-handler\n</Files>\n<Files forced>\nForceType dav-handler\n</Files>\n";
+        seen::change(FIRST_CELL, &format!("{dir}/.htaccess"), lines).unwrap();
+    }
+    httpd.stop(&[]).unwrap();
+    let httpd = start("anybody/sub/with-");
+    for dir in [&with, &without] {
+        for name in ["set", "forced"] {
+            let path = first(&format!("{dir}/{name}"));
+            for method in ["GET", "HEAD"] {
+                let nobodys = httpd.request(&Request::new(method, &path)).unwrap();
+                let bobs = ask(&world, &httpd, "bob", Request::new(method, &path));
+                assert_eq!((nobodys.status, bobs.status), (403, 403), "{method} {path}");
+            }
+        }
+        let r = httpd.get(&first(&format!("{dir}/page"))).unwrap();
+        assert_eq!((r.status, r.text().as_ref()), (200, "his own"));
+    }
+    // httpd's own would look for what `Dav` names, where it names nothing.
+    for method in
+        ["LOCK", "UNLOCK", "VERSION-CONTROL", "SEARCH", "BIND", "PROPFIND", "PUT", "POST", "OPTIONS"]
+    {
+        let r = ask(&world, &httpd, "bob", Request::new(method, &first(&format!("{without}/set"))));
+        assert!([200, 403, 405, 501].contains(&r.status), "{method}: {} {}", r.status, r.text());
+    }
+    // And what mod_dav takes for its own is answered as without that.
+    let r = ask(&world, &httpd, "bob", Request::new("DELETE", &first(&format!("{with}/set"))));
+    assert_eq!(r.status, 204, "{}", r.text());
+    httpd.stop(&[]).unwrap();
+}

@@ -599,6 +599,9 @@ pub fn hand_over(r: &mut Request<'_>) -> Option<Status> {
         return None;
     }
     match r.dav_provider() {
+        // mod_dav gives itself neither these nor what has no `Dav`, and does not look whether it can answer them.
+        Some(name) if name == PROVIDER && r.is_get_or_head() => Some(not_its_own(r)),
+        None => Some(not_its_own(r)),
         Some(name) if name == PROVIDER => {
             // A service's token is there for reading what is public on the web; whoever comes must not write by it.
             if !cross_site::is_safe(r.method().to_bytes()) && phases::by_service_in_afs(r) {
@@ -631,6 +634,12 @@ pub fn hand_over(r: &mut Request<'_>) -> Option<Status> {
         }
         _ => None,
     }
+}
+
+/// The refusal of a request that mod_dav's handler has been given by others: whoever may write an access file can do that.
+fn not_its_own(r: &mut Request<'_>) -> Status {
+    r.log(message::NOT_MOD_DAVS, "dav-handler is set for a request that mod_dav could not answer");
+    phases::refuse(r, Answer::Forbidden, "handler", None)
 }
 
 /// The refusal of a body that would be stored in a coding.

@@ -23,7 +23,8 @@ use core::ptr;
 use httpd_sys as sys;
 use properties::{find_liveprop, find_others, getetag, insert_all_liveprops, open_properties};
 use resource::{
-    get_parent_resource, get_pathname, get_request_rec, get_resource, is_parent_resource, is_same_resource,
+    deliver, get_parent_resource, get_pathname, get_request_rec, get_resource, is_parent_resource,
+    is_same_resource, set_headers,
 };
 use stream::{close_stream, open_stream, write_stream};
 use tree::{copy_resource, create_collection, move_resource, remove_resource, walk};
@@ -53,7 +54,7 @@ unsafe impl<T> Sync for Table<T> {}
 
 /// Files and collections.
 static REPOSITORY: Table<sys::dav_hooks_repository> = Table(sys::dav_hooks_repository {
-    // GET and HEAD are ours anyway.
+    // GET and HEAD are ours; mod_dav asks for them all the same where somebody else has set its handler.
     handle_get: 0,
     get_resource: Some(get_resource),
     get_parent_resource: Some(get_parent_resource),
@@ -64,8 +65,8 @@ static REPOSITORY: Table<sys::dav_hooks_repository> = Table(sys::dav_hooks_repos
     write_stream: Some(write_stream),
     // Never called: a stream for a part is refused.
     seek_stream: None,
-    set_headers: None,
-    deliver: None,
+    set_headers: Some(set_headers),
+    deliver: Some(deliver),
     create_collection: Some(create_collection),
     copy_resource: Some(copy_resource),
     move_resource: Some(move_resource),

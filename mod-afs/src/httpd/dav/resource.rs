@@ -76,6 +76,9 @@ pub(super) fn resource(pool: *mut sys::apr_pool_t, thing: &Thing, uri: *const c_
     }
 }
 
+/// To whoever has mod_dav send a file.
+const NOT_SENT: &str = "Files in AFS are not sent by mod_dav.";
+
 /// What a request is for.
 ///
 /// # Safety
@@ -183,4 +186,28 @@ pub(super) unsafe extern "C" fn get_pathname(resource: *const sys::dav_resource)
     let pool = unsafe { pool_of(resource) };
     // SAFETY: the caller's promise.
     unsafe { private(resource) }.map_or(ptr::null(), |p| text(pool, p.thing.path()))
+}
+
+/// The headers of what mod_dav would send: it sends nothing of ours.
+///
+/// # Safety
+/// Called by mod_dav with a resource of ours.
+pub(super) unsafe extern "C" fn set_headers(
+    _r: *mut sys::request_rec,
+    resource: *const sys::dav_resource,
+) -> *mut sys::dav_error {
+    // SAFETY: the caller's promise.
+    error(unsafe { pool_of(resource) }, 403, NOT_SENT)
+}
+
+/// What mod_dav would send: the same.
+///
+/// # Safety
+/// Called by mod_dav with a resource of ours.
+pub(super) unsafe extern "C" fn deliver(
+    resource: *const sys::dav_resource,
+    _output: *mut sys::ap_filter_t,
+) -> *mut sys::dav_error {
+    // SAFETY: the caller's promise.
+    error(unsafe { pool_of(resource) }, 403, NOT_SENT)
 }
