@@ -746,3 +746,46 @@ fn whoever_may_write_htaccess_gives_mod_davs_handler_nothing_that_ends_a_child()
     assert_eq!(r.status, 204, "{}", r.text());
     httpd.stop(&[]).unwrap();
 }
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn nothing_is_moved_to_a_name_that_rules_could_not_be_asked_for() {
+    let world = world();
+    let dir = format!("write/anybody/sub/unruled-{}", std::process::id());
+    let at = |name: &str| first(&format!("{dir}/{name}"));
+    let more = format!(
+        "<Location /afs/{FIRST_CELL}/write>\nDav afs\n</Location>\n\
+         <FilesMatch \"^\\.ht\">\nRequire all denied\n</FilesMatch>\n"
+    );
+    let httpd = start_with(&world, &more, |mut o| {
+        o.modules.push("dav".to_owned());
+        o
+    });
+    assert_eq!(ask(&world, &httpd, "bob", Request::new("MKCOL", &first(&dir))).status, 201);
+    let word = base64(format!("bob:{}", password(world.cell(FIRST_CELL).unwrap(), "bob")).as_bytes());
+    for method in ["MOVE", "COPY"] {
+        let to = format!("{method}/.htaccess");
+        let put = Request::new("PUT", &at("text")).body(b"Require all granted\n");
+        assert!([201, 204].contains(&ask(&world, &httpd, "bob", put).status));
+        // The collection is made while the server waits for the end of the request.
+        let mut c = Connection::open(httpd.address()).unwrap();
+        c.send_raw(
+            format!(
+                "{method} {} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {word}\r\n\
+                 Destination: http://localhost{}\r\nContent-Length: 1\r\n\r\n",
+                at("text"),
+                at(&to)
+            )
+            .as_bytes(),
+        )
+        .unwrap();
+        std::thread::sleep(Duration::from_secs(1) * wait::slow_factor());
+        assert_eq!(ask(&world, &httpd, "bob", Request::new("MKCOL", &at(method))).status, 201);
+        c.send_raw(b"x").unwrap();
+        let r = c.receive(false).unwrap();
+        assert_eq!(r.status, 409, "{method}: {}", r.text());
+        assert_eq!(httpd.get(&at("text")).unwrap().status, 200, "{method}");
+        assert_eq!(seen::names(FIRST_CELL, &format!("{dir}/{method}")).unwrap(), [] as [&str; 0]);
+    }
+    httpd.stop(&[]).unwrap();
+}

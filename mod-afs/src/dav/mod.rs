@@ -63,6 +63,9 @@ pub struct Thing {
     found: Option<Attributes>,
     /// A member of a collection that is a symbolic link.
     by_link: bool,
+    /// Behind something that was not there, or is no directory, when httpd asked its rules: they know nothing of this name, nor of
+    /// what lies on the way to it by now.
+    unruled: bool,
 }
 
 /// A property that AFS knows.
@@ -199,6 +202,7 @@ impl Thing {
         let name = r.filename().map(CStr::to_bytes).unwrap_or_default();
         // What httpd did not find lies behind what it did.
         let rest = r.path_info().map(CStr::to_bytes).unwrap_or_default();
+        let unruled = rest.iter().any(|b| *b != b'/');
         let path = trimmed(&[name, rest].concat()).to_vec();
         if !content::is_below(&path, afs.mount()) {
             return Err(No::NotSettled);
@@ -206,9 +210,9 @@ impl Thing {
         if path.split(|b| *b == b'/').any(|name| name.starts_with(put::PREFIX)) {
             return Err(No::Reserved);
         }
-        let found = attributes(afs, &who, &path)?;
+        let found = if unruled { None } else { attributes(afs, &who, &path)? };
         let uri = trimmed(r.uri().to_bytes()).to_vec();
-        Ok(Self { afs, who, path, uri, found, by_link: false })
+        Ok(Self { afs, who, path, uri, found, by_link: false, unruled })
     }
 
     /// The collection that it is in; `None` above the mount directory.
@@ -229,7 +233,7 @@ impl Thing {
         };
         let found = attributes(self.afs, &self.who, path)?;
         let (who, path) = (self.who.clone(), path.to_vec());
-        Ok(Some(Self { afs: self.afs, who, path, uri, found, by_link: false }))
+        Ok(Some(Self { afs: self.afs, who, path, uri, found, by_link: false, unruled: false }))
     }
 
     /// What is in a collection. What the visitor may not look at, or what does not answer, is left out.
@@ -273,6 +277,7 @@ impl Thing {
                     path,
                     found: Some(found),
                     by_link,
+                    unruled: false,
                 }),
                 Err(errno) => {
                     let path = String::from_utf8_lossy(&path);
@@ -297,15 +302,19 @@ impl Thing {
     /// The directory that it stands in, held, and its name there.
     ///
     /// # Errors
-    /// An errno; `EINVAL` for the root of everything.
+    /// An errno; `EINVAL` for the root of everything; `ENOENT` also where there was no such directory when httpd's rules were asked.
     fn place(&self) -> Result<(OpenDir, &[u8]), i32> {
+        if self.unruled {
+            return Err(libc::ENOENT);
+        }
         let (dir, name) = split(&self.path).ok_or(libc::EINVAL)?;
         Ok((self.open(dir)?, name))
     }
 
     /// Looks again.
     fn look_again(&mut self) {
-        self.found = attributes(self.afs, &self.who, &self.path).unwrap_or(None);
+        let found = if self.unruled { Ok(None) } else { attributes(self.afs, &self.who, &self.path) };
+        self.found = found.unwrap_or(None);
     }
 
     /// Whether its visitor may lock it: not without a right to change something there, else he could keep those away who may.
@@ -321,6 +330,9 @@ impl Thing {
     /// # Errors
     /// Why not.
     fn may_be_changed(&self) -> Result<(), No> {
+        if self.unruled {
+            return Err(libc::ENOENT.into());
+        }
         let dir =
             split(&self.path).map(|(dir, _)| dir).filter(|dir| content::is_below(dir, self.afs.mount()));
         // The mount directory itself.
