@@ -734,7 +734,7 @@ fn whoever_may_write_htaccess_gives_mod_davs_handler_nothing_that_ends_a_child()
         let r = httpd.get(&first(&format!("{dir}/page"))).unwrap();
         assert_eq!((r.status, r.text().as_ref()), (200, "his own"));
     }
-    // httpd's own would look for what `Dav` names, where it names nothing.
+    // Where `Dav` names no provider, none is looked for.
     for method in
         ["LOCK", "UNLOCK", "VERSION-CONTROL", "SEARCH", "BIND", "PROPFIND", "PUT", "POST", "OPTIONS"]
     {

@@ -313,8 +313,9 @@ impl Thing {
 
     /// Looks again.
     fn look_again(&mut self) {
-        let found = if self.unruled { Ok(None) } else { attributes(self.afs, &self.who, &self.path) };
-        self.found = found.unwrap_or(None);
+        if !self.unruled {
+            self.found = attributes(self.afs, &self.who, &self.path).unwrap_or(None);
+        }
     }
 
     /// Whether its visitor may lock it: not without a right to change something there, else he could keep those away who may.
@@ -611,7 +612,7 @@ pub fn hand_over(r: &mut Request<'_>) -> Option<Status> {
         return None;
     }
     match r.dav_provider() {
-        // mod_dav gives itself neither these nor what has no `Dav`, and does not look whether it can answer them.
+        // mod_dav gives itself neither these nor what has no `Dav`; it does not look whether its provider can answer them.
         Some(name) if name == PROVIDER && r.is_get_or_head() => Some(not_its_own(r)),
         None => Some(not_its_own(r)),
         Some(name) if name == PROVIDER => {
