@@ -34,6 +34,8 @@ pub(crate) const CHANGE: &str = "world-change";
 pub(crate) const MANY: &str = "world-many";
 /// Role: makes a symbolic link in AFS.
 pub(crate) const LINK: &str = "world-link";
+/// Role: replaces the ACL of a directory in AFS.
+pub(crate) const ALLOW: &str = "world-allow";
 /// Role: swaps a directory in AFS for a link once something happens in another.
 pub(crate) const SWAP: &str = "world-swap";
 /// Role: the broker's side of a lane, for measuring.
@@ -63,6 +65,7 @@ pub fn dispatch() -> Option<ExitCode> {
         CHANGE => seen::write(&args).map(|()| ExitCode::SUCCESS),
         MANY => seen::make(&args).map(|()| ExitCode::SUCCESS),
         LINK => seen::make_link(&args).map(|()| ExitCode::SUCCESS),
+        ALLOW => seen::replace_acl(&args).map(|()| ExitCode::SUCCESS),
         SWAP => seen::swap(&args).map(|()| ExitCode::SUCCESS),
         LANE_RESPONDER => lane_pair::lane_responder(),
         BARE_RESPONDER => lane_pair::bare_responder(),

@@ -1,5 +1,6 @@
 //! What lies in AFS, as an administrator sees it through a client of its own: also what no web server shows.
 
+use crate::content::Acl;
 use crate::namespace::SELF_INSIDE;
 use crate::world::{ADMIN, World};
 use crate::{process, roles, token};
@@ -103,6 +104,17 @@ pub fn link(cell: &str, path: &str, target: &str) -> Result<()> {
     process::run(&mut command, LIMIT).map(drop)
 }
 
+/// Replaces the ACL of a directory: these users, and administrators, have these rights; `path` is below `/afs/<cell>`.
+///
+/// # Errors
+/// It cannot be replaced.
+pub fn allow(cell: &str, path: &str, rights: &[(&str, &str)]) -> Result<()> {
+    let mut command = Command::new(SELF_INSIDE);
+    command.arg(roles::ALLOW).arg(format!("/afs/.{cell}/{path}"));
+    command.args(rights.iter().flat_map(|(user, rights)| [user, rights]));
+    process::run(&mut command, LIMIT).map(drop)
+}
+
 /// A directory that is swapped for a link as soon as something happens; all paths are below `/afs/<cell>`.
 #[derive(Debug)]
 pub struct Swap<'a> {
@@ -147,6 +159,14 @@ pub(crate) fn make_link(args: &[String]) -> Result<()> {
     as_administrator(Duration::from_secs(20), |files, _| {
         Ok(files.symlink(target.as_bytes(), path.as_bytes())?)
     })
+}
+
+/// The role that replaces an ACL. Arguments: the directory, then user and rights in turn.
+pub(crate) fn replace_acl(args: &[String]) -> Result<()> {
+    let Some((path, rights)) = args.split_first() else { bail!("PATH [USER RIGHTS]...") };
+    let pairs = rights.chunks(2).filter_map(|pair| Some((pair.first()?, pair.get(1)?)));
+    let acl = pairs.fold(Acl::default(), |acl, (user, rights)| acl.allow(user, rights));
+    as_administrator(Duration::from_secs(20), |files, _| Ok(files.set_acl(path.as_bytes(), acl.entries())?))
 }
 
 /// The role that swaps a directory for a link. Arguments: what is watched, the directory, its new name, where the link points.

@@ -8,6 +8,7 @@
 //! outlive them. A [`resource::Private`] is behind `info` of each of our resources. Headers: `mod_dav.h` of Debian's
 //! apache2-dev.
 
+mod locks;
 mod properties;
 mod resource;
 mod stream;
@@ -32,7 +33,7 @@ use tree::{copy_resource, create_collection, move_resource, remove_resource, wal
 /// The provider, as mod_dav wants it. Its locks are set before mod_dav looks.
 struct Provider(UnsafeCell<sys::dav_provider>);
 
-// SAFETY: written in `ready` alone, in the parent's one thread; its pointers are to constants and to mod_dav_lock's.
+// SAFETY: written in `ready` alone, in the parent's one thread; its pointers are to constants and to the table of `locks`.
 unsafe impl Sync for Provider {}
 
 /// It.
@@ -135,8 +136,10 @@ pub(super) fn ready() {
     let (group, name) = (c"dav-lock".as_ptr(), c"generic".as_ptr());
     // SAFETY: names.
     let locks = unsafe { sys::ap_lookup_provider(group, name, c"0".as_ptr()) };
-    // SAFETY: the parent has one thread now, and mod_dav has not looked yet.
-    unsafe { (*OURS.0.get()).locks = locks.cast::<sys::dav_hooks_locks>() };
+    // SAFETY: the parent has one thread now; mod_dav_lock's table lives until its modules are loaded anew.
+    let locks = unsafe { locks::over(locks.cast::<sys::dav_hooks_locks>()) };
+    // SAFETY: as above, and mod_dav has not looked yet.
+    unsafe { (*OURS.0.get()).locks = locks };
     let (find, insert) = (function(c"dav_hook_find_liveprop"), function(c"dav_hook_insert_all_liveprops"));
     if find.is_null() || insert.is_null() {
         return;

@@ -4,6 +4,7 @@ use crate::common::{afs_client, ask, first, get_as, password, report, world};
 use crate::{LOCK, begin, lock, names, own, propfind, put, start, status};
 use integration::http::Request;
 use integration::world::FIRST_CELL;
+use integration::{seen, wait};
 use std::io::Read as _;
 use std::process::Command;
 use std::time::Duration;
@@ -87,6 +88,120 @@ fn who_may_change_nothing_in_a_part_of_a_collection_does_not_lock_the_whole() {
     assert_eq!(ask(&world, &httpd, "bob", unlock).status, 204);
     assert_eq!(put(&world, &httpd, "bob", &at("bob/file"), b"no longer").status, 204);
     assert_eq!(status(&world, &httpd, "bob", "DELETE", &at("bob/file")), 204);
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn a_lock_is_off_also_where_its_holder_could_not_see_when_he_took_it_off() {
+    let world = world();
+    let httpd = start(&world, "");
+    let dir = own(&world, &httpd, "hidden");
+    let at = |name: &str| first(&format!("{dir}/{name}"));
+    let file = at("part/file");
+    assert_eq!(status(&world, &httpd, "alice", "MKCOL", &at("part")), 201);
+    let alice = |r: Request| ask(&world, &httpd, "alice", r);
+    let put = |body: &[u8]| alice(Request::new("PUT", &file).body(body)).status;
+    let put_by = |token: &str| {
+        alice(Request::new("PUT", &file).header("If", &format!("({token})")).body(b"by a token")).status
+    };
+    assert_eq!(put(b"1"), 201);
+    let shared = String::from_utf8_lossy(LOCK).replace("exclusive", "shared");
+    let lock = |path: &str, body: &[u8]| {
+        let r = alice(Request::new("LOCK", path).body(body));
+        assert_eq!(r.status, 200, "{path}: {}", r.text());
+        r.header("Lock-Token").unwrap().to_owned()
+    };
+    let unlock =
+        |path: &str, token: &str| alice(Request::new("UNLOCK", path).header("Lock-Token", token)).status;
+    let part = format!("{dir}/part");
+    let hidden = |f: &dyn Fn()| {
+        seen::allow(FIRST_CELL, &part, &[("bob", "rl")]).unwrap();
+        assert_eq!(get_as(&world, &httpd, &file, "alice").status, 403);
+        f();
+        seen::allow(FIRST_CELL, &part, &[("alice", "rlidwk")]).unwrap();
+    };
+    let whole = lock(&at(""), LOCK);
+    assert_eq!(put(b"2"), 423);
+    hidden(&|| assert_eq!(unlock(&at(""), &whole), 204));
+    let r = propfind(&world, &httpd, "alice", &file);
+    assert!(r.status == 207 && !r.text().contains("activelock"), "{} {}", r.status, r.text());
+    assert_eq!(put(b"3"), 204);
+    assert_eq!(get_as(&world, &httpd, &file, "alice").text(), "3");
+    // Another lock of the file holds meanwhile, and can be refreshed and taken off.
+    let (own, whole) = (lock(&file, shared.as_bytes()), lock(&at(""), shared.as_bytes()));
+    hidden(&|| assert_eq!(unlock(&at(""), &whole), 204));
+    let r = propfind(&world, &httpd, "alice", &file);
+    assert_eq!(r.text().matches("<D:activelock>").count(), 1, "{}", r.text());
+    assert_eq!((put(b"4"), put_by(&whole), put_by(&own)), (423, 412, 204));
+    let r =
+        alice(Request::new("LOCK", &file).header("If", &format!("({own})")).header("Timeout", "Second-600"));
+    assert_eq!(r.status, 200, "{}", r.text());
+    assert_eq!((put(b"5"), unlock(&file, &own), put(b"6")), (423, 204, 204));
+    assert_eq!(status(&world, &httpd, "alice", "DELETE", &first(&dir)), 204);
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn a_lock_of_a_collection_holds_for_its_members_as_long_as_it_was_refreshed_to() {
+    let world = world();
+    let httpd = start(&world, "");
+    let dir = own(&world, &httpd, "refreshed");
+    let file = first(&format!("{dir}/file"));
+    let alice = |r: Request| ask(&world, &httpd, "alice", r);
+    let put = || alice(Request::new("PUT", &file).body(b"x")).status;
+    assert_eq!(put(), 201);
+    let lock = Request::new("LOCK", &first(&dir));
+    let r = alice(lock.clone().header("Timeout", "Second-2").body(LOCK));
+    assert_eq!(r.status, 200, "{}", r.text());
+    let token = format!("({})", r.header("Lock-Token").unwrap());
+    let refresh = |timeout: &str| {
+        let r = alice(lock.clone().header("If", &token).header("Timeout", timeout));
+        assert!(r.status == 200 && r.text().contains(timeout), "{} {}", r.status, r.text());
+    };
+    refresh("Second-600");
+    // Longer than it was to last at first.
+    std::thread::sleep(Duration::from_secs(4));
+    assert_eq!(put(), 423);
+    refresh("Second-2");
+    wait::until_true("the end of a lock", Duration::from_secs(20), || match put() {
+        423 => Ok(false),
+        204 => Ok(true),
+        other => panic!("{other}"),
+    })
+    .unwrap();
+    let r = propfind(&world, &httpd, "alice", &file);
+    assert!(r.status == 207 && !r.text().contains("activelock"), "{} {}", r.status, r.text());
+    assert_eq!(status(&world, &httpd, "alice", "DELETE", &first(&dir)), 204);
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
+fn a_lock_that_has_ended_does_not_stand_in_the_way_of_one_that_holds() {
+    let world = world();
+    let httpd = start(&world, "");
+    let file = first(&format!("{}/file", own(&world, &httpd, "ended")));
+    let alice = |r: Request| ask(&world, &httpd, "alice", r);
+    assert_eq!(alice(Request::new("PUT", &file).body(b"1")).status, 201);
+    let shared = String::from_utf8_lossy(LOCK).replace("exclusive", "shared");
+    let lock = |timeout: &str| {
+        let r = alice(Request::new("LOCK", &file).header("Timeout", timeout).body(shared.as_bytes()));
+        assert_eq!(r.status, 200, "{}", r.text());
+        format!("({})", r.header("Lock-Token").unwrap())
+    };
+    let (long, short) = (lock("Second-600"), lock("Second-2"));
+    std::thread::sleep(Duration::from_secs(4));
+    let put = |token: &str| {
+        let r = alice(Request::new("PUT", &file).header("If", token).body(b"2"));
+        (r.status, r.text())
+    };
+    assert_eq!(put(&long).0, 204, "{:?}", put(&long));
+    assert_eq!(put(&short).0, 412);
+    assert_eq!(alice(Request::new("PUT", &file).body(b"3")).status, 423);
+    let r = propfind(&world, &httpd, "alice", &file);
+    assert_eq!(r.text().matches("<D:activelock>").count(), 1, "{}", r.text());
     httpd.stop(&[]).unwrap();
 }
 
