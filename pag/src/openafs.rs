@@ -337,23 +337,21 @@ impl AfsClient for OpenAfs {
 
     fn end(&self, pag: u32) {
         let Some(slot) = self.pool.end(pag) else { return };
+        let ring = slot.ring.serial();
         let lapsed = slot.has_ended_by(now_s().saturating_sub(GIVEN_ON_S));
-        match self.inside(&slot, || self.unlog()) {
-            Ok(()) => {
-                slot.note_given(None);
-                let ring = slot.ring.serial();
-                if lapsed {
-                    self.pool.discard();
-                }
-                if lapsed || !self.pool.park(slot) {
-                    // It ends with the last process in it.
-                    let _ = keyctl::unlink(ring, Serial::PROCESS);
-                }
-            }
-            Err(error) => {
-                tracing::warn!(id = message::TOKENS_LEFT.id, %error, "tokens of an ended PAG were not dropped");
-                self.pool.discard();
-            }
+        let dropped = self.inside(&slot, || self.unlog()).inspect_err(|error| {
+            tracing::warn!(id = message::TOKENS_LEFT.id, %error, "tokens of an ended PAG were not dropped");
+        });
+        let kept = if dropped.is_err() || lapsed {
+            self.pool.discard();
+            false
+        } else {
+            slot.note_given(None);
+            self.pool.park(slot)
+        };
+        if !kept {
+            // It ends with the last process in it, and what tokens are left with it.
+            let _ = keyctl::unlink(ring, Serial::PROCESS);
         }
     }
 

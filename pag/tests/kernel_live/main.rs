@@ -88,6 +88,7 @@ scenes! {
     limits {
         two_hundred_pags;
         a_pool_comes_to_its_end_and_gives_out_clean_ones_again;
+        a_pag_whose_token_cannot_be_dropped_ends_with_its_keyring;
         the_quota_of_keys_is_an_error_of_its_own;
     }
     writing {
