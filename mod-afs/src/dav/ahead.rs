@@ -7,8 +7,8 @@ use crate::httpd::Request;
 use crate::phases;
 use core::ffi::CStr;
 
-/// What mod_dav would not ask, or only when it has begun to answer, or with its database of locks open, for which all other
-/// writers wait.
+/// What mod_dav would not ask, or only when it has begun to answer, or with its database of locks open, for which writers
+/// in other children wait.
 ///
 /// # Errors
 /// Why the visitor is refused.

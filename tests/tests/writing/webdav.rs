@@ -1,6 +1,6 @@
 //! What WebDAV has beyond files: properties, locks; Debian's litmus.
 
-use crate::common::{afs_client, ask, first, get_as, password, report, world};
+use crate::common::{afs_client, ask, dav_locks, first, get_as, password, report, world};
 use crate::{LOCK, begin, lock, names, own, propfind, put, start, status};
 use integration::http::Request;
 use integration::world::FIRST_CELL;
@@ -173,6 +173,21 @@ fn a_lock_of_a_collection_holds_for_its_members_as_long_as_it_was_refreshed_to()
     .unwrap();
     let r = propfind(&world, &httpd, "alice", &file);
     assert!(r.status == 207 && !r.text().contains("activelock"), "{} {}", r.status, r.text());
+    // What is left of those that ended goes when another one comes.
+    for n in 0..8 {
+        let r = alice(lock.clone().header("Timeout", "Second-1").body(LOCK));
+        assert_eq!(r.status, 200, "{n}: {}", r.text());
+        std::thread::sleep(Duration::from_millis(1_100));
+    }
+    let key = first(&dir);
+    let files = std::fs::read_dir(dav_locks().parent().unwrap()).unwrap().flat_map(|of_one| {
+        std::fs::read_dir(of_one.unwrap().path())
+            .unwrap()
+            .map(|file| std::fs::read(file.unwrap().path()).unwrap())
+    });
+    let kept: usize =
+        files.map(|bytes| bytes.windows(key.len()).filter(|part| *part == key.as_bytes()).count()).sum();
+    assert!(kept < 8, "{kept}");
     assert_eq!(status(&world, &httpd, "alice", "DELETE", &first(&dir)), 204);
     httpd.stop(&[]).unwrap();
 }

@@ -7,6 +7,9 @@
 //!   the member's locks would be 500, for ever where the lock had no end. Such a record is none to us;
 //! - what is refreshed is the collection's record alone; those of the members would end when they were to end at first. So we
 //!   give them no end.
+//!
+//! A record that refers to nothing is only removed where the resource gets another: threads of one child do not wait for each
+//! other's database, so that one may miss for a moment what another one is moving there.
 
 use super::guarded;
 use core::cell::UnsafeCell;
@@ -23,6 +26,24 @@ const PARTIAL: c_int = 1;
 /// `DAV_TIMEOUT_INFINITE`
 const NO_END: sys::time_t = 0;
 
+/// What is said where there is no table, which cannot be.
+const NO_LOCKS: &str = "no locks";
+
+/// `get_locks`
+type Get = unsafe extern "C" fn(
+    *mut sys::dav_lockdb,
+    *const sys::dav_resource,
+    c_int,
+    *mut *mut sys::dav_lock,
+) -> Outcome;
+/// `find_lock`
+type Find = unsafe extern "C" fn(
+    *mut sys::dav_lockdb,
+    *const sys::dav_resource,
+    *const sys::dav_locktoken,
+    c_int,
+    *mut *mut sys::dav_lock,
+) -> Outcome;
 /// mod_dav_lock's functions.
 type Hooks = sys::dav_hooks_locks;
 /// What comes back from most of them; NULL: done.
@@ -54,6 +75,7 @@ pub(super) unsafe fn over(theirs: *const Hooks) -> *const Hooks {
         open_lockdb: Some(open_lockdb),
         get_locks: Some(get_locks),
         has_locks: Some(has_locks),
+        refresh_locks: Some(refresh_locks),
         append_locks: Some(append_locks),
         ..*table
     };
@@ -85,7 +107,9 @@ unsafe extern "C" fn open_lockdb(
     out: *mut *mut sys::dav_lockdb,
 ) -> Outcome {
     let Some((both, open)) = both().zip(theirs().and_then(|t| t.open_lockdb)) else {
-        return ptr::null_mut();
+        // SAFETY: the caller's promise.
+        let pool = unsafe { r.as_ref() }.map_or(ptr::null_mut(), |r| r.pool);
+        return super::error(pool, 500, NO_LOCKS);
     };
     // SAFETY: the caller's promise.
     let error = unsafe { open(r, ro, force, out) };
@@ -110,6 +134,49 @@ unsafe fn refers_to_nothing(error: Outcome) -> bool {
     text.is_some_and(|text| text.windows(REFERS_TO_NOTHING.len()).any(|part| part == REFERS_TO_NOTHING))
 }
 
+/// The locks of a resource, without those whose records refer to nothing; those go to `dangling`.
+///
+/// # Safety
+/// A database that is open, a resource, and functions of mod_dav_lock's.
+///
+/// # Errors
+/// mod_dav_lock's; what `dangling` gives.
+unsafe fn sort_out(
+    (get, find): (Get, Find),
+    db: *mut sys::dav_lockdb,
+    resource: *const sys::dav_resource,
+    mut dangling: impl FnMut(*const sys::dav_locktoken) -> Outcome,
+) -> Result<*mut sys::dav_lock, Outcome> {
+    let done = |error: Outcome| if error.is_null() { Ok(()) } else { Err(error) };
+    let mut rest = ptr::null_mut();
+    // SAFETY: the caller's promise.
+    done(unsafe { get(db, resource, PARTIAL, &raw mut rest) })?;
+    let mut locks = ptr::null_mut();
+    // SAFETY: a list of mod_dav_lock's, in the request's pool.
+    while let Some(record) = unsafe { rest.as_ref() } {
+        let mut lock = rest;
+        rest = record.next;
+        if record.rectype != sys::dav_lock_rectype::DAV_LOCKREC_DIRECT {
+            // SAFETY: as above; the token is the record's.
+            let error = unsafe { find(db, resource, record.locktoken, 0, &raw mut lock) };
+            // SAFETY: just made by mod_dav_lock.
+            if unsafe { refers_to_nothing(error) } {
+                done(dangling(record.locktoken))?;
+                continue;
+            }
+            done(error)?;
+        }
+        // SAFETY: mod_dav_lock's, in the request's pool, and in no other list that is still looked at.
+        if let Some(lock) = unsafe { lock.as_mut() } {
+            // As it is where nothing is wrong: mod_dav asked for what the record refers to.
+            lock.rectype = sys::dav_lock_rectype::DAV_LOCKREC_DIRECT;
+            lock.next = locks;
+            locks = lock;
+        }
+    }
+    Ok(locks)
+}
+
 /// The locks of a resource, without those whose records refer to nothing.
 ///
 /// # Safety
@@ -123,58 +190,24 @@ unsafe extern "C" fn get_locks(
     // SAFETY: the caller's promise.
     let pool = unsafe { super::pool_of(resource) };
     guarded(pool, "dav: get_locks", || {
-        let hooks = theirs().and_then(|t| Some((t.get_locks?, t.find_lock?, t.remove_lock?)));
-        let Some((get, find, remove)) = hooks else { return super::error(pool, 500, "no locks") };
+        let Some(hooks) = theirs().and_then(|t| t.get_locks.zip(t.find_lock)) else {
+            return super::error(pool, 500, NO_LOCKS);
+        };
         // SAFETY: the caller's promise.
-        let error = unsafe { get(db, resource, kind, out) };
+        let error = unsafe { (hooks.0)(db, resource, kind, out) };
         // SAFETY: just made by mod_dav_lock.
         if !unsafe { refers_to_nothing(error) } {
             return error;
         }
-        let mut rest = ptr::null_mut();
-        // SAFETY: as above.
-        let error = unsafe { get(db, resource, PARTIAL, &raw mut rest) };
-        if !error.is_null() {
-            return error;
-        }
         // SAFETY: the caller's promise.
-        let may_write = unsafe { db.as_ref() }.is_some_and(|db| db.ro == 0);
-        let mut locks = ptr::null_mut();
-        // SAFETY: a list of mod_dav_lock's, in the request's pool.
-        while let Some(record) = unsafe { rest.as_ref() } {
-            let mut lock = rest;
-            rest = record.next;
-            if record.rectype != sys::dav_lock_rectype::DAV_LOCKREC_DIRECT {
-                // SAFETY: as above; the token is the record's.
-                let error = unsafe { find(db, resource, record.locktoken, 0, &raw mut lock) };
-                // SAFETY: just made by mod_dav_lock.
-                if unsafe { refers_to_nothing(error) } {
-                    let removed = if may_write {
-                        // SAFETY: as above.
-                        unsafe { remove(db, resource, record.locktoken) }
-                    } else {
-                        ptr::null_mut()
-                    };
-                    if removed.is_null() {
-                        continue;
-                    }
-                    return removed;
-                }
-                if !error.is_null() {
-                    return error;
-                }
+        match unsafe { sort_out(hooks, db, resource, |_| ptr::null_mut()) } {
+            Ok(locks) => {
+                // SAFETY: as above.
+                unsafe { out.write(locks) };
+                ptr::null_mut()
             }
-            // SAFETY: mod_dav_lock's, in the request's pool, and in no other list that is still looked at.
-            if let Some(lock) = unsafe { lock.as_mut() } {
-                // As it is where nothing is wrong: mod_dav asked for what the record refers to.
-                lock.rectype = sys::dav_lock_rectype::DAV_LOCKREC_DIRECT;
-                lock.next = locks;
-                locks = lock;
-            }
+            Err(error) => error,
         }
-        // SAFETY: the caller's promise.
-        unsafe { out.write(locks) };
-        ptr::null_mut()
     })
 }
 
@@ -190,9 +223,42 @@ unsafe extern "C" fn has_locks(
     let mut locks = ptr::null_mut();
     // SAFETY: the caller's promise.
     let error = unsafe { get_locks(db, resource, RESOLVED, &raw mut locks) };
-    // SAFETY: as above.
-    unsafe { out.write(c_int::from(!locks.is_null())) };
-    error
+    if error.is_null() {
+        // SAFETY: as above.
+        unsafe { out.write(c_int::from(!locks.is_null())) };
+        return error;
+    }
+    // Whether there is a record can be told where the locks cannot.
+    match theirs().and_then(|t| t.has_locks) {
+        // SAFETY: as above.
+        Some(has) => unsafe { has(db, resource, out) },
+        None => error,
+    }
+}
+
+/// Refreshes locks of a resource.
+///
+/// # Safety
+/// Called by mod_dav with a database that is open, a resource, a list of tokens and a place for the locks.
+unsafe extern "C" fn refresh_locks(
+    db: *mut sys::dav_lockdb,
+    resource: *const sys::dav_resource,
+    tokens: *const sys::dav_locktoken_list,
+    end: sys::time_t,
+    out: *mut *mut sys::dav_lock,
+) -> Outcome {
+    // SAFETY: the caller's promise.
+    let pool = unsafe { super::pool_of(resource) };
+    let Some(refresh) = theirs().and_then(|t| t.refresh_locks) else {
+        return super::error(pool, 500, NO_LOCKS);
+    };
+    // SAFETY: the caller's promise.
+    let error = unsafe { refresh(db, resource, tokens, end, out) };
+    // The resource's own were refreshed, and written down, before what refers to others was looked at.
+    // SAFETY: just made by mod_dav_lock.
+    let own = unsafe { refers_to_nothing(error) };
+    // SAFETY: the caller's promise; mod_dav_lock sets it first of all.
+    if own && !unsafe { *out }.is_null() { ptr::null_mut() } else { error }
 }
 
 /// Gives a resource more locks; what refers to another's ends with that alone.
@@ -208,9 +274,16 @@ unsafe extern "C" fn append_locks(
     // SAFETY: the caller's promise.
     let pool = unsafe { super::pool_of(resource) };
     guarded(pool, "dav: append_locks", || {
-        let Some(append) = theirs().and_then(|t| t.append_locks) else {
-            return super::error(pool, 500, "no locks");
-        };
+        let hooks =
+            theirs().and_then(|t| Some((t.append_locks?, t.get_locks?, t.find_lock?, t.remove_lock?)));
+        let Some((append, get, find, remove)) = hooks else { return super::error(pool, 500, NO_LOCKS) };
+        // There is not room for any number of records.
+        // SAFETY: the caller's promise; the token is the record's.
+        let remove = |token| unsafe { remove(db, resource, token) };
+        // SAFETY: as above.
+        if let Err(error) = unsafe { sort_out((get, find), db, resource, remove) } {
+            return error;
+        }
         if make_indirect == 0 {
             // SAFETY: the caller's promise.
             return unsafe { append(db, resource, make_indirect, list) };
