@@ -339,6 +339,7 @@ impl Httpd {
 }
 
 impl Drop for Httpd {
+    #[expect(clippy::print_stderr, reason = "shown with the test that fails")]
     fn drop(&mut self) {
         let below = process::descendants_of(self.process.pid());
         let _ = self.process.stop();
@@ -347,6 +348,9 @@ impl Drop for Httpd {
             for pid in below {
                 let _ = process::signal_pid(pid, Signal::KILL);
             }
+        }
+        if std::thread::panicking() {
+            eprintln!("{}", tail(&self.error_log(), 40));
         }
     }
 }
