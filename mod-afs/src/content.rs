@@ -12,6 +12,7 @@ use pag::userspace::{File, Files, Kind, Stat, Userspace};
 use pag::{ClientKind, Pag, PagScope};
 use std::mem::MaybeUninit;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use weblog_fds::LockGuard;
 
 /// Most bytes of an access file.
@@ -274,12 +275,14 @@ impl Afs {
     /// # Errors
     /// An errno.
     pub fn stat(&self, who: &Who, path: &[u8]) -> Result<Attributes, i32> {
-        self.call(
-            who,
-            path,
-            |files, _| files.stat(path).map(Into::into),
-            || kernel_files::stat(path, &self.mount).map_err(|errno| self.refused(path, errno)),
-        )
+        ask_of_name(|| {
+            self.call(
+                who,
+                path,
+                |files, _| files.stat(path).map(Into::into),
+                || kernel_files::stat(path, &self.mount).map_err(|errno| self.refused(path, errno)),
+            )
+        })
     }
 
     /// Attributes of what `path` names, be it a symbolic link.
@@ -287,12 +290,14 @@ impl Afs {
     /// # Errors
     /// An errno.
     pub fn lstat(&self, who: &Who, path: &[u8]) -> Result<Attributes, i32> {
-        self.call(
-            who,
-            path,
-            |files, _| files.lstat(path).map(Into::into),
-            || kernel_files::lstat(path, &self.mount).map_err(|errno| self.refused(path, errno)),
-        )
+        ask_of_name(|| {
+            self.call(
+                who,
+                path,
+                |files, _| files.lstat(path).map(Into::into),
+                || kernel_files::lstat(path, &self.mount).map_err(|errno| self.refused(path, errno)),
+            )
+        })
     }
 
     /// May the names in this directory be read?
@@ -308,7 +313,8 @@ impl Afs {
         )
     }
 
-    /// Opens a file for reading, and its attributes as of then.
+    /// Opens a file for reading, and its attributes as of then. Not again by itself, as the other questions: what is opened is read,
+    /// and [`ask_of_name`] is for both.
     ///
     /// # Errors
     /// An errno.
@@ -336,20 +342,13 @@ impl Afs {
     /// # Errors
     /// An errno; EFBIG for one that is not small.
     pub fn read_small(&'static self, who: &Who, path: &[u8]) -> Result<Vec<u8>, i32> {
-        let mut read = self.read_at_once(who, path);
-        for _ in 0..REPLACED {
-            if !read.as_ref().is_err_and(|errno| was_replaced(*errno)) {
-                break;
-            }
-            read = self.read_at_once(who, path);
-        }
-        read
+        ask_of_name(|| self.read_at_once(who, path))
     }
 
     /// The same, if it stays as it is meanwhile.
     ///
     /// # Errors
-    /// As [`Afs::read_small`], and what [`was_replaced`] knows.
+    /// As [`Afs::read_small`], and of a file that was replaced.
     fn read_at_once(&'static self, who: &Who, path: &[u8]) -> Result<Vec<u8>, i32> {
         let (mut file, attributes) = self.open(who, path)?;
         if attributes.info.kind != FileKind::Plain {
@@ -398,16 +397,35 @@ pub struct Content {
     version: Version,
 }
 
-/// So often something is opened again that was replaced or changed before any of it was used.
+/// So often something is asked again of a name whose file was replaced or changed before any of it was used.
 ///
 /// Each time takes milliseconds. Where several replace one file without a pause, five were too few for one GET in some thirty.
-pub const REPLACED: u32 = 20;
+const REPLACED: u32 = 20;
+/// It is not asked again when so much time has gone by. A file server puts each answer off by 3 s where ten calls of a visitor in a
+/// row have failed alike (OpenAFS `src/rx/rx.c`, `rxi_SendCallAbort`); one such answer must not be the last.
+const REPLACED_LIMIT: Duration = Duration::from_secs(10);
 
-/// Does the error of a read say that the file is no longer what was opened? One that was replaced cannot be read any more,
-/// and one that was changed is not read further, since that would be another one's end.
-#[must_use]
-pub fn was_replaced(errno: i32) -> bool {
+/// Does the error say that the file is no longer what the name stood for? One that was replaced is gone from its server: it cannot
+/// be read any more, nor looked at by who found its name just before. And one that was changed is not read further, since that would
+/// be another one's end.
+fn was_replaced(errno: i32) -> bool {
     matches!(errno, libc::EIO | libc::ESTALE)
+}
+
+/// What `ask` says of a name; once more where that has come to stand for another file meanwhile.
+///
+/// # Errors
+/// An errno.
+pub fn ask_of_name<T>(mut ask: impl FnMut() -> Result<T, i32>) -> Result<T, i32> {
+    let begin = Instant::now();
+    let mut said = ask();
+    for _ in 0..REPLACED {
+        if !said.as_ref().is_err_and(|errno| was_replaced(*errno)) || begin.elapsed() >= REPLACED_LIMIT {
+            break;
+        }
+        said = ask();
+    }
+    said
 }
 
 impl Content {
@@ -518,6 +536,26 @@ pub fn plain_directory() -> FileInfo {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_asked_about_again_only_where_its_file_has_gone() {
+        let asked = |answers: &[Result<u32, i32>]| {
+            let mut times = 0;
+            let said = ask_of_name(|| {
+                times += 1;
+                answers.get(times - 1).or(answers.last()).copied().unwrap_or(Err(0))
+            });
+            (said, times)
+        };
+        assert_eq!(asked(&[Ok(1)]), (Ok(1), 1));
+        assert_eq!(asked(&[Err(libc::EIO), Err(libc::ESTALE), Ok(3)]), (Ok(3), 3));
+        assert_eq!(asked(&[Err(libc::EIO), Err(libc::ENOENT), Ok(3)]), (Err(libc::ENOENT), 2));
+        for errno in [libc::EACCES, libc::ENOENT, libc::ETIMEDOUT, libc::ENODEV] {
+            assert_eq!(asked(&[Err(errno), Ok(2)]), (Err(errno), 1));
+        }
+        // Of what its directory names and no server knows, not for ever.
+        assert_eq!(asked(&[Err(libc::EIO)]), (Err(libc::EIO), REPLACED as usize + 1));
+    }
 
     #[test]
     fn only_what_is_below_the_mount_directory_is_in_afs() {

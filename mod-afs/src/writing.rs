@@ -1,6 +1,6 @@
 //! Writing in AFS, as one visitor: each call in his PAG, whichever client serves the files.
 
-use crate::content::{Afs, Who};
+use crate::content::{Afs, Who, ask_of_name};
 use crate::dav;
 use crate::dav::files::{Dir as _, Id, Look, Sink, Source, Task, join};
 use crate::dav::leftovers;
@@ -89,12 +89,14 @@ impl OpenDir {
     /// # Errors
     /// An errno; `ELOOP` for what lies outside of AFS.
     pub fn open(afs: &'static Afs, who: &Who, path: &[u8]) -> Result<Self, i32> {
-        let held = afs.call(
-            who,
-            path,
-            |files, _| files.open_dir(path).map(Held::Userspace),
-            || Dir::open(path, afs.mount().as_bytes()).map(Held::Kernel).map_err(errno),
-        )?;
+        let held = ask_of_name(|| {
+            afs.call(
+                who,
+                path,
+                |files, _| files.open_dir(path).map(Held::Userspace),
+                || Dir::open(path, afs.mount().as_bytes()).map(Held::Kernel).map_err(errno),
+            )
+        })?;
         Ok(Self { afs, who: who.clone(), path: path.to_vec(), held: Arc::new(held) })
     }
 
@@ -270,10 +272,12 @@ impl dav::files::Dir for OpenDir {
     }
 
     fn sub(&self, name: &[u8]) -> Result<Self, i32> {
-        let sub = self.call(
-            |dir, scope| dir.sub(scope, name).map(Held::Userspace),
-            |dir| dir.sub(name).map(Held::Kernel),
-        )?;
+        let sub = ask_of_name(|| {
+            self.call(
+                |dir, scope| dir.sub(scope, name).map(Held::Userspace),
+                |dir| dir.sub(name).map(Held::Kernel),
+            )
+        })?;
         Ok(self.other(join(&self.path, name), sub))
     }
 
@@ -324,29 +328,33 @@ impl dav::files::Dir for OpenDir {
     }
 
     fn look(&self, name: &[u8]) -> Result<Look, i32> {
-        self.call(
-            |dir, scope| {
-                let found = dir.lstat(scope, name)?;
-                let mode = found.mode & 0o7777;
-                Ok(Look { kind: found.kind, mode, size: found.size, mtime_s: found.mtime })
-            },
-            |dir| {
-                let found = dir.look(name)?;
-                Ok(Look { kind: found.kind, mode: found.mode, size: found.size, mtime_s: found.mtime_s })
-            },
-        )
+        ask_of_name(|| {
+            self.call(
+                |dir, scope| {
+                    let found = dir.lstat(scope, name)?;
+                    let mode = found.mode & 0o7777;
+                    Ok(Look { kind: found.kind, mode, size: found.size, mtime_s: found.mtime })
+                },
+                |dir| {
+                    let found = dir.look(name)?;
+                    Ok(Look { kind: found.kind, mode: found.mode, size: found.size, mtime_s: found.mtime_s })
+                },
+            )
+        })
     }
 
     fn etag(&self, name: &[u8]) -> Result<String, i32> {
-        self.call_in(
-            |dir, scope| dir.lstat(scope, name).map(|found| found.etag()),
-            |dir| {
-                let path = join(&dir.by_descriptor(), name);
-                kernel_files::lstat(&path, self.afs.mount())
-                    .map(|found| found.etag)
-                    .map_err(|errno| self.afs.refused(&path, errno))
-            },
-        )
+        ask_of_name(|| {
+            self.call_in(
+                |dir, scope| dir.lstat(scope, name).map(|found| found.etag()),
+                |dir| {
+                    let path = join(&dir.by_descriptor(), name);
+                    kernel_files::lstat(&path, self.afs.mount())
+                        .map(|found| found.etag)
+                        .map_err(|errno| self.afs.refused(&path, errno))
+                },
+            )
+        })
     }
 
     fn names(&self) -> Result<Vec<Vec<u8>>, i32> {
@@ -362,26 +370,30 @@ impl dav::files::Dir for OpenDir {
     }
 
     fn open_to_write(&self, name: &[u8]) -> Result<Box<dyn Sink>, i32> {
-        let file = self.call_in(
-            |dir, scope| dir.open_to_write(scope, name).map(Opened::Userspace),
-            |dir| {
-                let file = dir.open_to_write(name).map_err(errno)?;
-                if file.is_file().map_err(errno)? { Ok(Opened::Kernel(file)) } else { Err(libc::EISDIR) }
-            },
-        )?;
+        let file = ask_of_name(|| {
+            self.call_in(
+                |dir, scope| dir.open_to_write(scope, name).map(Opened::Userspace),
+                |dir| {
+                    let file = dir.open_to_write(name).map_err(errno)?;
+                    if file.is_file().map_err(errno)? { Ok(Opened::Kernel(file)) } else { Err(libc::EISDIR) }
+                },
+            )
+        })?;
         Ok(self.sink(name, file))
     }
 
     fn open_to_read(&self, name: &[u8]) -> Result<Box<dyn Source>, i32> {
-        let file = self.call(
-            |dir, scope| dir.open_to_read(scope, name).map(Readable::Userspace),
-            |dir| dir.open_to_read(name).map(Readable::Kernel),
-        )?;
+        let file = ask_of_name(|| {
+            self.call(
+                |dir, scope| dir.open_to_read(scope, name).map(Readable::Userspace),
+                |dir| dir.open_to_read(name).map(Readable::Kernel),
+            )
+        })?;
         Ok(Box::new(Reader { afs: self.afs, who: self.who.clone(), path: join(&self.path, name), file }))
     }
 
     fn readlink(&self, name: &[u8]) -> Result<Vec<u8>, i32> {
-        self.call(|dir, scope| dir.readlink(scope, name), |dir| dir.readlink(name))
+        ask_of_name(|| self.call(|dir, scope| dir.readlink(scope, name), |dir| dir.readlink(name)))
     }
 
     fn symlink(&self, target: &[u8], name: &[u8]) -> Result<(), i32> {

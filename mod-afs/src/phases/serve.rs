@@ -59,14 +59,8 @@ pub(super) fn serve(r: &mut Request<'_>, afs: &'static Afs, name: &[u8]) -> Resu
     if r.path_info().is_some_and(|rest| !rest.is_empty()) && !r.accepts_path_info() {
         return Err(Status::NOT_FOUND);
     }
-    let mut sent = send(r, afs, &who, name);
     // Of what cannot be read from its beginning on, nothing has been sent.
-    for _ in 0..content::REPLACED {
-        if !sent.as_ref().is_err_and(|errno| content::was_replaced(*errno)) {
-            break;
-        }
-        sent = send(r, afs, &who, name);
-    }
+    let sent = content::ask_of_name(|| send(r, afs, &who, name));
     sent.unwrap_or_else(|errno| Err(afs_says(r, errno)))
 }
 

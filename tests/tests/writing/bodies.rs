@@ -191,6 +191,42 @@ fn two_who_write_at_once_leave_a_whole_file() {
 
 #[test]
 #[ignore = "needs a world: run by cargo xtask test"]
+fn a_file_that_is_replaced_all_the_time_is_there_all_the_time() {
+    let world = world();
+    let httpd = start(&world, "");
+    let dir = own(&world, &httpd, "busy");
+    let path = first(&format!("{dir}/file"));
+    assert_eq!(put(&world, &httpd, "alice", &path, b"at first").status, 201);
+    let rounds = if wait::slow_factor() > 1 { 40 } else { 200 };
+    // What others ask for again and again, and what it is answered; not so often the right to write.
+    let requests = [("GET", 200), ("HEAD", 200), ("PROPFIND", 207), ("OPTIONS", 200)];
+    std::thread::scope(|s| {
+        for _ in 0..2 {
+            s.spawn(|| {
+                for n in 0..rounds {
+                    let r = put(&world, &httpd, "alice", &path, format!("number {n}").as_bytes());
+                    assert_eq!(r.status, 204, "PUT {n}: {}", r.text());
+                }
+            });
+        }
+        for (method, status) in requests {
+            let (world, httpd, path) = (&world, &httpd, &path);
+            s.spawn(move || {
+                for n in 0..rounds {
+                    let request = Request::new(method, path).header("Depth", "0");
+                    let r = ask(world, httpd, "bob", request);
+                    assert_eq!(r.status, status, "{method} {n}: {}", r.text());
+                }
+            });
+        }
+    });
+    assert_eq!(status(&world, &httpd, "alice", "DELETE", &path), 204);
+    no_temporary(&dir);
+    httpd.stop(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "needs a world: run by cargo xtask test"]
 fn a_large_file_is_put_whole() {
     let world = world();
     let httpd = start(&world, "");
