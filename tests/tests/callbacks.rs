@@ -197,7 +197,9 @@ fn uuid_at(port: u16) -> [u32; 11] {
             return Ok(None);
         }
         let word = |i: usize| u32::from_be_bytes(answer[HEADER + 4 * i..][..4].try_into().unwrap());
-        Ok(Some(core::array::from_fn(|i| word(i + 1))))
+        let uuid: [u32; 11] = core::array::from_fn(|i| word(i + 1));
+        // The library has its port, and answers there, before it has made its UUID; it has called nobody then.
+        Ok(uuid.iter().any(|word| *word != 0).then_some(uuid))
     })
     .unwrap()
 }
