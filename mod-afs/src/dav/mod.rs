@@ -47,6 +47,8 @@ pub const PROVIDER: &CStr = c"afs";
 const HANDLER: &CStr = c"dav-handler";
 /// mod_dav_fs's name.
 const FILESYSTEM: &[u8] = b"filesystem";
+/// For so many members of a tree the log has what AFS said.
+const LOGGED: usize = 10;
 
 /// What a URL stands for.
 #[derive(Debug, Clone)]
@@ -520,6 +522,14 @@ fn words(word: &str) -> &'static str {
     }
 }
 
+/// A line in the log with what AFS, or this machine, said of something that was asked for.
+fn log_errno(r: &Request<'_>, uri: &[u8], problem: Problem) {
+    if let Problem::Afs(errno) | Problem::Here(errno) = problem {
+        let (method, uri) = (r.method().to_string_lossy(), String::from_utf8_lossy(uri));
+        r.log(message::NOT_DONE, &format!("{method}: {uri}: errno {errno}"));
+    }
+}
+
 /// Tells the visitor of `r`, which is the request that he made, that something is not done: headers and a line in the log.
 pub fn tell(r: &mut Request<'_>, no: No) -> Told {
     let (token_end, is_final) = phases::terms_in_afs(r);
@@ -527,9 +537,7 @@ pub fn tell(r: &mut Request<'_>, no: No) -> Told {
     let mut members = Vec::new();
     let (answer, word) = match no {
         No::Problem(problem) => {
-            if let Problem::Afs(errno) | Problem::Here(errno) = problem {
-                r.log(message::NOT_DONE, &format!("errno {errno}"));
-            }
+            log_errno(r, r.uri().to_bytes(), problem);
             answer(problem)
         }
         No::Gone => (Answer::NotFound, "absent"),
@@ -548,6 +556,9 @@ pub fn tell(r: &mut Request<'_>, no: No) -> Told {
             (Answer::Forbidden, "other-visitor")
         }
         No::Members(failures) => {
+            for (uri, problem) in failures.iter().take(LOGGED) {
+                log_errno(r, uri, *problem);
+            }
             let first = failures.first().map(|(_, problem)| answer(*problem));
             members = failures.into_iter().map(|(uri, problem)| (uri, answer(problem).0.status())).collect();
             first.unwrap_or((Answer::Unavailable, "afs-unavailable"))

@@ -62,6 +62,9 @@ fn collections_are_made_copied_moved_and_deleted_within_their_volume() {
     }
     assert_eq!(status(&world, &httpd, "alice", "MKCOL", &at("a")), 405);
     assert_eq!(status(&world, &httpd, "alice", "MKCOL", &at("none/x")), 409);
+    let log = std::fs::read_to_string(httpd.error_log()).unwrap();
+    let why = format!("AFS0702: MKCOL: {}: errno {}", at("none/x"), libc::ENOENT);
+    assert!(log.contains(&why), "{why}");
     file("a/one", "1");
     file("a/b/two", "2");
     file("other", "other");
