@@ -1,11 +1,13 @@
 //! What file servers do not take: over quota, into a replica, while they are away.
 
-use crate::common::{FILE_DEADLINE_S, Stopped, afs_client, first, get_as, report, timed, world};
-use crate::{begin, names, no_temporary, put, start, status, transfer};
+use crate::common::{FILE_DEADLINE_S, Stopped, afs_client, ask, first, get_as, report, timed, world};
+use crate::{begin, names, no_temporary, own, put, start, status, transfer};
+use integration::http::Request;
 use integration::httpd::Httpd;
 use integration::seen;
 use integration::wait;
 use integration::world::{FIRST_CELL, World};
+use std::fs;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
@@ -40,6 +42,24 @@ fn over_quota_is_507_and_leaves_nothing_behind() {
         assert_eq!(r.status, 507, "{name}: {}", r.text());
     }
     assert_eq!(transfer(&world, &httpd, "alice", "COPY", &first("sizes/big.bin"), &at("copied")), 507);
+    // Of a collection, answer and log name the member that has no room, and the log has what AFS said.
+    let tree = own(&world, &httpd, "over-quota");
+    assert_eq!(put(&world, &httpd, "alice", &first(&format!("{tree}/large")), &body).status, 201);
+    let host = format!("localhost:{}", httpd.address().port());
+    let copy = Request::new("COPY", &first(&tree))
+        .header("Host", &host)
+        .header("Destination", &format!("http://{host}{}", at("tree")));
+    let r = ask(&world, &httpd, "alice", copy);
+    let member = at("tree/large");
+    let log = fs::read_to_string(httpd.error_log()).unwrap();
+    assert!(
+        r.status == 207 && r.text().contains(&member) && r.text().contains("507"),
+        "{} {}",
+        r.status,
+        r.text()
+    );
+    assert!(log.contains(&format!("AFS0702: COPY: {member}: errno ")), "{member}: {log}");
+    assert_eq!(status(&world, &httpd, "alice", "DELETE", &first(&tree)), 204);
     no_temporary("write/quota");
     assert_eq!(names("write/quota"), ["in-place", "old"]);
     for name in ["old", "in-place/file.txt"] {
