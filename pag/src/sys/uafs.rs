@@ -56,7 +56,9 @@ fn done(n: i32) -> Result<(), i32> {
 ///
 /// A file server that finds another client at this one's port makes a new record of it, and as long as the old one is in use
 /// its callers have no rights (OpenAFS `src/viced/afsfileprocs.c`, `client_CheckRights`). The next call is by the new one.
-/// Nothing has been done where the answer is no; but what writes or closes is made once, since what it had to store is lost then.
+/// What writes or closes is made once: what it had to store is lost where the answer is no. Nothing else has been done then, but for
+/// mkdir, which also says no where only the look at the new directory was refused: the second call says EEXIST then, as it does
+/// where something was there before.
 fn again<T: Copy + PartialEq>(refusal: T, mut call: impl FnMut() -> T) -> T {
     let answer = call();
     if answer == refusal { call() } else { answer }
