@@ -62,11 +62,13 @@ fn status(world: &World, httpd: &Httpd, user: &str, method: &str, path: &str) ->
 
 /// The status of a COPY or MOVE.
 fn transfer(world: &World, httpd: &Httpd, user: &str, method: &str, from: &str, to: &str) -> u16 {
-    let to = format!("http://localhost:{}{to}", httpd.address().port());
-    let request = Request::new(method, from)
-        .header("Host", &format!("localhost:{}", httpd.address().port()))
-        .header("Destination", &to);
-    ask(world, httpd, user, request).status
+    ask(world, httpd, user, transferring(httpd, method, from, to)).status
+}
+
+/// The request for that.
+fn transferring(httpd: &Httpd, method: &str, from: &str, to: &str) -> Request {
+    let host = format!("localhost:{}", httpd.address().port());
+    Request::new(method, from).header("Destination", &format!("http://{host}{to}")).header("Host", &host)
 }
 
 /// Makes a directory of `test`'s own in alice's, and gives its path.

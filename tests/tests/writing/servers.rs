@@ -1,8 +1,7 @@
 //! What file servers do not take: over quota, into a replica, while they are away.
 
 use crate::common::{FILE_DEADLINE_S, Stopped, afs_client, ask, first, get_as, report, timed, world};
-use crate::{begin, names, no_temporary, own, put, start, status, transfer};
-use integration::http::Request;
+use crate::{begin, names, no_temporary, own, put, start, status, transfer, transferring};
 use integration::httpd::Httpd;
 use integration::seen;
 use integration::wait;
@@ -45,11 +44,7 @@ fn over_quota_is_507_and_leaves_nothing_behind() {
     // Of a collection, answer and log name the member that has no room, and the log has what AFS said.
     let tree = own(&world, &httpd, "over-quota");
     assert_eq!(put(&world, &httpd, "alice", &first(&format!("{tree}/large")), &body).status, 201);
-    let host = format!("localhost:{}", httpd.address().port());
-    let copy = Request::new("COPY", &first(&tree))
-        .header("Host", &host)
-        .header("Destination", &format!("http://{host}{}", at("tree")));
-    let r = ask(&world, &httpd, "alice", copy);
+    let r = ask(&world, &httpd, "alice", transferring(&httpd, "COPY", &first(&tree), &at("tree")));
     let member = at("tree/large");
     let log = fs::read_to_string(httpd.error_log()).unwrap();
     assert!(

@@ -1,7 +1,7 @@
 //! What is in collections: names of every kind, trees, links.
 
 use crate::common::{ask, first, get_as, second, world};
-use crate::{TEMPORARY, names, own, propfind, put, start, status, transfer};
+use crate::{TEMPORARY, names, own, propfind, put, start, status, transfer, transferring};
 use integration::content::NAMES;
 use integration::http::{Request, escape};
 
@@ -114,11 +114,7 @@ fn collections_are_made_copied_moved_and_deleted_within_their_volume() {
     // Nor does what holds one go out of sight for something else.
     for (method, from) in [("COPY", "a"), ("COPY", "a/b/two"), ("MOVE", "a"), ("MOVE", "a/b/two")] {
         let to = first("write/alice/holds");
-        let header = format!("http://localhost:{}{to}", httpd.address().port());
-        let request = Request::new(method, &at(from))
-            .header("Host", &format!("localhost:{}", httpd.address().port()))
-            .header("Destination", &header);
-        let r = ask(&world, &httpd, "alice", request);
+        let r = ask(&world, &httpd, "alice", transferring(&httpd, method, &at(from), &to));
         assert!(r.status == 207 && r.text().contains("holds/volume"), "{method} {from}: {}", r.text());
         assert_eq!(names("write/alice/holds"), ["beside", "volume"], "{method} {from}");
         assert_eq!(get_as(&world, &httpd, &at("a/b/two"), "alice").text(), "still here");
