@@ -1,6 +1,6 @@
 //! A small HTTP/1.1 client for tests: it keeps connections, sends raw bytes, and gives the whole answer with its headers.
 
-use crate::wait;
+use crate::{tcp, wait};
 use anyhow::{Context as _, Result, bail};
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -119,6 +119,7 @@ impl Response {
 #[derive(Debug)]
 pub struct Connection {
     stream: BufReader<TcpStream>,
+    opened: Instant,
     /// See [`Connection::interim`].
     interim: u32,
 }
@@ -150,7 +151,7 @@ impl Connection {
         stream.set_read_timeout(Some(limit))?;
         stream.set_write_timeout(Some(limit))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream: BufReader::new(stream), interim: 0 })
+        Ok(Self { stream: BufReader::new(stream), opened: Instant::now(), interim: 0 })
     }
 
     /// Sends a request and reads its answer; the connection can be used again.
@@ -224,7 +225,8 @@ impl Connection {
     /// One line without its end.
     fn line(&mut self) -> Result<String> {
         let mut bytes = Vec::new();
-        self.stream.by_ref().take(65_536).read_until(b'\n', &mut bytes).context("receive")?;
+        let read = self.stream.by_ref().take(65_536).read_until(b'\n', &mut bytes);
+        read.map_err(|e| self.told(e)).context("receive")?;
         if bytes.pop() != Some(b'\n') {
             let ended =
                 std::io::Error::new(ErrorKind::UnexpectedEof, "the connection ended within the headers");
@@ -234,6 +236,21 @@ impl Connection {
             bytes.pop();
         }
         Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// An error of the socket, with what can be said of a reset.
+    fn told(&self, error: std::io::Error) -> anyhow::Error {
+        let is_reset = error.kind() == ErrorKind::ConnectionReset;
+        let error = anyhow::Error::from(error);
+        if !is_reset {
+            return error;
+        }
+        error.context(format!(
+            "{:?}, open for {:.1?}; counted so far: {}",
+            self.socket().local_addr(),
+            self.opened.elapsed(),
+            tcp::resets()
+        ))
     }
 
     /// A chunked body.
@@ -350,6 +367,21 @@ mod tests {
         let mut c =
             Connection::open_within(listener.local_addr().unwrap(), Duration::from_millis(50)).unwrap();
         assert!(!is_closed(&c.send(&Request::get("/")).unwrap_err()));
+    }
+
+    #[test]
+    fn a_reset_says_when_and_what_tcp_has_counted() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut c = Connection::open(listener.local_addr().unwrap()).unwrap();
+        c.send_only(&Request::get("/")).unwrap();
+        // Closed with a request that nobody has read.
+        let (accepted, _) = listener.accept().unwrap();
+        accepted.peek(&mut [0]).unwrap();
+        drop(accepted);
+        let error = c.receive(false).unwrap_err();
+        assert!(is_closed(&error));
+        let text = format!("{error:#}");
+        assert!(text.contains("open for") && text.contains("TCPAbortOnClose"), "{text}");
     }
 
     #[test]

@@ -39,6 +39,7 @@ mod realm;
 pub mod roles;
 pub mod seen;
 pub mod table;
+mod tcp;
 pub mod ticket;
 pub mod token;
 pub mod wait;
