@@ -8,9 +8,13 @@ use crate::kernel_files;
 use crate::standing::Standing;
 use crate::stores::Stores;
 use crate::waiting::{Directory, Wait, Waiting};
-use pag::userspace::{File, Files, Kind, Stat, Userspace};
+use pag::kafs::acl::{self, Somebody};
+use pag::mounted::Dir;
+use pag::userspace::{Acl, File, Files, Kind, Rights, Stat, Userspace};
 use pag::{ClientKind, Pag, PagScope};
 use std::mem::MaybeUninit;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use weblog_fds::LockGuard;
@@ -55,6 +59,13 @@ impl Who {
             Self::Service(holder) | Self::Visitor(holder) => Some(holder),
         }
     }
+}
+
+/// The ACL of a directory of kAFS's, and what it calls somebody; nothing where the server does not tell it.
+pub(crate) fn acl_for(who: &Who, dir: &Dir) -> Option<(Acl, Somebody)> {
+    let (acl, cell) = (acl::of(dir).ok()?, acl::cell_of(dir).ok()?);
+    let own = who.holder().filter(|holder| holder.principal.cell().as_str().as_bytes() == cell);
+    Some((acl, Somebody { name: own.map(|holder| holder.name.clone()), ..Somebody::default() }))
 }
 
 /// What serves files to this child.
@@ -229,16 +240,28 @@ impl Afs {
         self.standing().is_some_and(|standing| standing.client().kind() == ClientKind::Kafs)
     }
 
-    /// What a kernel's errno for a name means: kAFS says of what a visitor may not see that it is absent.
+    /// What a kernel's errno for a name means to somebody: kAFS says of what he may not see that it is absent, and of what he
+    /// may see, if its server did not want to tell at that moment (`EAGAIN`).
     ///
     /// No other client's directories are read for that: OpenAFS lets a reader wait until nobody looks for a name there,
     /// and everybody else behind him, also where that name is on a server that is silent.
-    pub(crate) fn refused(&self, path: &[u8], errno: i32) -> i32 {
-        if errno == libc::ENOENT && self.is_kafs() && kernel_files::is_hidden(path) {
-            libc::EACCES
-        } else {
-            errno
+    pub(crate) fn refused(&self, who: &Who, path: &[u8], errno: i32) -> i32 {
+        if errno != libc::ENOENT || !self.is_kafs() {
+            return errno;
         }
+        match kernel_files::hidden(path) {
+            None => errno,
+            Some(hidden) if hidden.is_file && self.may_read_in(who, &hidden.dir) => libc::EAGAIN,
+            Some(_) => libc::EACCES,
+        }
+    }
+
+    /// Does the ACL of a directory say that he may read the files in it? Only if it can be seen without knowing his groups.
+    fn may_read_in(&self, who: &Who, dir: &Path) -> bool {
+        let dir = Dir::open(dir.as_os_str().as_bytes(), self.mount.as_bytes());
+        dir.ok()
+            .and_then(|dir| acl_for(who, &dir))
+            .is_some_and(|(acl, somebody)| somebody.has(&acl, Rights::READ) == Some(true))
     }
 
     /// May something be there of which the client says that it is not? kAFS says so also of what a symbolic link leads to, if this
@@ -280,7 +303,7 @@ impl Afs {
                 who,
                 path,
                 |files, _| files.stat(path).map(Into::into),
-                || kernel_files::stat(path, &self.mount).map_err(|errno| self.refused(path, errno)),
+                || kernel_files::stat(path, &self.mount).map_err(|errno| self.refused(who, path, errno)),
             )
         })
     }
@@ -295,7 +318,7 @@ impl Afs {
                 who,
                 path,
                 |files, _| files.lstat(path).map(Into::into),
-                || kernel_files::lstat(path, &self.mount).map_err(|errno| self.refused(path, errno)),
+                || kernel_files::lstat(path, &self.mount).map_err(|errno| self.refused(who, path, errno)),
             )
         })
     }
@@ -309,7 +332,7 @@ impl Afs {
             who,
             path,
             |files, _| files.read_dir(path).map(drop),
-            || kernel_files::list(path, &self.mount).map_err(|errno| self.refused(path, errno)),
+            || kernel_files::list(path, &self.mount).map_err(|errno| self.refused(who, path, errno)),
         )
     }
 
@@ -329,7 +352,7 @@ impl Afs {
             },
             || {
                 kernel_files::open(path, &self.mount)
-                    .map_err(|errno| self.refused(path, errno))
+                    .map_err(|errno| self.refused(who, path, errno))
                     .map(|(file, version, attributes)| (Opened::Kernel(file), version, attributes))
             },
         )?;

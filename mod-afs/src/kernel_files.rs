@@ -11,8 +11,8 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::os::unix::fs::{DirEntryExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
 
 /// A name as the system takes it.
 fn name(path: &[u8]) -> &Path {
@@ -33,24 +33,36 @@ fn inside(file: &File, mount: &str) -> Result<(), i32> {
     if content::is_below(real.as_os_str().as_bytes(), mount) { Ok(()) } else { Err(libc::ELOOP) }
 }
 
+/// Something that is said to be absent, and is listed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Hidden {
+    /// The directory that lists it.
+    pub dir: PathBuf,
+    /// Whether it has no ACL of its own: the directory's counts.
+    pub is_file: bool,
+}
+
 /// Is there something that is said to be absent?
 ///
 /// In a directory whose names a visitor may read, but not its files, kAFS says of a file that it does not exist.
 #[must_use]
-pub fn is_hidden(path: &[u8]) -> bool {
+pub fn hidden(path: &[u8]) -> Option<Hidden> {
     // What can be seen now has been made in between: then it was absent.
-    is_listed(name(path)) && std::fs::symlink_metadata(name(path)).is_err()
+    listed(name(path)).filter(|_| std::fs::symlink_metadata(name(path)).is_err())
 }
 
-/// Is there such a name, or one of a directory on the way to it, in a directory that can be read?
-fn is_listed(path: &Path) -> bool {
-    let (Some(parent), Some(last)) = (path.parent(), path.file_name()) else { return false };
+/// Where this name, or one of a directory on the way to it, is in a directory that can be read.
+fn listed(path: &Path) -> Option<Hidden> {
+    let (parent, last) = (path.parent()?, path.file_name()?);
     match std::fs::read_dir(parent) {
         // A symbolic link that leads nowhere is listed, too, and rightly absent.
-        Ok(mut entries) => entries
-            .any(|e| e.is_ok_and(|e| e.file_name() == last && !e.file_type().is_ok_and(|t| t.is_symlink()))),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => is_listed(parent),
-        Err(_) => false,
+        Ok(entries) => entries
+            .filter_map(Result::ok)
+            .find(|e| e.file_name() == last && !e.file_type().is_ok_and(|t| t.is_symlink()))
+            // Numbers of directories are odd in AFS.
+            .map(|e| Hidden { dir: parent.to_owned(), is_file: e.ino() % 2 == 0 }),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => listed(parent),
+        Err(_) => None,
     }
 }
 
@@ -245,5 +257,9 @@ mod tests {
         assert_eq!(list(&at("sub/out"), root), Err(libc::ELOOP));
         assert_eq!(kind(stat(&at("none"), root)), Err(libc::ENOENT));
         assert_eq!(list(&at("sub/file"), root), Err(libc::ENOTDIR));
+        // What is listed: the name itself, or one on the way to it, and no link; hidden is nothing here.
+        let dir = |path: &str| listed(&mount.join(path)).map(|hidden| hidden.dir);
+        assert_eq!((dir("sub/file"), dir("sub/none/file")), (Some(mount.join("sub")), None));
+        assert_eq!((dir("none"), dir("good"), hidden(&at("sub/file"))), (None, None, None));
     }
 }

@@ -1,11 +1,10 @@
 //! Writing in AFS, as one visitor: each call in his PAG, whichever client serves the files.
 
-use crate::content::{Afs, Who, ask_of_name};
+use crate::content::{Afs, Who, acl_for, ask_of_name};
 use crate::dav;
 use crate::dav::files::{Dir as _, Id, Look, Sink, Source, Task, join};
 use crate::dav::leftovers;
 use crate::kernel_files;
-use pag::kafs::acl::{self, Somebody};
 use pag::mounted::{Dir, Writer};
 use pag::userspace::{Fid, File, Kind, Rights};
 use pag::{ClientKind, Fault, PagScope};
@@ -192,10 +191,7 @@ impl OpenDir {
         rights: Rights,
     ) -> Result<Option<bool>, pag::Error> {
         // Where the server does not tell it, nothing shows.
-        let (Ok(acl), Ok(cell)) = (acl::of(dir), acl::cell_of(dir)) else { return Ok(None) };
-        let own = self.who.holder().filter(|holder| holder.principal.cell().as_str().as_bytes() == cell);
-        let name_there = own.map(|holder| holder.name.clone());
-        let mut who = Somebody { name: name_there, ..Somebody::default() };
+        let Some((acl, mut who)) = acl_for(&self.who, dir) else { return Ok(None) };
         let mut note = |rights: Rights, access: Result<(), pag::Error>| {
             match access {
                 Ok(()) => who.has_one_of.push(rights),
@@ -351,7 +347,7 @@ impl dav::files::Dir for OpenDir {
                     let path = join(&dir.by_descriptor(), name);
                     kernel_files::lstat(&path, self.afs.mount())
                         .map(|found| found.etag)
-                        .map_err(|errno| self.afs.refused(&path, errno))
+                        .map_err(|errno| self.afs.refused(&self.who, &path, errno))
                 },
             )
         })
