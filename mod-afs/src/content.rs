@@ -426,36 +426,47 @@ pub struct Content {
 /// few. And a file server puts each answer off by 3 s where ten calls of a visitor in a row have failed alike (OpenAFS
 /// `src/rx/rx.c`, `rxi_SendCallAbort`); one such answer must not be the last.
 const REPLACED_LIMIT: Duration = Duration::from_secs(10);
+/// So long is asked again what no server of kAFS's is left for, though none is silent: while a volume is released, each may have it
+/// out of service when it is asked.
+const NO_SERVER_LIMIT: Duration = Duration::from_secs(2);
 /// By so much each pause before it is asked again is longer than the last one, and at most so long: what is broken for good is not to
 /// keep a file server busy.
 const PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
-/// Does the error say that the file is no longer what the name stood for? One that was replaced is gone from its server: it cannot
-/// be read any more, nor looked at by who found its name just before. And one that was changed is not read further, since that would
-/// be another one's end.
-fn was_replaced(errno: i32) -> bool {
-    matches!(errno, libc::EIO | libc::ESTALE)
+/// For how long a name is asked about again of which this is said; none: not at all.
+///
+/// A file that was replaced is gone from its server: it cannot be read any more, nor looked at by who found its name just before. And
+/// one that was changed is not read further, since that would be another one's end.
+fn patience(errno: i32) -> Duration {
+    match errno {
+        libc::EIO | libc::ESTALE => REPLACED_LIMIT,
+        libc::EDESTADDRREQ => NO_SERVER_LIMIT,
+        _ => Duration::ZERO,
+    }
 }
 
-/// What `ask` says of a name; once more where that has come to stand for another file meanwhile.
+/// What `ask` says of a name; once more where that has come to stand for another file meanwhile, or has no server just now.
 ///
 /// # Errors
 /// An errno.
 pub fn ask_of_name<T>(ask: impl FnMut() -> Result<T, i32>) -> Result<T, i32> {
-    ask_within(REPLACED_LIMIT, ask)
+    ask_within(patience, ask)
 }
 
-/// The same; not when so much time has gone by.
+/// The same, with a patience of its own.
 ///
 /// # Errors
 /// An errno.
-fn ask_within<T>(limit: Duration, mut ask: impl FnMut() -> Result<T, i32>) -> Result<T, i32> {
+fn ask_within<T>(
+    patience: impl Fn(i32) -> Duration,
+    mut ask: impl FnMut() -> Result<T, i32>,
+) -> Result<T, i32> {
     let begin = Instant::now();
     let mut pause = Duration::ZERO;
     loop {
         let said = ask();
-        if !said.as_ref().is_err_and(|errno| was_replaced(*errno)) || begin.elapsed() + pause >= limit {
+        if !said.as_ref().is_err_and(|errno| begin.elapsed() + pause < patience(*errno)) {
             return said;
         }
         std::thread::sleep(pause);
@@ -573,24 +584,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_asked_about_again_only_where_its_file_has_gone() {
+    fn a_name_is_asked_about_again_only_where_its_file_has_gone_or_no_server_is_left() {
         let asked = |answers: &[Result<u32, i32>]| {
             let mut times = 0;
-            let said = ask_within(Duration::from_millis(100), || {
-                times += 1;
-                answers.get(times - 1).or(answers.last()).copied().unwrap_or(Err(0))
-            });
+            let said = ask_within(
+                |errno| patience(errno).min(Duration::from_millis(100)),
+                || {
+                    times += 1;
+                    answers.get(times - 1).or(answers.last()).copied().unwrap_or(Err(0))
+                },
+            );
             (said, times)
         };
         assert_eq!(asked(&[Ok(1)]), (Ok(1), 1));
         assert_eq!(asked(&[Err(libc::EIO), Err(libc::ESTALE), Ok(3)]), (Ok(3), 3));
+        assert_eq!(asked(&[Err(libc::EDESTADDRREQ), Ok(2)]), (Ok(2), 2));
         assert_eq!(asked(&[Err(libc::EIO), Err(libc::ENOENT), Ok(3)]), (Err(libc::ENOENT), 2));
         for errno in [libc::EACCES, libc::ENOENT, libc::ETIMEDOUT, libc::ENODEV] {
             assert_eq!(asked(&[Err(errno), Ok(2)]), (Err(errno), 1));
         }
         // Of what its directory names and no server knows, not for ever.
-        let (said, times) = asked(&[Err(libc::EIO)]);
-        assert!(said == Err(libc::EIO) && times > 1, "{said:?} after {times}");
+        for errno in [libc::EIO, libc::EDESTADDRREQ] {
+            let (said, times) = asked(&[Err(errno)]);
+            assert!(said == Err(errno) && times > 1, "{said:?} after {times}");
+        }
     }
 
     #[test]
