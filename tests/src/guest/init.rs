@@ -20,6 +20,10 @@ const MODULES_LIMIT: Duration = Duration::from_secs(60);
 const OUTPUT_LIMIT: Duration = Duration::from_secs(10);
 /// How much longer everything may take than on the machine itself: the processor is emulated.
 const SLOWER: &str = "5";
+/// Which processors work on packets of the loopback device: a mask, in hexadecimal.
+const LOOPBACK_PROCESSORS: &str = "/sys/class/net/lo/queues/rx-0/rps_cpus";
+/// How many packets may wait for one of them.
+const PACKETS_WAITING: &str = "/proc/sys/net/core/netdev_max_backlog";
 /// Where programs are.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -63,6 +67,7 @@ fn start_and_reap(plan_file: &str, plan: &Plan, out: File, err: File) -> Result<
     let mut modprobe = Command::new("/sbin/modprobe");
     process::run(modprobe.args(["-a", "tun", "dummy"]), MODULES_LIMIT).context("network devices")?;
     namespace::make_setting(plan)?;
+    keep_packets_in_order()?;
     // Pipes, since a port cannot be opened twice, as a shell does with /dev/stderr.
     let mut manager = Command::new(roles::EXECUTABLE)
         .args([roles::MANAGER, plan_file])
@@ -87,6 +92,16 @@ fn start_and_reap(plan_file: &str, plan: &Plan, out: File, err: File) -> Result<
         let _ = done.recv_timeout(OUTPUT_LIMIT);
     }
     Ok(namespace::code(ExitStatus::from_raw(status)))
+}
+
+/// Has the first processor alone work on what processes here send to each other, as if it came by a network card with one
+/// queue: docs/facts.md, "Linux".
+fn keep_packets_in_order() -> Result<()> {
+    // Who sends does not wait for the other processor, so there can be more.
+    for (file, value) in [(LOOPBACK_PROCESSORS, "1"), (PACKETS_WAITING, "30000")] {
+        fs::write(file, value).context(file)?;
+    }
+    Ok(())
 }
 
 /// Copies to a port; the receiver hears when all is copied.
