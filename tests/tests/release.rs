@@ -332,11 +332,11 @@ fn who_releases_what_is_pointed_to_before_what_points_to_it_breaks_no_link_meanw
         }
         drop(end);
     });
+    report(&format!("{} pointers followed", followed.load(Ordering::Relaxed)));
     let absent = absent.into_inner().unwrap();
-    report(&format!(
-        "{} pointers followed; taken for absent by kAFS, whose server was busy when it first asked (docs/facts.md): {absent:?}",
-        followed.load(Ordering::Relaxed)
-    ));
+    if !absent.is_empty() {
+        report(&format!("by version, how often kAFS took its part for absent (docs/facts.md): {absent:?}"));
+    }
     faults.must_be_none();
     assert!(followed.load(Ordering::Relaxed) > 30, "too little was served to prove anything");
     httpd.stop(&[]).unwrap();
