@@ -426,8 +426,8 @@ pub struct Content {
 /// few. And a file server puts each answer off by 3 s where ten calls of a visitor in a row have failed alike (OpenAFS
 /// `src/rx/rx.c`, `rxi_SendCallAbort`); one such answer must not be the last.
 const REPLACED_LIMIT: Duration = Duration::from_secs(10);
-/// So long is asked again what no server of kAFS's is left for, though none is silent: while a volume is released, each may have it
-/// out of service when it is asked.
+/// So long is asked again what kAFS has no server left for, as once while a volume was released; where a server is silent, it mostly
+/// says so instead, and that is told at once.
 const NO_SERVER_LIMIT: Duration = Duration::from_secs(2);
 /// By so much each pause before it is asked again is longer than the last one, and at most so long: what is broken for good is not to
 /// keep a file server busy.
